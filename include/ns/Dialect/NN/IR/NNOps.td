@@ -1,0 +1,339 @@
+//===- NNOps.td - ops of the nn dialect ----------------------*- tablegen -*-===//
+//
+// Part of the Nullspace compiler, under the Apache License v2.0 with LLVM Exceptions.
+// See LICENSE for license information.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+//
+// Forward ops. Their fused backward forms are in NNGradOps.td.
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef NS_DIALECT_NN_IR_NNOPS_TD
+#define NS_DIALECT_NN_IR_NNOPS_TD
+
+include "ns/Dialect/NN/IR/NNBase.td"
+
+//===----------------------------------------------------------------------===//
+// Parameters
+//===----------------------------------------------------------------------===//
+
+def NN_ParamOp : NN_Op<"param", [Symbol]> {
+  let summary = "Declare a parameter by its name in the weights file";
+  let description = [{
+    Names one entry of the module's weights file. The symbol is the entry's key, so that weights go
+    back into the source framework without a map. `no_decay` marks parameters that weight decay
+    leaves out (timm's convention: vectors, and what the model lists in `no_weight_decay`);
+    `buffer` marks entries that are not trained. Made by `ns-import`.
+
+    Example:
+    ```mlir
+    nn.param @blocks.0.attn.qkv.weight : tensor<576x192xf32>
+    nn.param @blocks.0.norm1.bias no_decay : tensor<192xf32>
+    ```
+  }];
+  let arguments = (ins SymbolNameAttr:$sym_name, TypeAttrOf<NN_Tensor>:$type,
+                       UnitAttr:$no_decay, UnitAttr:$buffer);
+  let assemblyFormat = "$sym_name (`no_decay` $no_decay^)? (`buffer` $buffer^)? attr-dict `:` $type";
+  let hasVerifier = 1;
+  let extraClassDeclaration = [{
+    ::mlir::RankedTensorType getTensorType() { return ::llvm::cast<::mlir::RankedTensorType>(getType()); }
+  }];
+}
+
+def NN_LoadParamOp : NN_Op<"load_param", [Pure, DeclareOpInterfaceMethods<SymbolUserOpInterface>]> {
+  let summary = "The current value of a parameter";
+  let description = [{
+    Within one entry function a parameter is one immutable value; only the optimizer entry writes
+    parameters, and it holds no load of them.
+
+    Example:
+    ```mlir
+    %w = nn.load_param @head.weight : tensor<1000x192xf32>
+    ```
+  }];
+  let arguments = (ins FlatSymbolRefAttr:$param);
+  let results = (outs NN_Tensor:$result);
+  let assemblyFormat = "$param attr-dict `:` type($result)";
+}
+
+//===----------------------------------------------------------------------===//
+// Image and patches
+//===----------------------------------------------------------------------===//
+
+def NN_NormalizeOp : NN_PureOp<"normalize", [AllTypesMatch<["image", "result"]>]> {
+  let summary = "Normalize pixels in [0, 1] by channel mean and standard deviation";
+  let description = [{
+    `result[b, c, h, w] = (image[b, c, h, w] - mean[c]) / std[c]`. The image is in [0, 1], so an
+    attack's eps and an image noise are in pixels by construction.
+
+    Example:
+    ```mlir
+    %x = nn.normalize %image mean [0.5, 0.5, 0.5] std [0.5, 0.5, 0.5] : tensor<?x3x224x224xf32>
+    ```
+  }];
+  let arguments = (ins NN_Image:$image, DenseF64ArrayAttr:$mean, DenseF64ArrayAttr:$std);
+  let results = (outs NN_Image:$result);
+  let assemblyFormat = "$image `mean` $mean `std` $std attr-dict `:` type($result)";
+}
+
+def NN_PatchEmbedOp : NN_PureOp<"patch_embed"> {
+  let summary = "Embed non-overlapping patches";
+  let description = [{
+    A convolution whose stride equals its kernel, flattened to tokens in row-major grid order:
+    `result[b, (gy, gx), d] = bias[d] + sum_{c,py,px} weight[d, c, py, px] *
+    image[b, c, gy*ph + py, gx*pw + px]`, image B x c x H x W, weight d x c x ph x pw,
+    result B x (H/ph * W/pw) x d; rows and columns that do not fill a patch are not read.
+
+    Example:
+    ```mlir
+    %u = nn.patch_embed %x, %w, %b patch [16, 16] : (tensor<?x3x224x224xf32>, tensor<192x3x16x16xf32>, tensor<192xf32>) -> tensor<?x196x192xf32>
+    ```
+  }];
+  let arguments = (ins NN_Image:$image, NN_TensorOfRank<[4]>:$weight, Optional<NN_Vector>:$bias,
+                       DenseI64ArrayAttr:$patch);
+  let results = (outs NN_Tokens:$result);
+  let assemblyFormat = [{
+    $image `,` $weight (`,` $bias^)? `patch` $patch attr-dict `:` functional-type(operands, results)
+  }];
+}
+
+//===----------------------------------------------------------------------===//
+// Layers
+//===----------------------------------------------------------------------===//
+
+def NN_LinearOp : NN_PureOp<"linear"> {
+  let summary = "Apply a linear layer to the last dimension";
+  let description = [{
+    `result[..., o] = bias[o] + sum_i input[..., i] * weight[o, i]`; weight is out x in, as PyTorch's.
+
+    Example:
+    ```mlir
+    %y = nn.linear %x, %w, %b : (tensor<?x197x192xf32>, tensor<576x192xf32>, tensor<576xf32>) -> tensor<?x197x576xf32>
+    ```
+  }];
+  let arguments = (ins NN_Rows:$input, NN_Matrix:$weight, Optional<NN_Vector>:$bias);
+  let results = (outs NN_Rows:$result);
+  let assemblyFormat = "$input `,` $weight (`,` $bias^)? attr-dict `:` functional-type(operands, results)";
+}
+
+def NN_LayerNormOp : NN_PureOp<"layer_norm", [AttrSizedOperandSegments, AllTypesMatch<["input", "result"]>]> {
+  let summary = "Layer normalisation over groups of channels";
+  let description = [{
+    Over each contiguous group of `g` channels, g = size of gamma (or the whole last dimension without
+    gamma): `result = (x - mean) / sqrt(var + eps) * gamma + beta`, var biased. g smaller than the last
+    dimension is the query/key normalisation per head.
+
+    Example:
+    ```mlir
+    %y = nn.layer_norm %x, %g, %b eps 1.0e-06 : tensor<?x197x192xf32>, tensor<192xf32>, tensor<192xf32>
+    ```
+  }];
+  let arguments = (ins NN_Rows:$input, Optional<NN_Vector>:$gamma, Optional<NN_Vector>:$beta, F64Attr:$eps);
+  let results = (outs NN_Rows:$result);
+  let assemblyFormat = [{
+    $input (`,` $gamma^ `,` $beta)? `eps` $eps attr-dict `:` type($input) (`,` type($gamma)^ `,` type($beta))?
+  }];
+}
+
+def NN_AttentionOp : NN_PureOp<"attention"> {
+  let summary = "Multi-head scaled dot-product attention";
+  let description = [{
+    Per head h of width d = C / heads: `softmax(scale * Q_h K_h^T) V_h`, heads concatenated. Inputs are one
+    packed `B x N x 3C` tensor (q, k, v), or q `B x M x C` and packed kv `B x N x 2C`, or q, k, v.
+    Channel `h*d + j` of a C-wide part is coordinate j of head h. Result `B x M x C`.
+
+    Example:
+    ```mlir
+    %o = nn.attention %qkv heads 3 scale 1.250000e-01 : (tensor<?x197x576xf32>) -> tensor<?x197x192xf32>
+    %p = nn.attention %q, %kv heads 3 scale 1.250000e-01 : (tensor<?x1x192xf32>, tensor<?x197x384xf32>) -> tensor<?x1x192xf32>
+    ```
+  }];
+  let arguments = (ins Variadic<NN_Tokens>:$inputs, I64Attr:$heads, F64Attr:$scale);
+  let results = (outs NN_Tokens:$result);
+  let assemblyFormat = "$inputs `heads` $heads `scale` $scale attr-dict `:` functional-type(operands, results)";
+}
+
+def NN_GeluOp : NN_PureOp<"gelu", [AllTypesMatch<["input", "result"]>]> {
+  let summary = "Gaussian error linear unit";
+  let description = [{
+    `none`: `x/2 * (1 + erf(x / sqrt 2))`; `tanh`: `x/2 * (1 + tanh(sqrt(2/pi) * (x + 0.044715 x^3)))`. The two
+    differ by up to 4e-4 and are never exchanged.
+
+    Example:
+    ```mlir
+    %y = nn.gelu %x approximate none : tensor<?x197x768xf32>
+    ```
+  }];
+  let arguments = (ins NN_Rows:$input, NN_GeluApproximation:$approximate);
+  let results = (outs NN_Rows:$result);
+  let assemblyFormat = "$input `approximate` $approximate attr-dict `:` type($input)";
+  let hasVerifier = 0;
+}
+
+def NN_AddOp : NN_PureOp<"add", [AllTypesMatch<["lhs", "result"]>]> {
+  let summary = "Add two tensors, the second broadcast over the batch";
+  let description = [{
+    `result = lhs + rhs`; rhs has lhs's shape, or a first dimension of 1 (a position embedding).
+
+    Example:
+    ```mlir
+    %y = nn.add %x, %pos : tensor<?x197x192xf32>, tensor<1x197x192xf32>
+    ```
+  }];
+  let arguments = (ins NN_Tensor:$lhs, NN_Tensor:$rhs);
+  let results = (outs NN_Tensor:$result);
+  let assemblyFormat = "$lhs `,` $rhs attr-dict `:` type($lhs) `,` type($rhs)";
+}
+
+def NN_ScaleOp : NN_PureOp<"scale", [AllTypesMatch<["input", "result"]>]> {
+  let summary = "Multiply by a constant";
+  let description = [{
+    `result = factor * input`.
+
+    Example:
+    ```mlir
+    %y = nn.scale %x by 5.000000e-01 : tensor<?x1000xf32>
+    ```
+  }];
+  let arguments = (ins NN_Tensor:$input, F64Attr:$factor);
+  let results = (outs NN_Tensor:$result);
+  let assemblyFormat = "$input `by` $factor attr-dict `:` type($input)";
+  let hasVerifier = 0;
+}
+
+def NN_LayerScaleOp : NN_PureOp<"layer_scale", [AllTypesMatch<["input", "result"]>]> {
+  let summary = "Multiply each channel by a parameter";
+  let description = [{
+    `result[..., d] = input[..., d] * gamma[d]`.
+
+    Example:
+    ```mlir
+    %y = nn.layer_scale %x, %g : tensor<?x197x384xf32>, tensor<384xf32>
+    ```
+  }];
+  let arguments = (ins NN_Rows:$input, NN_Vector:$gamma);
+  let results = (outs NN_Rows:$result);
+  let assemblyFormat = "$input `,` $gamma attr-dict `:` type($input) `,` type($gamma)";
+}
+
+//===----------------------------------------------------------------------===//
+// Tokens, channels, batches
+//===----------------------------------------------------------------------===//
+
+def NN_PrependTokensOp : NN_PureOp<"prepend_tokens"> {
+  let summary = "Put learned tokens before the patch tokens";
+  let description = [{
+    Class, distillation and register tokens (each 1 x k x D, the same for every image), in the order given,
+    then the input's tokens.
+
+    Example:
+    ```mlir
+    %y = nn.prepend_tokens %u, %cls : (tensor<?x196x192xf32>, tensor<1x1x192xf32>) -> tensor<?x197x192xf32>
+    ```
+  }];
+  let arguments = (ins NN_Tokens:$input, Variadic<NN_Tokens>:$tokens);
+  let results = (outs NN_Tokens:$result);
+  let assemblyFormat = "$input `,` $tokens attr-dict `:` functional-type(operands, results)";
+}
+
+def NN_SelectTokenOp : NN_PureOp<"select_token"> {
+  let summary = "Read one token of each image";
+  let description = [{
+    `result[b, d] = input[b, index, d]`.
+
+    Example:
+    ```mlir
+    %y = nn.select_token %x [0] : tensor<?x197x192xf32> -> tensor<?x192xf32>
+    ```
+  }];
+  let arguments = (ins NN_Tokens:$input, I64Attr:$index);
+  let results = (outs NN_Features:$result);
+  let assemblyFormat = "$input `[` $index `]` attr-dict `:` type($input) `->` type($result)";
+}
+
+class NN_SliceOp<string mnemonic, string what, string example> : NN_PureOp<mnemonic> {
+  let summary = "A range of " # what;
+  let description = "Positions `from` up to, not including, `from + size`, the result's extent.\n\n"
+    # "Example:\n```mlir\n" # example # "\n```\n";
+  let arguments = (ins NN_Tensor:$input, I64Attr:$from);
+  let results = (outs NN_Tensor:$result);
+  let assemblyFormat = "$input `from` $from attr-dict `:` type($input) `->` type($result)";
+}
+def NN_SliceTokensOp : NN_SliceOp<"slice_tokens", "tokens (dimension 1)",
+  "%y = nn.slice_tokens %x from 1 : tensor<?x197x192xf32> -> tensor<?x196x192xf32>">;
+def NN_SliceChannelsOp : NN_SliceOp<"slice_channels", "channels (the last dimension)",
+  "%q = nn.slice_channels %qkv from 0 : tensor<?x197x576xf32> -> tensor<?x197x192xf32>">;
+def NN_SliceRowsOp : NN_SliceOp<"slice_rows", "rows (dimension 0) of a parameter",
+  "%wq = nn.slice_rows %w from 0 : tensor<576x192xf32> -> tensor<192x192xf32>">;
+
+def NN_MeanTokensOp : NN_PureOp<"mean_tokens"> {
+  let summary = "Mean over the tokens of each image";
+  let description = [{
+    `result[b, d] = mean_n input[b, n, d]`.
+
+    Example:
+    ```mlir
+    %y = nn.mean_tokens %x : tensor<?x196x192xf32> -> tensor<?x192xf32>
+    ```
+  }];
+  let arguments = (ins NN_Tokens:$input);
+  let results = (outs NN_Features:$result);
+  let assemblyFormat = "$input attr-dict `:` type($input) `->` type($result)";
+}
+
+def NN_ConcatBatchOp : NN_PureOp<"concat_batch"> {
+  let summary = "Stack two batches";
+  let description = [{
+    Images of `lhs`, then images of `rhs`: finetuning's clean and noised halves in one pass.
+
+    Example:
+    ```mlir
+    %y = nn.concat_batch %u, %un : (tensor<?x196x192xf32>, tensor<?x196x192xf32>) -> tensor<?x196x192xf32>
+    ```
+  }];
+  let arguments = (ins NN_Tensor:$lhs, NN_Tensor:$rhs);
+  let results = (outs NN_Tensor:$result);
+  let assemblyFormat = "$lhs `,` $rhs attr-dict `:` functional-type(operands, results)";
+}
+
+//===----------------------------------------------------------------------===//
+// Losses
+//===----------------------------------------------------------------------===//
+
+def NN_CrossEntropyOp : NN_PureOp<"cross_entropy"> {
+  let summary = "Cross-entropy of each row of logits";
+  let description = [{
+    `result[r] = logsumexp(logits[r]) - logits[r, labels[r mod B]]` with B labels and a multiple of B rows (stacked
+    batches share labels). Labels lie in [0, K); the runtime checks them.
+
+    Example:
+    ```mlir
+    %l = nn.cross_entropy %z, %y : (tensor<?x1000xf32>, tensor<?xi32>) -> tensor<?xf32>
+    ```
+  }];
+  let arguments = (ins NN_Features:$logits, NN_Labels:$labels);
+  let results = (outs NN_Vector:$result);
+  let assemblyFormat = "$logits `,` $labels attr-dict `:` functional-type(operands, results)";
+}
+
+def NN_WeightedSumOp : NN_PureOp<"weighted_sum"> {
+  let summary = "Weighted sum of per-sample losses";
+  let description = [{
+    `result = sum_r weights[r mod B] * losses[r]`. The runtime sets a weight to 1/n for each of n real images and to
+    0 for padding, so partial batches are exact.
+
+    Example:
+    ```mlir
+    %s = nn.weighted_sum %l, %w : (tensor<?xf32>, tensor<?xf32>) -> tensor<f32>
+    ```
+  }];
+  let arguments = (ins NN_Vector:$losses, NN_Vector:$weights);
+  let results = (outs NN_Scalar:$result);
+  let assemblyFormat = "$losses `,` $weights attr-dict `:` functional-type(operands, results)";
+}
+
+include "ns/Dialect/NN/IR/NNGradOps.td"
+
+#endif // NS_DIALECT_NN_IR_NNOPS_TD

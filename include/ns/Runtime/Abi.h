@@ -1,0 +1,87 @@
+/*===- Abi.h - what generated code and libnsrt know of each other -*- C -*-===//
+//
+// Part of the Nullspace compiler, under the Apache License v2.0 with LLVM Exceptions.
+// See LICENSE for license information.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+//
+// An artefact is a shared object that exports one symbol, nsrt_artifact_query. It has no global
+// constructors, allocates nothing, and calls nothing but the functions of nsrt_host. All its data lives in
+// four regions that the host allocates (64-byte aligned, sizes in the metadata):
+//
+//   params  parameters, in the metadata's order and offsets
+//   state   what lasts between calls: noise, gradients, optimizer moments
+//   io      inputs and outputs of the entries, by name
+//   work    scratch of one call; nothing in it outlives the call
+//
+// The metadata is JSON; docs/abi.md lists its keys. Structs grow at the end only: struct_size tells which
+// fields exist.
+//
+//===----------------------------------------------------------------------===*/
+
+#ifndef NS_RUNTIME_ABI_H
+#define NS_RUNTIME_ABI_H
+
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define NSRT_ABI_VERSION 1u
+#define NSRT_QUERY_SYMBOL "nsrt_artifact_query"
+/* An executable ends with: the artefact's bytes, their count (8 bytes, little endian), this magic. */
+#define NSRT_FOOTER_MAGIC "NSRTEXE1"
+
+/* A piece of parallel work on [begin, end). */
+typedef void (*nsrt_task)(void *arg, int64_t begin, int64_t end);
+
+/* Services of the host. Every function may be called from any thread of parallel_for. */
+typedef struct nsrt_host {
+  uint32_t struct_size;
+  uint32_t abi_version;
+  void *context; /* first argument of every function below */
+
+  /* Runs task over [0, count), in pieces of at least grain, on the one thread pool; returns when all is done. */
+  void (*parallel_for)(void *context, nsrt_task task, void *arg, int64_t count, int64_t grain);
+
+  /* Row-major C[m,n] = alpha op(A) op(B) + beta C, op(X) = X or X^T; beta 0 does not read C. */
+  void (*gemm_f32)(void *context, int32_t trans_a, int32_t trans_b, int64_t m, int64_t n, int64_t k,
+                   float alpha, const float *a, int64_t lda, const float *b, int64_t ldb, float beta,
+                   float *c, int64_t ldc);
+  void (*gemm_f64)(void *context, int32_t trans_a, int32_t trans_b, int64_t m, int64_t n, int64_t k,
+                   double alpha, const double *a, int64_t lda, const double *b, int64_t ldb, double beta,
+                   double *c, int64_t ldc);
+
+  /* The calling thread's scratch memory, 64-byte aligned, of at least `bytes`; valid until the task returns. */
+  void *(*scratch)(void *context, int64_t bytes);
+} nsrt_host;
+
+enum { NSRT_PARAMS = 0, NSRT_STATE = 1, NSRT_IO = 2, NSRT_WORK = 3, NSRT_NUM_REGIONS = 4 };
+
+/* Runs one entry; returns 0. */
+typedef int32_t (*nsrt_entry_fn)(const nsrt_host *host, char *const *regions);
+
+typedef struct nsrt_entry {
+  const char *name;
+  nsrt_entry_fn run;
+} nsrt_entry;
+
+typedef struct nsrt_artifact {
+  uint32_t struct_size;
+  uint32_t abi_version;
+  const char *metadata; /* JSON, UTF-8, NUL-terminated */
+  uint64_t metadata_size;
+  uint64_t num_entries;
+  const nsrt_entry *entries;
+} nsrt_artifact;
+
+/* Static storage; NULL where the artefact does not speak host_abi. */
+typedef const nsrt_artifact *(*nsrt_artifact_query_fn)(uint32_t host_abi);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif /* NS_RUNTIME_ABI_H */
