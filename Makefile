@@ -1,0 +1,44 @@
+# Every target does its own set-up; what is there already is not done again.
+# PRESET=debug or asan builds into build-debug or build-asan (see CMakePresets.json).
+PRESET ?= release
+BUILD := $(if $(filter release,$(PRESET)),build,build-$(PRESET))
+PYTHON := .venv/bin/python
+# Two jobs of LLVM headers need about 2 GB; more only where memory allows.
+JOBS ?= $(shell nproc)
+
+.PHONY: help setup build demo test bench docs install clean
+help:
+	@echo 'make demo   train, harden and evaluate a small ViT; writes demo/report.html'
+	@echo 'make test   lit, gtest and pytest'
+	@echo 'make build  the tools, in build/bin'
+	@echo 'make bench  speed and memory against PyTorch; needs an idle machine'
+	@echo 'make docs   regenerate docs/Dialects and docs/Passes.md'
+	@echo 'make install PREFIX=DIR'
+
+setup:
+	@scripts/setup.sh
+
+$(BUILD)/build.ninja: CMakeLists.txt CMakePresets.json | setup
+	cmake --preset $(PRESET)
+
+build: setup $(BUILD)/build.ninja
+	ninja -C $(BUILD) -j $(JOBS)
+
+demo: build
+	$(PYTHON) demo/run.py
+
+test: build
+	$(PYTHON) scripts/run_tests.py --build $(BUILD) $(TESTFLAGS)
+
+bench: build
+	$(PYTHON) bench/run.py $(BENCHFLAGS)
+
+docs: build
+	$(PYTHON) docs/generate.py
+
+PREFIX ?= $(CURDIR)/install
+install: build
+	cmake --install $(BUILD) --prefix $(PREFIX)
+
+clean:
+	rm -rf $(BUILD)
