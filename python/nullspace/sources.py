@@ -8,6 +8,7 @@ import argparse
 import ast
 import dataclasses
 import importlib.util
+import inspect
 import pathlib
 import pickle
 import sys
@@ -247,7 +248,10 @@ def _build_py(location: str, request: Request) -> tuple[nn.Module, ModelInfo]:
         raise UserError(f"{path}: {type(error).__name__}: {_first_line(error)}") from None
     if not callable(getattr(module, function, None)):
         raise UserError(f"{path}: has no function '{function}'")
-    model = _construct(f"py:{location}", getattr(module, function), **request.constructor_arguments())
+    builder = getattr(module, function)
+    accepted = inspect.signature(builder).parameters
+    kwargs = {k: v for k, v in request.constructor_arguments().items() if k in accepted or k in request.model_kwargs}
+    model = _construct(f"py:{location}", builder, **kwargs)
     config = getattr(model, "pretrained_cfg", {})
     image = list(config.get("input_size", (3, 0, 0)))
     if size := request.img_size or getattr(getattr(model, "patch_embed", None), "img_size", None):

@@ -1,0 +1,170 @@
+"""Fixtures of the end-to-end tests: models from timm, the tools in build/bin, and golden traces by PyTorch in float64.
+
+Reduced depths by default; `--full` runs the sizes people use. A tool that is not built skips its tests, visibly.
+"""
+
+import dataclasses
+import os
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+from nullspace import sources
+from nullspace.export import export
+
+import torch
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+BUILD = pathlib.Path(os.environ.get("NULLSPACE_BUILD", ROOT / "build"))
+SHARED = ROOT.parent / "shared"
+
+torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "2")))
+
+
+def pytest_addoption(parser):
+    parser.addoption("--full", action="store_true", help="models of full depth and width instead of reduced ones")
+
+
+@pytest.fixture(scope="session")
+def full(request) -> bool:
+    return request.config.getoption("--full")
+
+
+@dataclasses.dataclass
+class Case:
+    """A PyTorch model, exported and imported."""
+
+    model: torch.nn.Module  # float32, eval mode
+    info: sources.ModelInfo
+    pt2: pathlib.Path
+    mlir: pathlib.Path
+    libraries: dict = dataclasses.field(default_factory=dict)
+
+    @property
+    def weights(self) -> pathlib.Path:
+        return self.mlir.with_suffix(".safetensors")
+
+    def golden(self) -> torch.nn.Module:
+        """A float64 copy that takes pixels: normalisation inside."""
+        return Pixels(self.model, self.info)
+
+
+class Pixels(torch.nn.Module):
+    """`model`, in float64, over images in [0, 1]. `tokens` and `head` cut it at the noise site."""
+
+    def __init__(self, model, info):
+        super().__init__()
+        import copy
+
+        self.net = copy.deepcopy(model).double().eval()
+        self.register_buffer("mean", torch.tensor(info.mean, dtype=torch.float64).view(1, -1, 1, 1))
+        self.register_buffer("std", torch.tensor(info.std, dtype=torch.float64).view(1, -1, 1, 1))
+
+    def forward(self, image, noise=None):
+        image = (image.double() - self.mean) / self.std
+        if noise is None:
+            return self.net(image)
+        handle = self.net.patch_embed.register_forward_hook(lambda module, args, tokens: tokens + noise)
+        try:
+            return self.net(image)
+        finally:
+            handle.remove()
+
+    def tokens(self, image):
+        return self.net.patch_embed((image.double() - self.mean) / self.std)
+
+
+def run(command, check=True, **kwargs) -> subprocess.CompletedProcess:
+    """Runs a tool; on an unexpected failure shows what it said."""
+    command = [str(part) for part in command]
+    result = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL, **kwargs)
+    if check and result.returncode != 0:
+        pytest.fail(f"{' '.join(command)}\nexit status {result.returncode}\n{result.stdout[-2000:]}\n{result.stderr[-4000:]}")
+    return result
+
+
+def tool(name: str) -> pathlib.Path:
+    path = BUILD / "bin" / name
+    if not path.exists():
+        pytest.skip(f"{name} is not built")
+    return path
+
+
+def python_module(name: str, *arguments, check=True):
+    return run([sys.executable, "-m", name, *arguments], check=check)
+
+
+def make_case(folder: pathlib.Path, source: str, scale: float = 1.0, seed: int = 0, **request) -> Case:
+    """Builds, exports and imports a model. `scale` multiplies the weights of the blocks (small random weights hide errors in
+    attention) and wakes LayerScale, which starts at 1e-5."""
+    model, info = sources.build(sources.Request(source, seed=seed, **request))
+    with torch.no_grad():
+        generator = torch.Generator().manual_seed(seed + 1)
+        for name, parameter in model.named_parameters():
+            if scale != 1.0 and name.endswith(".gamma"):
+                parameter.uniform_(0.1, 1.0, generator=generator)
+            elif scale != 1.0 and ".norm" in name:
+                parameter.add_(0.1 * torch.randn(parameter.shape, generator=generator))
+            elif scale != 1.0 and name.startswith("blocks.") and parameter.dim() > 1:
+                parameter.mul_(scale)
+            elif scale != 1.0 and name.endswith(".bias"):
+                parameter.add_(0.02 * torch.randn(parameter.shape, generator=generator))
+    folder.mkdir(parents=True, exist_ok=True)
+    pt2, mlir = folder / "model.pt2", folder / "model.mlir"
+    info = export(model, info, str(pt2))
+    run([tool("ns-import"), pt2, "-o", mlir])
+    return Case(model, info, pt2, mlir)
+
+
+def compile_model(case: Case, emit: str, *flags) -> pathlib.Path:
+    """ns-compile, once for each set of flags."""
+    key = (emit, *map(str, flags))
+    if key not in case.libraries:
+        output = case.mlir.parent / (f"{emit}-{len(case.libraries)}" + (".so" if emit == "library" else ""))
+        run([tool("ns-compile"), case.mlir, f"--emit={emit}", *flags, "-o", output])
+        case.libraries[key] = output
+    return case.libraries[key]
+
+
+@pytest.fixture(scope="session")
+def cases(tmp_path_factory):
+    """make_case with a memory: cases(source, scale=..., ...) builds each model once a session."""
+    known = {}
+
+    def get(source, **kwargs):
+        key = (source, repr(sorted(kwargs.items())))
+        if key not in known:
+            known[key] = make_case(tmp_path_factory.mktemp("model"), source, **kwargs)
+        return known[key]
+
+    return get
+
+
+@pytest.fixture(scope="session")
+def small(cases) -> Case:
+    """The model of the numeric tests: a ViT of 2 blocks over 32x32 images, with weights that make attention matter."""
+    return cases("timm:vit_tiny_patch16_224", scale=4.0, img_size=32, num_classes=10,
+                 model_kwargs=dict(patch_size=8, embed_dim=64, depth=2, num_heads=4), mean=[0.5, 0.4, 0.3], std=[0.2, 0.25, 0.3])
+
+
+def images(n: int, info: sources.ModelInfo, seed: int = 0) -> torch.Tensor:
+    """Random smooth-ish pictures in [0, 1], exactly representable in 8 bits."""
+    generator = torch.Generator().manual_seed(seed)
+    coarse = torch.rand(n, info.image[0], 8, 8, generator=generator)
+    fine = torch.nn.functional.interpolate(coarse, size=info.image[1:], mode="bilinear")
+    noisy = (fine + 0.1 * torch.randn(fine.shape, generator=generator)).clamp(0, 1)
+    return (noisy * 255).round() / 255
+
+
+def write_npz(path: pathlib.Path, info: sources.ModelInfo, train: int, val: int, seed: int = 0):
+    """A data set of random pictures with random labels; returns (x_train, y_train, x_val, y_val), images as float tensors."""
+    import numpy as np
+
+    generator = torch.Generator().manual_seed(seed + 7)
+    x_train, x_val = images(train, info, seed), images(val, info, seed + 1)
+    y_train, y_val = (torch.randint(info.classes, (n,), generator=generator) for n in (train, val))
+    as_bytes = lambda x: (x * 255).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()  # noqa: E731
+    np.savez(path, x_train=as_bytes(x_train), y_train=y_train.numpy(), x_val=as_bytes(x_val), y_val=y_val.numpy())
+    return x_train, y_train, x_val, y_val
