@@ -1,0 +1,52 @@
+"""What the PyTorch peers share: the model, its weights those of the export, and its inputs as tensors."""
+
+from problem import Problem, threads
+
+
+def load() -> None:
+    from nullspace import _torchvision_shim  # noqa: F401
+
+    import timm
+    import torch
+
+    torch.set_num_threads(threads())
+    timm.layers.set_fused_attn(True)
+
+
+class Inputs:
+    def __init__(self, problem: Problem):
+        load()
+        import timm
+        import torch
+
+        torch.manual_seed(0)  # as nullspace.export does
+        self.model = timm.create_model(problem.model).eval()
+        config = self.model.pretrained_cfg
+        mean, std = (torch.tensor(config[k]).view(1, 3, 1, 1) for k in ("mean", "std"))
+        self.image = torch.from_numpy(problem.images())
+        self.normalize = lambda image: (image - mean) / std
+        self.labels = torch.from_numpy(problem.labels())
+        shape = (1, self.model.patch_embed.num_patches, self.model.embed_dim)
+        self.noise = torch.from_numpy(problem.noise(shape))
+
+    def tokens(self, image):
+        return self.model.patch_embed(self.normalize(image))
+
+    def logits(self, tokens):
+        """The network behind the patch embedding, as timm's forward_features and forward_head."""
+        model = self.model
+        x = model.norm_pre(model.patch_drop(model._pos_embed(tokens)))
+        return model.forward_head(model.norm(model.blocks(x)))
+
+
+def weight_optimizer(model):
+    """AdamW with the weight decay on matrices alone, as timm groups parameters."""
+    import torch
+
+    from problem import WEIGHT_DECAY, WEIGHT_LR
+
+    no_decay = model.no_weight_decay()
+    groups = {True: [], False: []}
+    for name, parameter in model.named_parameters():
+        groups[parameter.dim() > 1 and name not in no_decay].append(parameter)
+    return torch.optim.AdamW([{"params": groups[True], "weight_decay": WEIGHT_DECAY}, {"params": groups[False], "weight_decay": 0.0}], lr=WEIGHT_LR)
