@@ -8,8 +8,11 @@
 
 #include "ns/InitAll.h"
 
+#include "ns/Autodiff/Passes.h"
 #include "ns/Dialect/NN/IR/NN.h"
+#include "ns/Dialect/NN/Transforms/Passes.h"
 #include "ns/Dialect/NS/IR/NS.h"
+#include "ns/Dialect/NS/Transforms/Passes.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
@@ -25,6 +28,12 @@ void ns::registerAllDialects(mlir::DialectRegistry &registry) {
   registry.insert<mlir::arith::ArithDialect, mlir::func::FuncDialect, mlir::LLVM::LLVMDialect, mlir::math::MathDialect,
                   mlir::memref::MemRefDialect, mlir::scf::SCFDialect, mlir::vector::VectorDialect>();
   registry.insert<nn::NNDialect, harden::NSDialect>();
+  autodiff::registerDifferentiableOpModels(registry);
 }
 
-void ns::registerAllPasses() { mlir::registerTransformsPasses(); }
+void ns::registerAllPasses() {
+  mlir::registerTransformsPasses();
+  autodiff::registerAutodiffPasses();
+  harden::registerNSPasses();
+  nn::registerNNPasses();
+}

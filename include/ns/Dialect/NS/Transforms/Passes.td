@@ -5,5 +5,99 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
 //===----------------------------------------------------------------------===//
+//
+// The hardening passes. Each adds entry functions (docs/abi.md) beside @forward: functions with the attribute `ns.entry`
+// whose arguments and results have names (`ns.name`).
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef NS_DIALECT_NS_TRANSFORMS_PASSES_TD
+#define NS_DIALECT_NS_TRANSFORMS_PASSES_TD
 
 include "mlir/Pass/PassBase.td"
+
+class NS_ModulePass<string flag> : Pass<flag, "::mlir::ModuleOp"> {
+  let dependentDialects = ["::mlir::func::FuncDialect", "::ns::harden::NSDialect"];
+}
+
+//===----------------------------------------------------------------------===//
+// Entries
+//===----------------------------------------------------------------------===//
+
+def InsertAttackGradientPass : NS_ModulePass<"ns-insert-attack-gradient"> {
+  let summary = "Add the entry value_and_grad";
+  let description = [{
+    `@value_and_grad(image, labels, weights) -> (losses, logits, image_grad)`: the cross-entropy of each image, and the gradient of its
+    weighted sum by the pixels. With weights of 1 each image's gradient is that of its own loss.
+
+    Requires: `ns-verify-imported`. Ensures: a gradient request for `ns-differentiate`.
+    Example: `%g = ns.gradient %loss wrt %image : (tensor<f32>, tensor<?x3x32x32xf32>) -> tensor<?x3x32x32xf32>`.
+  }];
+}
+
+def InsertFinetuneLossPass : NS_ModulePass<"ns-insert-finetune-loss"> {
+  let summary = "Add the entries of finetuning";
+  let description = [{
+    `arm=none`: `@finetune_step`, the weighted cross-entropy and its gradient by every trainable parameter. `arm=noised`: `@finetune_step_noised`,
+    cross-entropy of the clean plus of the noised images (method.md 4) as one batch of twice the size, the layers before the noise
+    computed once. Both: `@finetune_update`, one AdamW step.
+
+    Requires: `ns-verify-imported`; `noised` also `ns-insert-noise`. Ensures: gradient requests for `ns-differentiate`.
+    Example: `%b = nn.concat_batch %u, %un : (tensor<?x16x64xf32>, tensor<?x16x64xf32>) -> tensor<?x16x64xf32>`.
+  }];
+  let options = [Option<"arm", "arm", "std::string", /*default=*/"\"none\"", "none or noised">];
+  let statistics = [Statistic<"numTrained", "num-trained", "Parameters that get a gradient">];
+}
+
+def InsertNoisePass : NS_ModulePass<"ns-insert-noise"> {
+  let summary = "Declare the noise and add the entries forward_noised and site_norm";
+  let description = [{
+    Adds `ns.noise @noise`, `@forward_noised(image) -> noised_logits`, a copy of @forward with `ns.inject` at the site, and
+    `@site_norm(image) -> site_norm`, the norm of each image's tensor there. Sites: `tokens`, the patch embedding's result; `image`, the pixels
+    before normalisation, clamped to [0, 1]; `block.K`, the residual stream that `blocks.K.norm1` (attribute `nn.layer`) reads.
+
+    Requires: `ns-verify-imported`. Ensures: a symbol @noise and the two entries.
+    Example: `%y = ns.inject %u, %v site "tokens" : tensor<?x16x64xf32>, tensor<1x16x64xf32>`.
+  }];
+  let options = [
+    Option<"site", "site", "std::string", /*default=*/"\"tokens\"", "tokens, image or block.K">,
+    Option<"init", "init", "std::string", /*default=*/"\"uniform\"", "Start distribution: uniform, normal or zero">,
+    Option<"lim", "lim", "double", /*default=*/"3.0", "Width of the start distribution; 0: auto, the mean norm of the site's tensor">];
+}
+
+def InsertSynthesisLossPass : NS_ModulePass<"ns-insert-synthesis-loss"> {
+  let summary = "Add the entries of noise synthesis";
+  let description = [{
+    `@synth_step(image, clean_logits, weights, accumulate) -> loss` with the gradient of the loss by the noise (`objective=logit_l2` makes it
+    `@synth_step_l2`), `@synth_update(noise_hyper) -> noise_norm`, one AdamW step, and `@stop_test(image, clean_logits) -> (logit_sq, prob_sq,
+    conf_diff, same_argmax)`. The last two are added once.
+
+    Requires: `ns-insert-noise`. Ensures: a gradient request for `ns-differentiate`.
+    Example: `%l = ns.synthesis_loss %noised, %clean objective logit_l2sq : tensor<?x10xf32> -> tensor<?xf32>`.
+  }];
+  let options = [Option<"objective", "objective", "std::string", /*default=*/"\"logit_l2sq\"", "logit_l2sq or logit_l2">];
+}
+
+def MarkForwardPass : NS_ModulePass<"ns-mark-forward"> {
+  let summary = "Make forward an entry";
+  let description = [{
+    Gives @forward the attribute `ns.entry` and its argument and result the names `image` and `logits`.
+
+    Requires: `ns-verify-imported`. Ensures: an entry forward.
+    Example: `func.func @forward(%image: tensor<?x3x32x32xf32> {ns.name = "image"}) ... attributes {ns.entry}`.
+  }];
+}
+
+def SelectEntriesPass : NS_ModulePass<"ns-select-entries"> {
+  let summary = "Keep the named entries only";
+  let description = [{
+    Removes every function that is not in `entries`, and a noise that none of the rest reads or updates.
+
+    Requires: the named entries exist. Ensures: no others do.
+    Example: `--ns-select-entries=entries=forward,stop_test`.
+  }];
+  let options = [ListOption<"entries", "entries", "std::string", "Names of the entries to keep, in the order wanted">];
+  let statistics = [Statistic<"numRemoved", "num-removed", "Functions removed">];
+}
+
+#endif // NS_DIALECT_NS_TRANSFORMS_PASSES_TD

@@ -1,0 +1,47 @@
+//===- Losses.cpp - rules of the losses on labels -*- C++ -*-===//
+//
+// Part of the Nullspace compiler, under the Apache License v2.0 with LLVM Exceptions.
+// See LICENSE for license information.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#include "Rules.h"
+#include "ns/Dialect/NN/IR/NN.h"
+
+#include "mlir/IR/Matchers.h"
+
+using namespace mlir;
+using namespace ns::nn;
+
+namespace ns::autodiff {
+namespace {
+
+struct CrossEntropyRule : RuleBase<CrossEntropyRule, CrossEntropyOp> {
+  static bool inactive(unsigned index) { return index == 1; } // labels
+  static void save(CrossEntropyOp op, const BitVector &, SmallVectorImpl<Value> &saved) {
+    saved.append({op.getLogits(), op.getLabels()});
+  }
+  static void vjp(CrossEntropyOp op, OpBuilder &b, Value dy, const BitVector &wanted, MutableArrayRef<Value> results) {
+    results[0] = CrossEntropyGradOp::create(b, op.getLoc(), op.getLogits().getType(), dy, op.getLogits(), op.getLabels());
+  }
+};
+
+struct WeightedSumRule : RuleBase<WeightedSumRule, WeightedSumOp> {
+  static bool inactive(unsigned index) { return index == 1; } // sample weights
+  static void save(WeightedSumOp op, const BitVector &, SmallVectorImpl<Value> &saved) { saved.push_back(op.getWeights()); }
+  static void vjp(WeightedSumOp op, OpBuilder &b, Value dy, const BitVector &wanted, MutableArrayRef<Value> results) {
+    // The seed of reverse mode needs no operand.
+    Value grad = matchPattern(dy, m_OneFloat()) ? Value() : dy;
+    results[0] = WeightedSumGradOp::create(b, op.getLoc(), op.getLosses().getType(), op.getWeights(), grad);
+  }
+};
+
+} // namespace
+
+void attachLossRules(MLIRContext &context) {
+  CrossEntropyOp::attachInterface<CrossEntropyRule>(context);
+  WeightedSumOp::attachInterface<WeightedSumRule>(context);
+}
+
+} // namespace ns::autodiff

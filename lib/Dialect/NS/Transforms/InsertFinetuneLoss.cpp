@@ -1,0 +1,100 @@
+//===- InsertFinetuneLoss.cpp - add the entries of finetuning -*- C++ -*-===//
+//
+// Part of the Nullspace compiler, under the Apache License v2.0 with LLVM Exceptions.
+// See LICENSE for license information.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#include "Entries.h"
+#include "ns/Dialect/NS/Transforms/Passes.h"
+
+using namespace mlir;
+
+namespace ns::harden {
+#define GEN_PASS_DEF_INSERTFINETUNELOSSPASS
+#include "ns/Dialect/NS/Transforms/Passes.h.inc"
+
+namespace {
+
+/// One load for each parameter; returns the loads of those that are trained, in the module's order.
+SmallVector<nn::LoadParamOp> collectTrainable(func::FuncOp func) {
+  llvm::StringMap<nn::LoadParamOp> loads;
+  for (auto load : llvm::make_early_inc_range(func.getBody().front().getOps<nn::LoadParamOp>())) {
+    auto [it, isNew] = loads.try_emplace(load.getParam(), load);
+    if (isNew)
+      continue;
+    load.getResult().replaceAllUsesWith(it->second.getResult());
+    load.erase();
+  }
+  SmallVector<nn::LoadParamOp> trainable;
+  for (auto param : func->getParentOfType<ModuleOp>().getOps<nn::ParamOp>())
+    if (auto it = loads.find(param.getSymName()); it != loads.end() && !param.getBuffer())
+      trainable.push_back(it->second);
+  return trainable;
+}
+
+struct InsertFinetuneLossPass : impl::InsertFinetuneLossPassBase<InsertFinetuneLossPass> {
+  using InsertFinetuneLossPassBase::InsertFinetuneLossPassBase;
+
+  void runOnOperation() override {
+    if (failed(insertStep()) || failed(insertUpdate()))
+      signalPassFailure();
+  }
+
+  LogicalResult insertStep();
+  LogicalResult insertUpdate();
+};
+
+LogicalResult InsertFinetuneLossPass::insertStep() {
+  bool noised = arm == "noised";
+  if (!noised && arm != "none")
+    return emitError(getOperation().getLoc()) << "expected option arm to be none or noised, but got " << arm;
+  FailureOr<func::FuncOp> forward = getForward(getOperation());
+  if (failed(forward))
+    return failure();
+  FailureOr<EntryBuilder> entry = EntryBuilder::cloneForward(*forward, noised ? "finetune_step_noised" : "finetune_step");
+  if (failed(entry))
+    return failure();
+  if (noised) {
+    FailureOr<NoiseOp> noise = getNoise(getOperation());
+    if (failed(noise) || failed(injectNoiseStacked(*entry, *noise)))
+      return failure();
+  }
+  OpBuilder &builder = entry->builder();
+  Location loc = entry->getLoc();
+  Type elementType = entry->getElementType();
+  auto scalar = RankedTensorType::get({}, elementType);
+  Value logits = entry->getLogits();
+  int64_t batch = cast<RankedTensorType>(entry->getImage().getType()).getDimSize(0);
+  int64_t rows = noised && !ShapedType::isDynamic(batch) ? 2 * batch : batch;
+  Value labels = entry->addArgument("labels", {batch}, builder.getI32Type());
+  Value weights = entry->addArgument("weights", {batch}, elementType);
+  Value accumulate = entry->addArgument("accumulate", scalar);
+  Value losses = nn::CrossEntropyOp::create(builder, loc, RankedTensorType::get({rows}, elementType), logits, labels);
+  Value loss = nn::WeightedSumOp::create(builder, loc, scalar, losses, weights);
+  SmallVector<nn::LoadParamOp> trainable = collectTrainable(entry->getFunc());
+  SmallVector<Value> wrt(trainable.begin(), trainable.end());
+  auto gradient = GradientOp::create(builder, loc, TypeRange(ValueRange(wrt)), loss, wrt);
+  for (auto [load, grad] : llvm::zip(trainable, gradient.getGrads()))
+    StoreGradOp::create(builder, loc, load.getParam(), grad, accumulate);
+  entry->setResults({{"loss", loss}});
+  numTrained += trainable.size();
+  return success();
+}
+
+LogicalResult InsertFinetuneLossPass::insertUpdate() {
+  if (getOperation().lookupSymbol("finetune_update"))
+    return success(); // by this pass, for the other arm
+  FailureOr<func::FuncOp> forward = getForward(getOperation());
+  FailureOr<EntryBuilder> entry = EntryBuilder::create(getOperation(), "finetune_update");
+  if (failed(forward) || failed(entry))
+    return failure();
+  Type elementType = cast<RankedTensorType>(forward->getArgument(0).getType()).getElementType();
+  Value hyper = entry->addArgument("hyper", {7}, elementType);
+  AdamWParamsOp::create(entry->builder(), entry->getLoc(), hyper);
+  return success();
+}
+
+} // namespace
+} // namespace ns::harden
