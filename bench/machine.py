@@ -18,7 +18,9 @@ def busy_seconds() -> float:
 
 def own_seconds() -> float:
     """CPU time of this process and its ended children."""
-    return sum(u.ru_utime + u.ru_stime for u in map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)))
+    return sum(
+        u.ru_utime + u.ru_stime for u in map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    )
 
 
 class OtherWork:
@@ -40,5 +42,17 @@ def other_cores(seconds: float = 2.0) -> float:
 
 
 def describe() -> dict:
-    model = next((line.split(":")[1].strip() for line in pathlib.Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")), "")
-    return {"cpu": model, "cores": len(os.sched_getaffinity(0)), "kernel": platform.release(), "loadavg": os.getloadavg()}
+    model = next(
+        (
+            line.split(":")[1].strip()
+            for line in pathlib.Path("/proc/cpuinfo").read_text().splitlines()
+            if line.startswith("model name")
+        ),
+        "",
+    )
+    return {
+        "cpu": model,
+        "cores": len(os.sched_getaffinity(0)),
+        "kernel": platform.release(),
+        "loadavg": os.getloadavg(),
+    }

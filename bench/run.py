@@ -16,12 +16,11 @@ os.environ.setdefault("OMP_NUM_THREADS", str(len(os.sched_getaffinity(0))))
 
 import importlib
 
+import machine
 import numpy as np
+from problem import BIN, KINDS, MODELS, OUT, ROOT, SIDE, Problem, threads
 from rich.console import Console
 from rich.table import Table
-
-import machine
-from problem import BIN, KINDS, MODELS, OUT, ROOT, SIDE, Problem, threads
 
 OURS, PEERS = "nullspace_library", ("eager", "compiled", "published")
 TOLERANCE = 1e-3  # of the largest entry; float32 in another order
@@ -67,7 +66,9 @@ def check_equal(results: dict[str, dict[str, np.ndarray]], problem: Problem) -> 
             error = float(np.abs(found[name] - golden).max() / np.abs(golden).max())
             worst[peer] = max(worst.get(peer, 0.0), error)
             if not error <= TOLERANCE:
-                sys.exit(f"bench: {problem.model} {problem.kind}: {name} of {peer} differs from eager by {error:.1e} of its largest entry; nothing was timed")
+                sys.exit(
+                    f"bench: {problem.model} {problem.kind}: {name} of {peer} differs from eager by {error:.1e} of its largest entry; nothing was timed"
+                )
     return worst
 
 
@@ -85,16 +86,24 @@ def compare(problem: Problem, pairs: int) -> dict:
     times, others = {peer: [] for peer in work}, machine.OtherWork()
     order = list(work)
     for turn in range(pairs):
-        for peer in order[turn % len(order):] + order[: turn % len(order)]:  # nobody always follows the same one
+        for peer in order[turn % len(order) :] + order[: turn % len(order)]:  # nobody always follows the same one
             start = time.perf_counter()
             work[peer].step()
             times[peer].append(time.perf_counter() - start)
     ours = np.array(times[OURS])
     ratios = {peer: np.array(times[peer]) / ours for peer in times if peer != OURS}
-    return {"model": problem.model, "kind": problem.kind, "batch": problem.batch, "pairs": pairs,
-            "seconds": times, "seconds_quartiles": {p: quartiles(t) for p, t in times.items()},
-            "ratio_quartiles": {p: quartiles(r) for p, r in ratios.items()}, "first_call_s": first_seconds,
-            "relative_difference": differences, "other_work_cores": others.cores()}
+    return {
+        "model": problem.model,
+        "kind": problem.kind,
+        "batch": problem.batch,
+        "pairs": pairs,
+        "seconds": times,
+        "seconds_quartiles": {p: quartiles(t) for p, t in times.items()},
+        "ratio_quartiles": {p: quartiles(r) for p, r in ratios.items()},
+        "first_call_s": first_seconds,
+        "relative_difference": differences,
+        "other_work_cores": others.cores(),
+    }
 
 
 def fresh_process(peer: str, problem: Problem, steps: int) -> dict:
@@ -106,7 +115,10 @@ def fresh_process(peer: str, problem: Problem, steps: int) -> dict:
 def memory(problem: Problem) -> dict:
     """Peak resident memory of each peer, three steps in a process of its own, with and without what it has before it builds anything."""
     found = {peer: fresh_process(peer, problem, 3) for peer in (OURS, *peers_of(problem.kind))}
-    return {peer: {"peak_mb": f["peak_kb"] / 1024, "peak_without_idle_mb": (f["peak_kb"] - f["idle_kb"]) / 1024} for peer, f in found.items()}
+    return {
+        peer: {"peak_mb": f["peak_kb"] / 1024, "peak_without_idle_mb": (f["peak_kb"] - f["idle_kb"]) / 1024}
+        for peer, f in found.items()
+    }
 
 
 def first_step(model: str, batch: int) -> dict:
@@ -115,27 +127,64 @@ def first_step(model: str, batch: int) -> dict:
     images = (problem.images() * 255).astype(np.uint8).transpose(0, 2, 3, 1)
     assert images.shape == (batch, SIDE, SIDE, 3)
     np.savez(data, x_train=images, y_train=problem.labels(), x_val=images, y_val=problem.labels())
-    command = [OUT / f"{model}-b{batch}-synth", "--data-dir", data, "--output", OUT / "first", "--steps", "1", "--rounds", "1", "--train-fraction", "1",
-               "--stop-samples", "0", "--threads", threads()]
+    command = [
+        OUT / f"{model}-b{batch}-synth",
+        "--data-dir",
+        data,
+        "--output",
+        OUT / "first",
+        "--steps",
+        "1",
+        "--rounds",
+        "1",
+        "--train-fraction",
+        "1",
+        "--batch-size",
+        batch,
+        "--stop-samples",
+        "0",
+        "--threads",
+        threads(),
+    ]
     seconds, peaks = [], []
     for _ in range(3):
         start = time.perf_counter()
-        process = subprocess.Popen([str(c) for c in command], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        process = subprocess.Popen(
+            [str(c) for c in command], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+        )
         complaint = process.stderr.read()
         _, status, usage = os.wait4(process.pid, 0)
         seconds.append(time.perf_counter() - start)
         peaks.append(usage.ru_maxrss / 1024)
         if os.waitstatus_to_exitcode(status) not in (0, 3):
             sys.exit(f"bench: the synth executable of {model} failed: {complaint[-2000:]}")
-    return {"executable_s": sorted(seconds)[1], "executable_peak_mb": max(peaks), "eager_s": fresh_process("eager", problem, 1)["process_s"]}
+    return {
+        "executable_s": sorted(seconds)[1],
+        "executable_peak_mb": max(peaks),
+        "eager_s": fresh_process("eager", problem, 1)["process_s"],
+    }
 
 
 def print_tables(record: dict) -> None:
     def cell(q, scale=1.0, digits=2):
         return f"{q[1] * scale:.{digits}f} [dim]{q[0] * scale:.{digits}f}–{q[2] * scale:.{digits}f}[/dim]"
 
-    table = Table(title=f"CPU, {record['threads']} threads, {record['machine']['cpu']}", caption="medians and quartiles; a ratio over 1: we are faster")
-    for title in ("model", "step", "ours, ms", "eager / ours", "torch.compile / ours", "published / ours", "peak MB: ours", "eager", "ours - idle", "eager - idle"):
+    table = Table(
+        title=f"CPU, {record['threads']} threads, {record['machine']['cpu']}",
+        caption="medians and quartiles; a ratio over 1: we are faster",
+    )
+    for title in (
+        "model",
+        "step",
+        "ours, ms",
+        "eager / ours",
+        "torch.compile / ours",
+        "published / ours",
+        "peak MB: ours",
+        "eager",
+        "ours - idle",
+        "eager - idle",
+    ):
         table.add_column(title, justify="left" if title in ("model", "step") else "right")
     for c in record["comparisons"]:
         ratios = [cell(c["ratio_quartiles"][p]) if p in c["ratio_quartiles"] else "" for p in PEERS]
@@ -144,22 +193,35 @@ def print_tables(record: dict) -> None:
         table.add_row(c["model"], c["kind"], cell(c["seconds_quartiles"][OURS], 1e3, 0), *ratios, *peaks)
     console.print(table)
     for model, f in record["models"].items():
-        compiled = next((c["first_call_s"]["compiled"] for c in record["comparisons"] if c["model"] == model and c["kind"] == "synth"), float("nan"))
-        console.print(f"{model}: ns-compile --emit=synth {f['ns_compile_s']['synth']:.1f} s, --emit=library {f['ns_compile_s']['library']:.1f} s; torch.compile's first "
-                      f"synthesis step {compiled:.1f} s. Process start to the end of the first step: executable {f['executable_s']:.2f} s "
-                      f"({f['executable_peak_mb']:.0f} MB), eager {f['eager_s']:.2f} s.")
+        compiled = next(
+            (
+                c["first_call_s"]["compiled"]
+                for c in record["comparisons"]
+                if c["model"] == model and c["kind"] == "synth"
+            ),
+            float("nan"),
+        )
+        console.print(
+            f"{model}: ns-compile --emit=synth {f['ns_compile_s']['synth']:.1f} s, --emit=library {f['ns_compile_s']['library']:.1f} s; torch.compile's first "
+            f"synthesis step {compiled:.1f} s. Process start to the end of the first step: executable {f['executable_s']:.2f} s "
+            f"({f['executable_peak_mb']:.0f} MB), eager {f['eager_s']:.2f} s."
+        )
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="5 pairs, and only the first model unless --models is given")
+    parser.add_argument(
+        "--quick", action="store_true", help="5 pairs, and only the first model unless --models is given"
+    )
     parser.add_argument("--models", nargs="+", choices=MODELS, help="default: all")
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=KINDS)
     parser.add_argument("--pairs", type=int, help="default 15; 5 with --quick")
     parser.add_argument("--force", action="store_true", help="run even where other work keeps the machine busy")
     args = parser.parse_args()
     if (busy := machine.other_cores()) > machine.ALLOWED_CORES and not args.force:
-        sys.exit(f"bench: other work keeps {busy:.2f} cores busy (allowed: {machine.ALLOWED_CORES}; load average {os.getloadavg()[0]:.2f}); wait, or use --force")
+        sys.exit(
+            f"bench: other work keeps {busy:.2f} cores busy (allowed: {machine.ALLOWED_CORES}; load average {os.getloadavg()[0]:.2f}); wait, or use --force"
+        )
     models = args.models or (list(MODELS)[:1] if args.quick else list(MODELS))
     pairs = args.pairs or (5 if args.quick else 15)
     record = {"machine": machine.describe(), "threads": threads(), "models": {}, "comparisons": []}
@@ -174,7 +236,9 @@ def main() -> int:
     record["peak_of_this_process_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     (OUT / "cpu.json").write_text(json.dumps(record, indent=1))
     print_tables(record)
-    disturbed = [f"{c['model']} {c['kind']}" for c in record["comparisons"] if c["other_work_cores"] > machine.ALLOWED_CORES]
+    disturbed = [
+        f"{c['model']} {c['kind']}" for c in record["comparisons"] if c["other_work_cores"] > machine.ALLOWED_CORES
+    ]
     if disturbed:
         console.print(f"[bold]Other work ran beside: {', '.join(disturbed)}; take these again.[/bold]")
     console.print("bench/out/cpu.json")

@@ -14,7 +14,7 @@ class Forward:
 
         self.inputs, self.torch = inputs, torch
         inputs.model.requires_grad_(False)
-        function = lambda image: inputs.logits(inputs.tokens(image))  # noqa: E731
+        function = lambda image: inputs.logits(inputs.tokens(image))
         self.function = torch.compile(function) if compiled else function
 
     def step(self):
@@ -78,7 +78,10 @@ class Finetune:
         loss.backward()
         self.optimizer.step()
         if self.first is None:
-            self.first = {"loss": loss.detach().numpy().copy(), "gradient": self.inputs.model.blocks[0].attn.qkv.weight.grad.numpy().copy()}
+            self.first = {
+                "loss": loss.detach().numpy().copy(),
+                "gradient": self.inputs.model.blocks[0].attn.qkv.weight.grad.numpy().copy(),
+            }
 
     def result(self):
         return self.first

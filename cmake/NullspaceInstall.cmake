@@ -14,7 +14,7 @@ target_include_directories(NullspaceHeaders INTERFACE
   $<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}>)
 
 set(NS_EXPORTED NullspaceHeaders)
-foreach(tool ns-opt ns-import ns-compile ns-lsp-server nsrt-driver)
+foreach(tool ns-opt ns-import ns-compile ns-lsp-server)
   if(TARGET ${tool})
     list(APPEND NS_EXPORTED ${tool})
   endif()
@@ -26,9 +26,6 @@ foreach(tool ns-opt ns-compile)
 endforeach()
 
 install(TARGETS ${NS_EXPORTED} EXPORT NullspaceTargets RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
-if(TARGET nsrt)
-  install(TARGETS nsrt LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR})
-endif()
 foreach(root ${PROJECT_SOURCE_DIR} ${PROJECT_BINARY_DIR})
   install(DIRECTORY ${root}/include/ns DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}
     FILES_MATCHING PATTERN "*.h" PATTERN "*.inc" PATTERN "*.td" PATTERN "CMakeFiles" EXCLUDE)

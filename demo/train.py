@@ -1,13 +1,14 @@
 """Trains the demo's model: a small timm ViT on scikit-learn's digits, enlarged to 32x32 RGB. Plain PyTorch, as a user's
-own training would be; nothing of Nullspace is in here.
+own training would be; of Nullspace there is only the help for a CPU-only PyTorch beside torchvision.
 
 usage: train.py DATA.npz CHECKPOINT.safetensors [--seed N]
 """
 
 import argparse
 
-from nullspace import _torchvision_shim  # noqa: F401  (timm imports torchvision)
+from nullspace import _torchvision_shim  # noqa: F401  (comes before torchvision, which timm imports)
 
+# isort: split
 import numpy as np
 import safetensors.torch
 import sklearn.datasets
@@ -47,7 +48,9 @@ def main() -> None:
     data = make_data(args.data, args.seed)
     model = timm.create_model(MODEL, **ARGUMENTS)
     mean, std = model.pretrained_cfg["mean"][0], model.pretrained_cfg["std"][0]
-    x_train, x_val = ((torch.from_numpy(data[k]).permute(0, 3, 1, 2).float() / 255 - mean) / std for k in ("x_train", "x_val"))
+    x_train, x_val = (
+        (torch.from_numpy(data[k]).permute(0, 3, 1, 2).float() / 255 - mean) / std for k in ("x_train", "x_val")
+    )
     y_train, y_val = (torch.from_numpy(data[k]) for k in ("y_train", "y_val"))
 
     optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3, weight_decay=0.05)

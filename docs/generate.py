@@ -39,8 +39,12 @@ def pages(tool: str) -> dict[pathlib.Path, str]:
     for name in DIALECTS:
         source = ROOT / "include/ns/Dialect" / name.upper() / "IR" / f"{name.upper()}Ops.td"
         if source.exists():
-            found[ROOT / "docs/Dialects" / f"{name}.md"] = f"{NOTICE}\n\n" + tblgen(tool, source, "-gen-dialect-doc", f"-dialect={name}")
-    sections = ["# Passes\n\nEach is one flag of `ns-opt`. Pipelines of whole phases: `ns-opt --help`, under \"Pass Pipelines\".\n"]
+            found[ROOT / "docs/Dialects" / f"{name}.md"] = f"{NOTICE}\n\n" + tblgen(
+                tool, source, "-gen-dialect-doc", f"-dialect={name}"
+            )
+    sections = [
+        '# Passes\n\nEach is one flag of `ns-opt`. Pipelines of whole phases: `ns-opt --help`, under "Pass Pipelines".\n'
+    ]
     for folder, title in PASSES.items():
         source = ROOT / "include/ns" / folder / "Passes.td"
         if source.exists() and (text := tblgen(tool, source, "-gen-pass-doc").strip()):
@@ -69,7 +73,12 @@ def main() -> int:
         stale += 1
         name = str(path.relative_to(ROOT))
         if args.check:
-            print(*list(difflib.unified_diff(old.splitlines(), text.splitlines(), name, "TableGen", lineterm="", n=1))[:20], sep="\n")
+            print(
+                *list(difflib.unified_diff(old.splitlines(), text.splitlines(), name, "TableGen", lineterm="", n=1))[
+                    :20
+                ],
+                sep="\n",
+            )
         else:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text)

@@ -15,20 +15,32 @@ import tempfile
 import xml.etree.ElementTree
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-LIT_OUTCOME = {"PASS": "passed", "FLAKYPASS": "passed", "XFAIL": "passed", "UNSUPPORTED": "skipped", "SKIPPED": "skipped", "EXCLUDED": None}
+LIT_OUTCOME = {
+    "PASS": "passed",
+    "FLAKYPASS": "passed",
+    "XFAIL": "passed",
+    "UNSUPPORTED": "skipped",
+    "SKIPPED": "skipped",
+    "EXCLUDED": None,
+}
 
 
 def run_lit(build: pathlib.Path, report: pathlib.Path) -> collections.Counter:
     """All lit tests under the build's test folder. lit's JSON report lists each with its outcome."""
     folders = [build / "test"] + sorted(path.parent for path in (build / "examples").glob("*/test/lit.site.cfg.py"))
     command = [sys.executable, "-m", "lit.main", "-v", "-o", report, *folders]
-    return _count(command, report, lambda r: [LIT_OUTCOME.get(t["code"], "failed") for t in json.loads(r.read_text())["tests"]])
+    return _count(
+        command, report, lambda r: [LIT_OUTCOME.get(t["code"], "failed") for t in json.loads(r.read_text())["tests"]]
+    )
 
 
 def run_gtest(binary: pathlib.Path, report: pathlib.Path) -> collections.Counter:
     def outcomes(path):
         for case in xml.etree.ElementTree.parse(path).iter("testcase"):
-            failed, skipped = case.find("failure") is not None, case.find("skipped") is not None or case.get("status") == "notrun"
+            failed, skipped = (
+                case.find("failure") is not None,
+                case.find("skipped") is not None or case.get("status") == "notrun",
+            )
             yield "failed" if failed else "skipped" if skipped else "passed"
 
     return _count([binary, "--gtest_brief=1", f"--gtest_output=xml:{report}"], report, outcomes)
@@ -40,7 +52,11 @@ def run_pytest(report: pathlib.Path, arguments: list[str]) -> collections.Counte
             kinds = {child.tag for child in case}
             yield "failed" if kinds & {"failure", "error"} else "skipped" if "skipped" in kinds else "passed"
 
-    return _count([sys.executable, "-m", "pytest", "-q", "-rs", f"--junitxml={report}", ROOT / "test" / "e2e", *arguments], report, outcomes)
+    return _count(
+        [sys.executable, "-m", "pytest", "-q", "-rs", f"--junitxml={report}", ROOT / "test" / "e2e", *arguments],
+        report,
+        outcomes,
+    )
 
 
 def _count(command, report: pathlib.Path, outcomes) -> collections.Counter:
@@ -60,7 +76,9 @@ def _count(command, report: pathlib.Path, outcomes) -> collections.Counter:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--build", type=pathlib.Path, default=ROOT / "build")
-    parser.add_argument("--suite", choices=("lit", "gtest", "pytest"), action="append", help="only this one; repeatable")
+    parser.add_argument(
+        "--suite", choices=("lit", "gtest", "pytest"), action="append", help="only this one; repeatable"
+    )
     args, pytest_arguments = parser.parse_known_args()
     build, suites = args.build.resolve(), args.suite or ["lit", "gtest", "pytest"]
     os.environ["NULLSPACE_BUILD"] = str(build)
@@ -70,7 +88,9 @@ def main() -> int:
         if "lit" in suites:
             total += run_lit(build, report)
         if "gtest" in suites:
-            for binary in sorted(p for p in (build / "test" / "Unit").rglob("*Tests") if os.access(p, os.X_OK) and p.is_file()):
+            for binary in sorted(
+                p for p in (build / "test" / "Unit").rglob("*Tests") if os.access(p, os.X_OK) and p.is_file()
+            ):
                 total += run_gtest(binary, report)
         if "pytest" in suites:
             total += run_pytest(report, pytest_arguments)

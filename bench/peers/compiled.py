@@ -1,6 +1,7 @@
 """torch.compile over the same careful step as `eager`."""
 
 import torch_steps
+
 from peers import timm_common
 
 load = timm_common.load

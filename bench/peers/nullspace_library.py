@@ -1,10 +1,13 @@
 """Ours: the entries of a library that ns-compile made, called without a copy between."""
 
 import numpy as np
-
 from problem import NOISE_LR, WEIGHT_DECAY, WEIGHT_LR, threads
 
-ENTRIES = {"synth": ("synth_step", "synth_update"), "finetune": ("finetune_step_noised", "finetune_update"), "forward": ("forward",)}
+ENTRIES = {
+    "synth": ("synth_step", "synth_update"),
+    "finetune": ("finetune_step_noised", "finetune_update"),
+    "forward": ("forward",),
+}
 BETA1, BETA2, EPS = 0.9, 0.999, 1e-8
 
 
@@ -20,7 +23,13 @@ def prepare(problem):
 
 class Steps:
     def __init__(self, problem, model):
-        self.model, self.kind, self.entries, self.count, self.first = model, problem.kind, ENTRIES[problem.kind], 0, None
+        self.model, self.kind, self.entries, self.count, self.first = (
+            model,
+            problem.kind,
+            ENTRIES[problem.kind],
+            0,
+            None,
+        )
         model.slot("image")[:] = problem.images()
         if self.kind == "forward":
             return
@@ -42,7 +51,11 @@ class Steps:
             self.model.slot("hyper")[:] = (WEIGHT_LR, BETA1, BETA2, EPS, WEIGHT_DECAY, *corrections)
         self.model.run(self.entries[0])
         if self.first is None and self.kind != "forward":
-            gradient = self.model.slot("noise.grad") if self.kind == "synth" else self.model.param_grads()["blocks.0.attn.qkv.weight"]
+            gradient = (
+                self.model.slot("noise.grad")
+                if self.kind == "synth"
+                else self.model.param_grads()["blocks.0.attn.qkv.weight"]
+            )
             self.first = {"loss": np.array(self.model.slot("loss")).reshape(()), "gradient": np.array(gradient)}
         for entry in self.entries[1:]:
             self.model.run(entry)

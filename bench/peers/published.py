@@ -2,8 +2,9 @@
 step, and finetuning makes two passes. (The objective and the optimizer's settings are ours, so that results can be compared.)
 """
 
-from peers import timm_common
 from problem import NOISE_LR
+
+from peers import timm_common
 
 load = timm_common.load
 
@@ -51,7 +52,10 @@ class Finetune:
         loss.backward()
         self.optimizer.step()
         if self.first is None:
-            self.first = {"loss": loss.detach().numpy().copy(), "gradient": inputs.model.blocks[0].attn.qkv.weight.grad.numpy().copy()}
+            self.first = {
+                "loss": loss.detach().numpy().copy(),
+                "gradient": inputs.model.blocks[0].attn.qkv.weight.grad.numpy().copy(),
+            }
 
     def result(self):
         return self.first

@@ -6,6 +6,7 @@ from problem import Problem, threads
 def load() -> None:
     from nullspace import _torchvision_shim  # noqa: F401
 
+    # isort: split
     import timm
     import torch
 
@@ -42,11 +43,13 @@ class Inputs:
 def weight_optimizer(model):
     """AdamW with the weight decay on matrices alone, as timm groups parameters."""
     import torch
-
     from problem import WEIGHT_DECAY, WEIGHT_LR
 
     no_decay = model.no_weight_decay()
     groups = {True: [], False: []}
     for name, parameter in model.named_parameters():
         groups[parameter.dim() > 1 and name not in no_decay].append(parameter)
-    return torch.optim.AdamW([{"params": groups[True], "weight_decay": WEIGHT_DECAY}, {"params": groups[False], "weight_decay": 0.0}], lr=WEIGHT_LR)
+    return torch.optim.AdamW(
+        [{"params": groups[True], "weight_decay": WEIGHT_DECAY}, {"params": groups[False], "weight_decay": 0.0}],
+        lr=WEIGHT_LR,
+    )

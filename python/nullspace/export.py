@@ -12,10 +12,10 @@ import logging
 import sys
 import warnings
 
+import torch
+
 from . import UserError, __version__, sources
 from ._files import replacing
-
-import torch
 
 EXAMPLE_BATCH, MAX_BATCH = 2, 4096  # a batch of 1 would be specialised
 
@@ -31,7 +31,9 @@ def export(model: torch.nn.Module, info: sources.ModelInfo, output: str) -> sour
             if any(_mutates(node) for node in program.graph.nodes):
                 program = program.run_decompositions({})
     except Exception as error:  # torch.export raises many types; each means: not exportable
-        raise UserError(f"{info.source}: torch.export failed: {type(error).__name__}: {str(error).strip().splitlines()[0]}") from None
+        raise UserError(
+            f"{info.source}: torch.export failed: {type(error).__name__}: {str(error).strip().splitlines()[0]}"
+        ) from None
     results = [node.meta["val"] for node in program.graph.output_node().args[0]]
     if len(results) != 1 or results[0].dim() != 2:
         found = ", ".join("x".join(map(str, getattr(r, "shape", ()))) for r in results)
@@ -54,7 +56,9 @@ def _versions() -> dict[str, str]:
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="nullspace.export", description="Exports a PyTorch image classifier for ns-import.")
+    parser = argparse.ArgumentParser(
+        prog="nullspace.export", description="Exports a PyTorch image classifier for ns-import."
+    )
     sources.add_arguments(parser)
     parser.add_argument("-o", "--output", required=True, metavar="model.pt2")
     args = parser.parse_args(argv)

@@ -8,11 +8,11 @@ import argparse
 import pathlib
 import sys
 
-from . import UserError, sources
-from ._files import replacing
-
 import torch
 from torch import nn
+
+from . import UserError, sources
+from ._files import replacing
 
 FORMATS = (".safetensors", ".pth", ".pt")
 
@@ -38,10 +38,14 @@ def save(model: nn.Module, checkpoint: str) -> None:
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="nullspace.load", description="Brings hardened weights back into the framework's own format.")
+    parser = argparse.ArgumentParser(
+        prog="nullspace.load", description="Brings hardened weights back into the framework's own format."
+    )
     sources.add_arguments(parser)
     parser.add_argument("--weights", required=True, metavar="FILE", help="weights that an executable wrote")
-    parser.add_argument("-o", "--output", required=True, metavar="CHECKPOINT", help="|".join(FORMATS) + "; for hf: sources a folder")
+    parser.add_argument(
+        "-o", "--output", required=True, metavar="CHECKPOINT", help="|".join(FORMATS) + "; for hf: sources a folder"
+    )
     args = parser.parse_args(argv)
     request = sources.request_from(args)
     to_folder = request.source.startswith("hf:")

@@ -19,11 +19,20 @@ from ._files import replacing
 
 # Order and titles of what is measured; kinds that are not here follow under their own name.
 TITLES = {
-    "clean": "clean", "fgsm": "FGSM", "bim": "BIM", "pgd": "PGD", "square": "Square",
-    "same_argmax": "same argmax", "prob_mse": "probability MSE", "logit_mse": "logit MSE", "conf_diff": "confidence difference",
+    "clean": "clean",
+    "fgsm": "FGSM",
+    "bim": "BIM",
+    "pgd": "PGD",
+    "square": "Square",
+    "noise_same_argmax": "same argmax",
+    "noise_prob_sq": "probability MSE",
+    "noise_logit_sq": "logit MSE",
+    "noise_conf_diff": "confidence difference",
+    "noise_mcnemar_p": "McNemar p",
 }
 ACCURACIES = ("clean", "fgsm", "bim", "pgd", "square")
 NOISES = ("learned", "permuted", "gaussian")
+INVARIANCE = "noise_same_argmax"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,6 +48,11 @@ class Measurement:
     @property
     def noise(self) -> str | None:
         return self.parameters.get("noise")
+
+    @property
+    def column(self) -> tuple[str, str]:
+        """What tells this measurement from the others of one model: its kind, and the noise or the attack's setting."""
+        return self.kind, self.noise or (self.describe() if self.kind in ACCURACIES else "")
 
     def percent(self) -> str:
         return f"{100 * self.value:.1f} %"
@@ -59,12 +73,22 @@ def read_results(folder: str | pathlib.Path) -> list[Measurement]:
     path = pathlib.Path(folder, "results.json")
     try:
         found = json.loads(path.read_text())["measurements"]
-        return [Measurement(m["kind"], float(m["value"]), int(m["n"]), tuple(m["interval"]) if m.get("interval") else None, m.get("parameters") or {})
-                for m in found]
+        return [
+            Measurement(
+                m["kind"],
+                float(m["value"]),
+                int(m["n"]),
+                tuple(m["interval"]) if m.get("interval") else None,
+                m.get("parameters") or {},
+            )
+            for m in found
+        ]
     except OSError as error:
         raise UserError(f"{path}: {error.strerror}") from None
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"{path}: expected a list 'measurements' of kind, value, n, interval, parameters; {type(error).__name__}: {error}") from None
+        raise UserError(
+            f"{path}: expected a list 'measurements' of kind, value, n, interval, parameters; {type(error).__name__}: {error}"
+        ) from None
 
 
 def read_summary(folder: str | pathlib.Path) -> dict[str, list[float]]:
@@ -94,19 +118,29 @@ class Report:
     training: dict[str, dict[str, list[float]]] = dataclasses.field(default_factory=dict)
     notes: list[str] = dataclasses.field(default_factory=list)
 
-    def columns(self) -> list[tuple[str, str | None]]:
-        """(kind, noise) of every column, accuracies first, in the order of TITLES."""
-        found = {(m.kind, m.noise) for measurements in self.models.values() for m in measurements}
-        order = list(TITLES)
-        rank = lambda c: (order.index(c[0]) if c[0] in order else len(order), c[0], NOISES.index(c[1]) if c[1] in NOISES else len(NOISES))  # noqa: E731
-        return sorted((c for c in found if c[0] not in ("logit_mse", "conf_diff", "prob_mse")), key=rank)
+    def columns(self) -> list[tuple[str, str]]:
+        """The columns of the table: accuracies in the order of ACCURACIES, then shares of kept predictions in that of NOISES."""
+        found = {
+            m.column
+            for measurements in self.models.values()
+            for m in measurements
+            if m.kind in (*ACCURACIES, INVARIANCE)
+        }
+        order = (*ACCURACIES, INVARIANCE)
+        return sorted(
+            found, key=lambda c: (order.index(c[0]), NOISES.index(c[1]) if c[1] in NOISES else len(NOISES), c[1])
+        )
 
-    def find(self, model: str, kind: str, noise: str | None = None) -> Measurement | None:
-        return next((m for m in self.models[model] if (m.kind, m.noise) == (kind, noise)), None)
+    def heading(self, column: tuple[str, str]) -> str:
+        """Its title; with the attack's setting where one kind has several columns."""
+        kind, setting = column
+        if kind == INVARIANCE:
+            return f"{TITLES[kind]}, {setting} noise"
+        several = sum(other[0] == kind for other in self.columns()) > 1
+        return TITLES[kind] + (f" ({setting})" if several else "")
 
-
-def heading(kind: str, noise: str | None) -> str:
-    return TITLES.get(kind, kind) + (f", {noise} noise" if noise else "")
+    def find(self, model: str, column: tuple[str, str]) -> Measurement | None:
+        return next((m for m in self.models[model] if m.column == column), None)
 
 
 def print_table(report: Report) -> None:
@@ -118,11 +152,11 @@ def print_table(report: Report) -> None:
     table.add_column("model")
     columns = report.columns()
     for column in columns:
-        table.add_column(heading(*column), justify="right")
+        table.add_column(report.heading(column), justify="right")
     for model in report.models:
         cells = []
         for column in columns:
-            found = report.find(model, *column)
+            found = report.find(model, column)
             cells.append("" if found is None else found.percent() + ("\n" + _interval(found) if found.interval else ""))
         table.add_row(model, *cells)
     Console().print(table)
@@ -136,7 +170,9 @@ def _interval(measurement: Measurement) -> str:
 def _table_caption(report: Report) -> str:
     measurements = [m for ms in report.models.values() for m in ms]
     counts = sorted({m.n for m in measurements})
-    settings = dict.fromkeys(f"{TITLES.get(m.kind, m.kind)}: {m.describe()}" for m in measurements if m.describe() and m.kind in ACCURACIES)
+    settings = dict.fromkeys(
+        f"{TITLES.get(m.kind, m.kind)}: {m.describe()}" for m in measurements if m.describe() and m.kind in ACCURACIES
+    )
     return f"n = {' or '.join(map(str, counts))} images; below each share its 95 % interval. " + "; ".join(settings)
 
 
@@ -151,8 +187,18 @@ def _figure(width: float, height: float, panels: int = 1):
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    plt.rcParams.update({"font.size": 10, "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "grid.alpha": 0.25,
-                         "svg.fonttype": "none", "axes.axisbelow": True, "legend.frameon": False})
+    plt.rcParams.update(
+        {
+            "font.size": 10,
+            "axes.spines.top": False,
+            "axes.spines.right": False,
+            "axes.grid": True,
+            "grid.alpha": 0.25,
+            "svg.fonttype": "none",
+            "axes.axisbelow": True,
+            "legend.frameon": False,
+        }
+    )
     return plt.subplots(1, panels, figsize=(width, height), layout="constrained", squeeze=False)
 
 
@@ -181,26 +227,38 @@ def plot_synthesis(summary: dict[str, list[float]]) -> str:
 
 def plot_accuracies(report: Report) -> str:
     """Accuracy under each attack, a group of bars for each attack, a bar for each model."""
-    kinds = [kind for kind in ACCURACIES if any(report.find(model, kind) for model in report.models)]
+    columns = [column for column in report.columns() if column[0] in ACCURACIES]
     figure, axes = _figure(9, 3.6)
     axis, width = axes[0][0], 0.8 / max(1, len(report.models))
     for i, model in enumerate(report.models):
-        _bars(axis, [k + (i - (len(report.models) - 1) / 2) * width for k in range(len(kinds))], width * 0.92,
-              [report.find(model, kind) for kind in kinds], model, COLORS[i % len(COLORS)])
-    axis.set(xticks=range(len(kinds)), ylabel="accuracy, %", ylim=(0, 100))
-    axis.set_xticklabels([TITLES[kind] for kind in kinds])
+        _bars(
+            axis,
+            [k + (i - (len(report.models) - 1) / 2) * width for k in range(len(columns))],
+            width * 0.92,
+            [report.find(model, column) for column in columns],
+            model,
+            COLORS[i % len(COLORS)],
+        )
+    axis.set(xticks=range(len(columns)), ylabel="accuracy, %", ylim=(0, 100))
+    axis.set_xticklabels([report.heading(column).replace(" (", "\n(") for column in columns])
     axis.legend(ncols=len(report.models), loc="upper center", bbox_to_anchor=(0.5, 1.15))
     return _image(figure)
 
 
 def plot_noises(report: Report) -> str:
     """Share of predictions that survive the learned noise, the same noise permuted, and Gaussian noise of its norm."""
-    noises = [noise for noise in NOISES if any(report.find(model, "same_argmax", noise) for model in report.models)]
+    noises = [noise for kind, noise in report.columns() if kind == INVARIANCE]
     figure, axes = _figure(9, 3.4)
     axis, width = axes[0][0], 0.8 / max(1, len(noises))
     for i, noise in enumerate(noises):
-        _bars(axis, [k + (i - (len(noises) - 1) / 2) * width for k in range(len(report.models))], width * 0.92,
-              [report.find(model, "same_argmax", noise) for model in report.models], f"{noise} noise", COLORS[i])
+        _bars(
+            axis,
+            [k + (i - (len(noises) - 1) / 2) * width for k in range(len(report.models))],
+            width * 0.92,
+            [report.find(model, (INVARIANCE, noise)) for model in report.models],
+            f"{noise} noise",
+            COLORS[i % len(COLORS)],
+        )
     axis.set(xticks=range(len(report.models)), ylabel="same argmax, %", ylim=(0, 100))
     axis.set_xticklabels(list(report.models))
     axis.legend(ncols=len(noises), loc="upper center", bbox_to_anchor=(0.5, 1.16))
@@ -210,18 +268,43 @@ def plot_noises(report: Report) -> str:
 def _bars(axis, positions, width, measurements, label, color):
     pairs = [(p, m) for p, m in zip(positions, measurements) if m is not None]
     values = [100 * m.value for _, m in pairs]
-    errors = [[max(0, v - 100 * m.interval[0]) if m.interval else 0 for v, (_, m) in zip(values, pairs)],
-              [max(0, 100 * m.interval[1] - v) if m.interval else 0 for v, (_, m) in zip(values, pairs)]]
-    axis.bar([p for p, _ in pairs], values, width, label=label, color=color, yerr=errors, error_kw={"elinewidth": 1, "ecolor": "#444"})
+    errors = [
+        [max(0, v - 100 * m.interval[0]) if m.interval else 0 for v, (_, m) in zip(values, pairs)],
+        [max(0, 100 * m.interval[1] - v) if m.interval else 0 for v, (_, m) in zip(values, pairs)],
+    ]
+    axis.bar(
+        [p for p, _ in pairs],
+        values,
+        width,
+        label=label,
+        color=color,
+        yerr=errors,
+        error_kw={"elinewidth": 1, "ecolor": "#444"},
+    )
 
 
 def plot_training(training: dict[str, dict[str, list[float]]]) -> str:
-    figure, axes = _figure(9, 3.2)
+    """The loss of every finetuning step; the norm of each round's noise."""
+    figure, axes = _figure(9, 3.2, 2)
+    losses, norms = axes[0]
     for i, (name, summary) in enumerate(training.items()):
+        color = COLORS[(i + 1) % len(COLORS)]
         if "loss" in summary:
-            axes[0][0].plot(summary.get("step", range(len(summary["loss"]))), summary["loss"], label=name, color=COLORS[(i + 1) % len(COLORS)], linewidth=1.2)
-    axes[0][0].set(xlabel="finetuning step", ylabel="loss", ylim=(0, None))
-    axes[0][0].legend(ncols=max(1, len(training)))
+            losses.plot(
+                summary.get("step", range(len(summary["loss"]))),
+                summary["loss"],
+                label=name,
+                color=color,
+                linewidth=1.2,
+            )
+        rounds = dict(zip(summary.get("round", ()), summary.get("noise_norm", ())))  # the last row of each round
+        points = [(r, norm) for r, norm in rounds.items() if norm == norm and norm > 0]
+        if points:
+            norms.plot(*zip(*points), label=name, color=color, marker="o", markersize=4)
+            norms.xaxis.get_major_locator().set_params(integer=True)
+    losses.set(xlabel="finetuning step", ylabel="loss", ylim=(0, None))
+    losses.legend()
+    norms.set(xlabel="round", ylabel="norm of the round's noise", ylim=(0, None))
     return _image(figure)
 
 
@@ -243,34 +326,66 @@ def render(report: Report) -> str:
     """The page: one table, then the plots for which there is data."""
     sections = [_html_table(report)]
     if report.synthesis:
-        sections.append(_section("Synthesis", plot_synthesis(report.synthesis),
-                                 "Left: the norm of the noise. Right: how far it moves the probabilities (mean over images of the summed squared difference), measured outside the data it was made from; synthesis stops below eps."))
-    if any(m.kind == "same_argmax" for ms in report.models.values() for m in ms):
-        sections.append(_section("Learned against permuted noise", plot_noises(report),
-                                 "Share of images whose predicted class the noise leaves as it was. A nullspace vector keeps predictions; the same numbers in another order, or Gaussian noise of the same norm, do not."))
-    if any(m.kind in ACCURACIES for ms in report.models.values() for m in ms):
-        sections.append(_section("Accuracy by arm", plot_accuracies(report),
-                                 "The arm none is finetuned as long, on the same data, without noise: what it gains is no effect of the noise. Lines are 95 % intervals."))
+        sections.append(
+            _section(
+                "Synthesis",
+                plot_synthesis(report.synthesis),
+                "Left: the norm of the noise. Right: how far it moves the probabilities (mean over images of the summed squared difference), measured outside the data it was made from; synthesis stops below eps.",
+            )
+        )
+    kinds = {m.kind for measurements in report.models.values() for m in measurements}
+    if INVARIANCE in kinds:
+        sections.append(
+            _section(
+                "Learned against permuted noise",
+                plot_noises(report),
+                "Share of images whose predicted class the noise leaves as it was. A nullspace vector keeps predictions; the same numbers in another order, or Gaussian noise of the same norm, do not.",
+            )
+        )
+    if kinds & set(ACCURACIES):
+        sections.append(
+            _section(
+                "Accuracy by arm",
+                plot_accuracies(report),
+                "The arm none is finetuned as long, on the same data, without noise: what it gains is no effect of the noise. Lines are 95 % intervals.",
+            )
+        )
     if report.training:
-        sections.append(_section("Finetuning", plot_training(report.training), "The noise arms add the loss under noise to the clean loss, so their curves lie higher."))
+        sections.append(
+            _section(
+                "Finetuning",
+                plot_training(report.training),
+                "Left: the noise arms add the loss under noise to the clean loss, so their curves lie higher. Right: the norm at which each round's noise met eps.",
+            )
+        )
     notes = "".join(f'<p class="note">{html.escape(note)}</p>' for note in report.notes)
-    return (f'<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'
-            f"<title>{html.escape(report.title)}</title><style>{STYLE}</style><body><h1>{html.escape(report.title)}</h1>{notes}{''.join(sections)}"
-            f'<p class="note">Nullspace {__version__}</p></body></html>\n')
+    return (
+        f'<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>{html.escape(report.title)}</title><style>{STYLE}</style><body><h1>{html.escape(report.title)}</h1>{notes}{''.join(sections)}"
+        f'<p class="note">Nullspace {__version__}</p></body></html>\n'
+    )
 
 
 def _html_table(report: Report) -> str:
     columns = report.columns()
-    head = "".join(f"<th>{html.escape(heading(*column))}</th>" for column in columns)
+    head = "".join(f"<th>{html.escape(report.heading(column))}</th>" for column in columns)
     rows = []
     for model in report.models:
         cells = []
         for column in columns:
-            found = report.find(model, *column)
-            cells.append("<td></td>" if found is None else f"<td>{found.percent()}" + (f"<small>{_interval(found)}</small>" if found.interval else "") + "</td>")
+            found = report.find(model, column)
+            cells.append(
+                "<td></td>"
+                if found is None
+                else f"<td>{found.percent()}"
+                + (f"<small>{_interval(found)}</small>" if found.interval else "")
+                + "</td>"
+            )
         rows.append(f"<tr><td>{html.escape(model)}</td>{''.join(cells)}</tr>")
-    return (f'<div class="scroll"><table><thead><tr><th>model</th>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table></div>'
-            f'<p class="note">{html.escape(_table_caption(report))}</p>')
+    return (
+        f'<div class="scroll"><table><thead><tr><th>model</th>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table></div>'
+        f'<p class="note">{html.escape(_table_caption(report))}</p>'
+    )
 
 
 def _section(title: str, body: str, caption: str) -> str:
@@ -284,16 +399,37 @@ def write(report: Report, output: str | pathlib.Path) -> None:
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="nullspace.report", description="One page from the folders that evaluate, synth and finetune wrote.")
-    parser.add_argument("--model", action="append", default=[], type=_named, required=True, metavar="NAME=DIR", help="output folder of evaluate; repeatable, the first is the base")
+    parser = argparse.ArgumentParser(
+        prog="nullspace.report", description="One page from the folders that evaluate, synth and finetune wrote."
+    )
+    parser.add_argument(
+        "--model",
+        action="append",
+        default=[],
+        type=_named,
+        required=True,
+        metavar="NAME=DIR",
+        help="output folder of evaluate; repeatable, the first is the base",
+    )
     parser.add_argument("--synth", metavar="DIR", help="output folder of synth")
-    parser.add_argument("--training", action="append", default=[], type=_named, metavar="NAME=DIR", help="output folder of finetune; repeatable")
+    parser.add_argument(
+        "--training",
+        action="append",
+        default=[],
+        type=_named,
+        metavar="NAME=DIR",
+        help="output folder of finetune; repeatable",
+    )
     parser.add_argument("--title", default="Nullspace hardening")
     parser.add_argument("-o", "--output", required=True, metavar="report.html")
     args = parser.parse_args(argv)
     try:
-        report = Report(args.title, {name: read_results(folder) for name, folder in args.model}, read_summary(args.synth) if args.synth else None,
-                        {name: read_summary(folder) for name, folder in args.training})
+        report = Report(
+            args.title,
+            {name: read_results(folder) for name, folder in args.model},
+            read_summary(args.synth) if args.synth else None,
+            {name: read_summary(folder) for name, folder in args.training},
+        )
         write(report, args.output)
     except UserError as error:
         print(f"nullspace.report: error: {error}", file=sys.stderr)

@@ -13,10 +13,10 @@ import pathlib
 import pickle
 import sys
 
-from . import UserError, _torchvision_shim  # noqa: F401  (the shim comes before torchvision and timm)
-
 import torch
 from torch import nn
+
+from . import UserError, _torchvision_shim  # noqa: F401  (the shim comes before torchvision and timm)
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
@@ -55,11 +55,25 @@ class Request:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("source", help="timm:NAME, hf:DIR, torchvision:NAME, or py:FILE.py:FUNCTION (returns the nn.Module)")
-    parser.add_argument("--checkpoint", metavar="FILE", help="weights to start from: .safetensors, .pth, .pt, .npz (timm); default: a seeded random start")
+    parser.add_argument(
+        "source", help="timm:NAME, hf:DIR, torchvision:NAME, or py:FILE.py:FUNCTION (returns the nn.Module)"
+    )
+    parser.add_argument(
+        "--checkpoint",
+        metavar="FILE",
+        help="weights to start from: .safetensors, .pth, .pt, .npz (timm); default: a seeded random start",
+    )
     parser.add_argument("--img-size", type=_positive, metavar="N", help="side of the image, in pixels")
     parser.add_argument("--num-classes", type=_positive, metavar="N")
-    parser.add_argument("--model-kwargs", nargs="*", action="extend", default=[], type=_key_value, metavar="K=V", help="arguments of the model's constructor, as Python literals")
+    parser.add_argument(
+        "--model-kwargs",
+        nargs="*",
+        action="extend",
+        default=[],
+        type=_key_value,
+        metavar="K=V",
+        help="arguments of the model's constructor, as Python literals",
+    )
     parser.add_argument("--seed", type=int, default=0, help="of the random start (default 0)")
     parser.add_argument("--mean", type=_numbers, metavar="A,B,C", help="of pixels in [0, 1]; default: the model's own")
     parser.add_argument("--std", type=_numbers, metavar="A,B,C")
@@ -75,7 +89,9 @@ def build(request: Request) -> tuple[nn.Module, ModelInfo]:
     kind, _, name = request.source.partition(":")
     builders = {"timm": _build_timm, "hf": _build_hf, "torchvision": _build_torchvision, "py": _build_py}
     if kind not in builders or not name:
-        raise UserError(f"source '{request.source}': expected timm:NAME, hf:DIR, torchvision:NAME or py:FILE.py:FUNCTION")
+        raise UserError(
+            f"source '{request.source}': expected timm:NAME, hf:DIR, torchvision:NAME or py:FILE.py:FUNCTION"
+        )
     torch.manual_seed(request.seed)
     model, info = builders[kind](name, request)
     if request.checkpoint:
@@ -84,7 +100,9 @@ def build(request: Request) -> tuple[nn.Module, ModelInfo]:
         if getattr(request, field) is not None:
             setattr(info, field, list(getattr(request, field)))
         if len(values := getattr(info, field)) != info.image[0]:
-            raise UserError(f"{field} of {request.source}: expected {info.image[0]} numbers, one for each channel, found {len(values)}")
+            raise UserError(
+                f"{field} of {request.source}: expected {info.image[0]} numbers, one for each channel, found {len(values)}"
+            )
     if min(info.std) <= 0:
         raise UserError(f"std of {request.source}: expected positive numbers, found {info.std}")
     return model.eval().float(), info
@@ -144,7 +162,11 @@ def load_weights(model: nn.Module, weights: dict[str, torch.Tensor], path: str, 
 def _mismatches(expected: dict, found: dict) -> list[str]:
     problems = [f"missing: {k}, expected {_shape(v)}" for k, v in expected.items() if k not in found]
     problems += [f"not in the model: {k}, found {_shape(v)}" for k, v in found.items() if k not in expected]
-    problems += [f"{k}: expected {_shape(v)}, found {_shape(found[k])}" for k, v in expected.items() if k in found and v.shape != found[k].shape]
+    problems += [
+        f"{k}: expected {_shape(v)}, found {_shape(found[k])}"
+        for k, v in expected.items()
+        if k in found and v.shape != found[k].shape
+    ]
     return problems
 
 
@@ -182,10 +204,15 @@ def _build_timm(name: str, request: Request) -> tuple[nn.Module, ModelInfo]:
     parameters = dict(model.named_parameters())
     no_decay = model.no_weight_decay() if hasattr(model, "no_weight_decay") else ()
     return model, ModelInfo(
-        name=name, source=f"timm:{name}", image=image,
-        mean=_per_channel(config["mean"], image[0]), std=_per_channel(config["std"], image[0]),
-        interpolation=config.get("interpolation", "bicubic"), crop_pct=config.get("crop_pct") or 0.875,
-        no_weight_decay=sorted(n for n in no_decay if n in parameters))
+        name=name,
+        source=f"timm:{name}",
+        image=image,
+        mean=_per_channel(config["mean"], image[0]),
+        std=_per_channel(config["std"], image[0]),
+        interpolation=config.get("interpolation", "bicubic"),
+        crop_pct=config.get("crop_pct") or 0.875,
+        no_weight_decay=sorted(n for n in no_decay if n in parameters),
+    )
 
 
 def _per_channel(values, channels: int) -> list[float]:
@@ -203,7 +230,9 @@ def _build_torchvision(name: str, request: Request) -> tuple[nn.Module, ModelInf
         raise UserError(f"torchvision has no model '{name}'")
     model = _construct(f"torchvision:{name}", torchvision.models.get_model, name, weights=None, **kwargs)
     size = getattr(model, "image_size", 224)
-    return model, ModelInfo(name, f"torchvision:{name}", [3, size, size], list(IMAGENET_MEAN), list(IMAGENET_STD), "bilinear", 224 / 256)
+    return model, ModelInfo(
+        name, f"torchvision:{name}", [3, size, size], list(IMAGENET_MEAN), list(IMAGENET_STD), "bilinear", 224 / 256
+    )
 
 
 def _build_hf(directory: str, request: Request) -> tuple[nn.Module, ModelInfo]:
@@ -213,8 +242,14 @@ def _build_hf(directory: str, request: Request) -> tuple[nn.Module, ModelInfo]:
         raise UserError("hf: sources need the package 'transformers' (pip install transformers)") from None
     if not pathlib.Path(directory, "config.json").is_file():
         raise UserError(f"{directory}: expected a folder with config.json and weights, as save_pretrained writes it")
-    model = _construct(f"hf:{directory}", AutoModelForImageClassification.from_pretrained, directory,
-                       attn_implementation="sdpa", local_files_only=True, **request.model_kwargs)
+    model = _construct(
+        f"hf:{directory}",
+        AutoModelForImageClassification.from_pretrained,
+        directory,
+        attn_implementation="sdpa",
+        local_files_only=True,
+        **request.model_kwargs,
+    )
 
     class LogitsOnly(type(model)):
         """Same module, same parameter names; its forward returns the logits alone."""
@@ -224,7 +259,15 @@ def _build_hf(directory: str, request: Request) -> tuple[nn.Module, ModelInfo]:
 
     model.__class__ = LogitsOnly
     size, channels = model.config.image_size, getattr(model.config, "num_channels", 3)
-    info = ModelInfo(pathlib.Path(directory).name, f"hf:{directory}", [channels, size, size], [0.5] * channels, [0.5] * channels, "bilinear", 1.0)
+    info = ModelInfo(
+        pathlib.Path(directory).name,
+        f"hf:{directory}",
+        [channels, size, size],
+        [0.5] * channels,
+        [0.5] * channels,
+        "bilinear",
+        1.0,
+    )
     settings = pathlib.Path(directory, "preprocessor_config.json")
     if settings.is_file():
         import json
@@ -260,9 +303,15 @@ def _build_py(location: str, request: Request) -> tuple[nn.Module, ModelInfo]:
         raise UserError(f"py:{location}: the image size is not known; give --img-size")
     # A module of one's own is taken to see pixels in [0, 1] unless it or the command line says otherwise.
     return model, ModelInfo(
-        function, f"py:{location}", image, list(config.get("mean", [0.0] * image[0])), list(config.get("std", [1.0] * image[0])),
-        config.get("interpolation", "bicubic"), config.get("crop_pct") or 0.875,
-        sorted(model.no_weight_decay()) if hasattr(model, "no_weight_decay") else [])
+        function,
+        f"py:{location}",
+        image,
+        list(config.get("mean", [0.0] * image[0])),
+        list(config.get("std", [1.0] * image[0])),
+        config.get("interpolation", "bicubic"),
+        config.get("crop_pct") or 0.875,
+        sorted(model.no_weight_decay()) if hasattr(model, "no_weight_decay") else [],
+    )
 
 
 def _first_line(error: BaseException) -> str:

@@ -10,11 +10,9 @@ import subprocess
 import sys
 
 import pytest
-
+import torch
 from nullspace import sources
 from nullspace.export import export
-
-import torch
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BUILD = pathlib.Path(os.environ.get("NULLSPACE_BUILD", ROOT / "build"))
@@ -81,7 +79,9 @@ def run(command, check=True, **kwargs) -> subprocess.CompletedProcess:
     command = [str(part) for part in command]
     result = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL, **kwargs)
     if check and result.returncode != 0:
-        pytest.fail(f"{' '.join(command)}\nexit status {result.returncode}\n{result.stdout[-2000:]}\n{result.stderr[-4000:]}")
+        pytest.fail(
+            f"{' '.join(command)}\nexit status {result.returncode}\n{result.stdout[-2000:]}\n{result.stderr[-4000:]}"
+        )
     return result
 
 
@@ -145,8 +145,15 @@ def cases(tmp_path_factory):
 @pytest.fixture(scope="session")
 def small(cases) -> Case:
     """The model of the numeric tests: a ViT of 2 blocks over 32x32 images, with weights that make attention matter."""
-    return cases("timm:vit_tiny_patch16_224", scale=4.0, img_size=32, num_classes=10,
-                 model_kwargs=dict(patch_size=8, embed_dim=64, depth=2, num_heads=4), mean=[0.5, 0.4, 0.3], std=[0.2, 0.25, 0.3])
+    return cases(
+        "timm:vit_tiny_patch16_224",
+        scale=4.0,
+        img_size=32,
+        num_classes=10,
+        model_kwargs=dict(patch_size=8, embed_dim=64, depth=2, num_heads=4),
+        mean=[0.5, 0.4, 0.3],
+        std=[0.2, 0.25, 0.3],
+    )
 
 
 def images(n: int, info: sources.ModelInfo, seed: int = 0) -> torch.Tensor:
@@ -165,6 +172,6 @@ def write_npz(path: pathlib.Path, info: sources.ModelInfo, train: int, val: int,
     generator = torch.Generator().manual_seed(seed + 7)
     x_train, x_val = images(train, info, seed), images(val, info, seed + 1)
     y_train, y_val = (torch.randint(info.classes, (n,), generator=generator) for n in (train, val))
-    as_bytes = lambda x: (x * 255).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()  # noqa: E731
+    as_bytes = lambda x: (x * 255).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
     np.savez(path, x_train=as_bytes(x_train), y_train=y_train.numpy(), x_val=as_bytes(x_val), y_val=y_val.numpy())
     return x_train, y_train, x_val, y_val

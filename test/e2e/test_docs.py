@@ -5,7 +5,6 @@ import subprocess
 import sys
 
 import pytest
-
 from conftest import ROOT, run, tool
 
 PAGES = sorted((ROOT / "docs" / "Dialects").glob("*.md"))
@@ -37,12 +36,18 @@ DECLARATIONS = [
 def declarations(example: str) -> str:
     lines = []
     for pattern, form in DECLARATIONS:
-        lines += [form.format(*match) for match in re.findall(pattern, example) if not re.search(rf"nn\.param {re.escape(match[0])}\b", example)]
+        lines += [
+            form.format(*match)
+            for match in re.findall(pattern, example)
+            if not re.search(rf"nn\.param {re.escape(match[0])}\b", example)
+        ]
     return "\n".join(dict.fromkeys(lines))
 
 
 def parse(text: str) -> subprocess.CompletedProcess:
-    return subprocess.run([tool("ns-opt"), "-", "--allow-unregistered-dialect"], input=text, capture_output=True, text=True)
+    return subprocess.run(
+        [tool("ns-opt"), "-", "--allow-unregistered-dialect"], input=text, capture_output=True, text=True
+    )
 
 
 def close(example: str) -> str:
@@ -54,9 +59,13 @@ def close(example: str) -> str:
         text = f"{head}\n{example}\n{definitions}\n"
         result = parse(text)
         if missing := re.search(r"use of undeclared SSA value name.*?\n(.*)\n(\s*)\^", result.stderr):
-            value = re.match(r"%[\w$.-]+", missing.group(1)[len(missing.group(2)):]).group()
+            value = re.match(r"%[\w$.-]+", missing.group(1)[len(missing.group(2)) :]).group()
             types[value] = "none"
-        elif wrong := re.search(r"(?:definition of SSA value|use of value) '(%[\w$.-]+?)(?:#\d+)?'.*?(?:used here with type|prior uses:) '([^'\n]+)'", result.stderr, flags=re.S):
+        elif wrong := re.search(
+            r"(?:definition of SSA value|use of value) '(%[\w$.-]+?)(?:#\d+)?'.*?(?:used here with type|prior uses:) '([^'\n]+)'",
+            result.stderr,
+            flags=re.S,
+        ):
             types[wrong.group(1)] = wrong.group(2)
         else:
             return text

@@ -5,13 +5,22 @@ import zipfile
 
 import pytest
 import torch
-
 from conftest import SHARED, python_module
 from nullspace import UserError, sources
 from nullspace.export import export
 
 TINY = dict(img_size=32, num_classes=5, model_kwargs=dict(patch_size=8, embed_dim=32, depth=1, num_heads=2))
-TINY_FLAGS = ["--img-size", "32", "--num-classes", "5", "--model-kwargs", "patch_size=8", "embed_dim=32", "depth=1", "num_heads=2"]
+TINY_FLAGS = [
+    "--img-size",
+    "32",
+    "--num-classes",
+    "5",
+    "--model-kwargs",
+    "patch_size=8",
+    "embed_dim=32",
+    "depth=1",
+    "num_heads=2",
+]
 
 
 def record(path):
@@ -36,7 +45,10 @@ def test_command_writes_graph_weights_and_record(tmp_path):
 
 
 def test_same_seed_same_weights():
-    first, second, other = (sources.build(sources.Request("timm:vit_tiny_patch16_224", seed=seed, **TINY))[0].state_dict() for seed in (3, 3, 4))
+    first, second, other = (
+        sources.build(sources.Request("timm:vit_tiny_patch16_224", seed=seed, **TINY))[0].state_dict()
+        for seed in (3, 3, 4)
+    )
     assert all(torch.equal(first[k], second[k]) for k in first)
     assert not torch.equal(first["head.weight"], other["head.weight"])
 
@@ -49,7 +61,9 @@ def test_mean_and_std_can_be_given(tmp_path):
 
 def test_own_module(tmp_path):
     file = tmp_path / "own.py"
-    file.write_text("import torch\ndef small(width=4):\n    return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(192, width))\n")
+    file.write_text(
+        "import torch\ndef small(width=4):\n    return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(192, width))\n"
+    )
     request = sources.Request(f"py:{file}:small", img_size=8, model_kwargs={"width": 6})
     info = export(*sources.build(request), str(tmp_path / "model.pt2"))
     assert info.classes == 6 and info.mean == [0, 0, 0]
@@ -72,21 +86,30 @@ def test_checkpoint(tmp_path, suffix):
 @pytest.mark.skipif(not SHARED.exists(), reason="no shared folder with a trained model")
 def test_trained_model(tmp_path):
     kwargs = dict(patch_size=8, embed_dim=128, depth=6, num_heads=4)
-    request = sources.Request("timm:vit_tiny_patch16_224", checkpoint=str(SHARED / "models/vit_cifar10.safetensors"), img_size=64, num_classes=10, model_kwargs=kwargs)
+    request = sources.Request(
+        "timm:vit_tiny_patch16_224",
+        checkpoint=str(SHARED / "models/vit_cifar10.safetensors"),
+        img_size=64,
+        num_classes=10,
+        model_kwargs=kwargs,
+    )
     assert export(*sources.build(request), str(tmp_path / "model.pt2")).classes == 10
 
 
-@pytest.mark.parametrize("source, request_options, message", [
-    ("vit_tiny", {}, "expected timm:NAME"),
-    ("timm:no_such_model", {}, "timm has no model 'no_such_model'"),
-    ("timm:vit_tiny_patch16_224", {"model_kwargs": {"depht": 1}}, "unexpected keyword argument 'depht'"),
-    ("timm:vit_tiny_patch16_224", {"checkpoint": "/nowhere.pth"}, "/nowhere.pth: no such file"),
-    ("timm:vit_tiny_patch16_224", {"std": [1.0, 2.0]}, "expected 3 numbers, one for each channel, found 2"),
-    ("timm:vit_tiny_patch16_224", {"std": [1.0, 0.0, 1.0]}, "expected positive numbers"),
-    ("py:/nowhere.py:f", {}, "existing file"),
-    ("hf:/nowhere", {}, ""),
-    ("torchvision:nope", {}, "torchvision has no model 'nope'"),
-])
+@pytest.mark.parametrize(
+    "source, request_options, message",
+    [
+        ("vit_tiny", {}, "expected timm:NAME"),
+        ("timm:no_such_model", {}, "timm has no model 'no_such_model'"),
+        ("timm:vit_tiny_patch16_224", {"model_kwargs": {"depht": 1}}, "unexpected keyword argument 'depht'"),
+        ("timm:vit_tiny_patch16_224", {"checkpoint": "/nowhere.pth"}, "/nowhere.pth: no such file"),
+        ("timm:vit_tiny_patch16_224", {"std": [1.0, 2.0]}, "expected 3 numbers, one for each channel, found 2"),
+        ("timm:vit_tiny_patch16_224", {"std": [1.0, 0.0, 1.0]}, "expected positive numbers"),
+        ("py:/nowhere.py:f", {}, "existing file"),
+        ("hf:/nowhere", {}, ""),
+        ("torchvision:nope", {}, "torchvision has no model 'nope'"),
+    ],
+)
 def test_wrong_requests(source, request_options, message):
     with pytest.raises(UserError, match=None) as error:
         sources.build(sources.Request(source, **request_options))

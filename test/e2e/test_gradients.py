@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-
 from conftest import compile_model, images
 
 # A tensor's error may be 1e-4 of its own largest entry; tensors of vanishing gradient (key biases: exactly 0) are
@@ -23,8 +22,13 @@ VARIANTS = {
 def setting(request, cases):
     """A compiled library with padding in its batch: three images, weight 0 for the fourth."""
     runtime = pytest.importorskip("nullspace.runtime")
-    case = cases("timm:vit_tiny_patch16_224", scale=4.0, img_size=32, num_classes=10,
-                 model_kwargs=dict(patch_size=8, embed_dim=64, depth=2, num_heads=4) | VARIANTS[request.param])
+    case = cases(
+        "timm:vit_tiny_patch16_224",
+        scale=4.0,
+        img_size=32,
+        num_classes=10,
+        model_kwargs=dict(patch_size=8, embed_dim=64, depth=2, num_heads=4) | VARIANTS[request.param],
+    )
     model = runtime.Model(compile_model(case, "library", f"--batch={BATCH}"))
     torch.manual_seed(5)
     image = images(BATCH, case.info)
@@ -116,8 +120,10 @@ def test_stop_test_measures(setting):
         clean, noised = golden(image), golden(image, noise)
         p, q = clean.softmax(1), noised.softmax(1)
         expected = {
-            "logit_sq": (noised - clean).square().sum(1), "prob_sq": (q - p).square().sum(1),
-            "conf_diff": (q.max(1).values - p.max(1).values).abs(), "same_argmax": (clean.argmax(1) == noised.argmax(1)).double(),
+            "logit_sq": (noised - clean).square().sum(1),
+            "prob_sq": (q - p).square().sum(1),
+            "conf_diff": (q.max(1).values - p.max(1).values).abs(),
+            "same_argmax": (clean.argmax(1) == noised.argmax(1)).double(),
         }
     model.slot("clean_logits")[:] = clean.numpy()
     model.run("stop_test")

@@ -5,7 +5,6 @@ import shutil
 import sys
 
 import pytest
-
 from conftest import BUILD, ROOT, run, tool
 
 
@@ -17,8 +16,22 @@ def test_example_plugin_builds_against_the_install_tree(tmp_path):
     run(["cmake", "--install", BUILD, "--prefix", prefix])
     package = next(prefix.glob("lib*/**/cmake/Nullspace/NullspaceConfig.cmake")).parent
     lit = pathlib.Path(sys.executable).parent / "lit"
-    run(["cmake", "-S", ROOT / "examples/standalone-pass", "-B", work, "-G", "Ninja", f"-DNullspace_DIR={package}", f"-DLIT_COMMAND={lit}"])
+    run(
+        [
+            "cmake",
+            "-S",
+            ROOT / "examples/standalone-pass",
+            "-B",
+            work,
+            "-G",
+            "Ninja",
+            f"-DNullspace_DIR={package}",
+            f"-DLIT_COMMAND={lit}",
+        ]
+    )
     run(["ninja", "-C", work])
     result = run([lit, "-v", work / "test"])
     assert "Passed: 1" in result.stdout.replace("Passed:   1", "Passed: 1"), result.stdout
-    assert "build" not in (work / "test" / "lit.site.cfg.py").read_text().split("config.ns_opt")[1].split("\n")[0].replace(str(tmp_path), "")
+    assert "build" not in (work / "test" / "lit.site.cfg.py").read_text().split("config.ns_opt")[1].split("\n")[
+        0
+    ].replace(str(tmp_path), "")

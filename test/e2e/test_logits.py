@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 import torch
-
 from conftest import compile_model, images, run, write_npz
 
 TOLERANCE = 1e-5  # of the largest logit: some hundred float32 roundings
@@ -50,7 +49,17 @@ def test_saved_logits_with_partial_last_batch(small, tmp_path):
     """The evaluate executable writes one row for each image, whatever the batch."""
     *_, x_val, y_val = write_npz(tmp_path / "data.npz", small.info, train=4, val=11)
     exe = compile_model(small, "evaluate", "--batch=4")
-    run([exe, "--data-dir", tmp_path / "data.npz", "--output", tmp_path / "out", "--save-logits", tmp_path / "logits.npy"])
+    run(
+        [
+            exe,
+            "--data-dir",
+            tmp_path / "data.npz",
+            "--output",
+            tmp_path / "out",
+            "--save-logits",
+            tmp_path / "logits.npy",
+        ]
+    )
     with torch.no_grad():
         golden = small.golden()(x_val)
     logits = torch.from_numpy(np.load(tmp_path / "logits.npy"))

@@ -6,7 +6,6 @@ import re
 import pytest
 import safetensors.torch
 import torch
-
 from conftest import images, run, tool
 
 # name: (source, reduced arguments, nullity, structural part)
@@ -14,7 +13,11 @@ MODELS = {
     "vit_tiny_16": ("timm:vit_tiny_patch16_224", 576, 576),
     "deit_tiny_16": ("timm:deit_tiny_patch16_224", 576, 576),  # standard deviations differ between channels
     "vit_base_32": ("timm:vit_base_patch32_224", 2304, 2304),
-    "vit_base_16": ("timm:vit_base_patch16_224", None, 0),  # as many outputs as inputs: only what the numbers happen to lack
+    "vit_base_16": (
+        "timm:vit_base_patch16_224",
+        None,
+        0,
+    ),  # as many outputs as inputs: only what the numbers happen to lack
 }
 
 

@@ -9,7 +9,6 @@ import safetensors
 import safetensors.torch
 import torch
 import torch.nn.functional as F
-
 from conftest import compile_model, run, write_npz
 
 BATCH, TRAIN = 8, 32
@@ -43,8 +42,32 @@ def cosine(step, total, lr, low=0.0):
 def test_fifty_synthesis_steps_follow_pytorch(small, data, start_noise, tmp_path):
     steps, lr = 50, 0.05
     path, (x_train, *_) = data
-    run([compile_model(small, "synth", f"--batch={BATCH}"), "--data-dir", path, "--output", tmp_path, "--init", start_noise[0],
-         "--steps", steps, "--rounds", 100, "--train-fraction", "1", "--stop-samples", "0", "--no-shuffle", "--lr", lr, "--weight-decay", "0"])
+    run(
+        [
+            compile_model(small, "synth", f"--batch={BATCH}"),
+            "--data-dir",
+            path,
+            "--output",
+            tmp_path,
+            "--init",
+            start_noise[0],
+            "--steps",
+            steps,
+            "--rounds",
+            100,
+            "--train-fraction",
+            "1",
+            "--batch-size",
+            BATCH,
+            "--stop-samples",
+            "0",
+            "--no-shuffle",
+            "--lr",
+            lr,
+            "--weight-decay",
+            "0",
+        ]
+    )
 
     golden = small.golden().requires_grad_(False)
     clean = golden(x_train)
@@ -70,8 +93,31 @@ def test_twenty_finetune_steps_follow_pytorch(small, start_noise, tmp_path, arm)
     """The training part is one batch, so the order of the data is no matter."""
     steps, lr, decay = 20, 1e-3, 0.05
     x_train, y_train, *_ = write_npz(tmp_path / "data.npz", small.info, train=BATCH, val=8)
-    command = [compile_model(small, "finetune", f"--batch={BATCH}"), "--data-dir", tmp_path / "data.npz", "--output", tmp_path / "run", "--arm", arm,
-               "--rounds", "1", "--steps-per-round", steps, "--lr", lr, "--weight-decay", decay, "--aug", "none", "--holdout", "0"]
+    command = [
+        compile_model(small, "finetune", f"--batch={BATCH}"),
+        "--data-dir",
+        tmp_path / "data.npz",
+        "--output",
+        tmp_path / "run",
+        "--arm",
+        arm,
+        "--rounds",
+        "1",
+        "--steps-per-round",
+        steps,
+        "--lr",
+        lr,
+        "--weight-decay",
+        decay,
+        "--min-lr",
+        0.1 * lr,
+        "--batch-size",
+        BATCH,
+        "--aug",
+        "none",
+        "--holdout-samples",
+        "0",
+    ]
     run(command + (["--noise", start_noise[0]] if arm == "nullspace" else []))
 
     golden = small.golden()
@@ -80,7 +126,9 @@ def test_twenty_finetune_steps_follow_pytorch(small, start_noise, tmp_path, arm)
     groups = {True: [], False: []}
     for name, parameter in golden.net.named_parameters():
         groups[parameter.dim() > 1 and name not in no_decay].append(parameter)
-    optimizer = torch.optim.AdamW([{"params": groups[True], "weight_decay": decay}, {"params": groups[False], "weight_decay": 0.0}], lr=lr)
+    optimizer = torch.optim.AdamW(
+        [{"params": groups[True], "weight_decay": decay}, {"params": groups[False], "weight_decay": 0.0}], lr=lr
+    )
     start = {name: p.detach().clone() for name, p in golden.net.named_parameters()}
     losses = []
     for step in range(steps):
