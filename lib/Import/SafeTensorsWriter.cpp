@@ -1,0 +1,142 @@
+//===- SafeTensorsWriter.cpp - copies weights into a safetensors file -*- C++ -*-===//
+//
+// Part of the Nullspace compiler, under the Apache License v2.0 with LLVM Exceptions.
+// See LICENSE for license information.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#include "ns/Import/SafeTensorsWriter.h"
+
+#include "llvm/ADT/STLExtras.h"
+#include "llvm/ADT/StringExtras.h"
+#include "llvm/Support/Endian.h"
+#include "llvm/Support/FileSystem.h"
+#include "llvm/Support/xxhash.h"
+
+#include <cerrno>
+#include <unistd.h>
+
+using namespace llvm;
+using namespace ns::pt2;
+
+/// The weights to store, in the order of the file.
+static SmallVector<const Weight *> storageOrder(ArrayRef<Weight> weights) {
+  SmallVector<const Weight *> order;
+  for (auto [i, weight] : enumerate(weights))
+    if (weight.canonical == i)
+      order.push_back(&weight);
+  llvm::stable_sort(order, [](const Weight *a, const Weight *b) { return elementSize(a->type) > elementSize(b->type); });
+  return order;
+}
+
+std::string ns::pt2::safeTensorsHeader(ArrayRef<Weight> weights) {
+  constexpr size_t kAlignment = 64;
+  std::string text(8, '\0');
+  raw_string_ostream os(text);
+  json::OStream json(os);
+  json.object([&] {
+    json.attributeObject("__metadata__", [&] {
+      json.attribute("format", "pt");
+      for (auto [i, weight] : enumerate(weights))
+        if (weight.canonical != i)
+          json.attribute("tied:" + weight.name, weights[weight.canonical].name);
+    });
+    uint64_t offset = 0;
+    for (const Weight *weight : storageOrder(weights))
+      json.attributeObject(weight->name, [&] {
+        json.attribute("dtype", nameOf(weight->type));
+        json.attributeArray("shape", [&] { llvm::for_each(weight->sizes, [&](int64_t size) { json.value(size); }); });
+        json.attributeArray("data_offsets", [&] {
+          json.value(static_cast<int64_t>(offset));
+          json.value(static_cast<int64_t>(offset += weight->sizeInBytes()));
+        });
+      });
+  });
+  text.resize(alignTo(text.size(), kAlignment), ' ');
+  support::endian::write64le(text.data(), text.size() - 8);
+  return text;
+}
+
+static Error systemError(StringRef what) {
+  int code = errno;
+  return createStringError(what + ": " + std::error_code(code, std::generic_category()).message());
+}
+
+static Error writeAll(int descriptor, StringRef bytes) {
+  while (!bytes.empty()) {
+    ssize_t written = write(descriptor, bytes.data(), std::min<size_t>(bytes.size(), 1 << 24));
+    if (written < 0 && errno == EINTR)
+      continue;
+    if (written <= 0)
+      return systemError("cannot be written");
+    bytes = bytes.substr(written);
+  }
+  return Error::success();
+}
+
+/// Copies `bytes`, which lie at `offset` of `archive`, to the end of `descriptor`.
+static Error copyRange(int archive, int64_t offset, StringRef bytes, int descriptor) {
+  off_t from = offset;
+  while (!bytes.empty()) {
+    ssize_t copied = copy_file_range(archive, &from, descriptor, nullptr, bytes.size(), 0);
+    if (copied < 0 && errno == EINTR)
+      continue;
+    if (copied <= 0) // not between these file systems: write the mapped bytes
+      return writeAll(descriptor, bytes);
+    bytes = bytes.substr(copied);
+  }
+  return Error::success();
+}
+
+/// Writes the elements in row-major order, gathered by their strides.
+static Error writeStrided(const Weight &weight, int descriptor) {
+  constexpr size_t kBuffer = 1 << 16;
+  const unsigned width = elementSize(weight.type);
+  const char *first = weight.record.bytes.data() + weight.firstElement * width;
+  SmallVector<int64_t> index(weight.sizes.size(), 0);
+  SmallString<0> buffer;
+  buffer.reserve(kBuffer);
+  for (uint64_t left = weight.sizeInBytes() / width; left-- > 0;) {
+    int64_t position = 0;
+    for (auto [i, stride] : llvm::zip_equal(index, weight.strides))
+      position += i * stride;
+    buffer.append(StringRef(first + position * width, width));
+    if (buffer.size() + width > kBuffer || left == 0) {
+      if (Error error = writeAll(descriptor, buffer))
+        return error;
+      buffer.clear();
+    }
+    for (size_t dim = index.size(); dim-- > 0 && ++index[dim] == weight.sizes[dim];)
+      index[dim] = 0;
+  }
+  return Error::success();
+}
+
+static std::string hash(StringRef bytes) {
+  XXH128_hash_t value = xxh3_128bits(arrayRefFromStringRef(bytes));
+  return utohexstr(value.high64, /*LowerCase=*/true, 16) + utohexstr(value.low64, /*LowerCase=*/true, 16);
+}
+
+Expected<WeightsFile> ns::pt2::writeSafeTensors(ArrayRef<Weight> weights, int archive, int descriptor) {
+  std::string header = safeTensorsHeader(weights);
+  if (Error error = writeAll(descriptor, header))
+    return error;
+  uint64_t size = header.size();
+  for (const Weight *weight : storageOrder(weights)) {
+    uint64_t start = weight->firstElement * elementSize(weight->type);
+    Error error = weight->isContiguous()
+                      ? copyRange(archive, weight->record.offset + start, weight->record.bytes.substr(start, weight->sizeInBytes()), descriptor)
+                      : writeStrided(*weight, descriptor);
+    if (error)
+      return error;
+    size += weight->sizeInBytes();
+  }
+  if (fsync(descriptor) != 0)
+    return systemError("cannot be written");
+  std::error_code code;
+  sys::fs::mapped_file_region region(sys::fs::convertFDToNativeFile(descriptor), sys::fs::mapped_file_region::readonly, size, 0, code);
+  if (code)
+    return createStringError("cannot be read back: " + code.message());
+  return WeightsFile{static_cast<int64_t>(size), hash(header), hash(StringRef(region.const_data(), size))};
+}
