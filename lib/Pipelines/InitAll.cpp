@@ -13,6 +13,7 @@
 #include "ns/Dialect/NN/Transforms/Passes.h"
 #include "ns/Dialect/NS/IR/NS.h"
 #include "ns/Dialect/NS/Transforms/Passes.h"
+#include "ns/Pipelines/Pipelines.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
@@ -36,4 +37,5 @@ void ns::registerAllPasses() {
   autodiff::registerAutodiffPasses();
   harden::registerNSPasses();
   nn::registerNNPasses();
+  registerPipelines();
 }

@@ -20,16 +20,16 @@ def NS_BasisOp : NS_Op<"basis", [Symbol, DeclareOpInterfaceMethods<SymbolUserOpI
   let description = [{
     Of `W' = W diag(1/std)`, the d x (c r r) patch-embedding matrix in pixel space (method.md 2). `nullity` = c r r - rank;
     `structural` = max(0, c r r - d) of it hold for every W of this shape, the rest is numerical. `residual` = max |W' Q| of the
-    orthonormal basis Q. The basis itself is an entry of `file`, if one was written. Made by `ns-compute-basis`.
+    orthonormal basis Q, `structural_residual` that of its structural part. The basis itself is an entry of `file`, if one was written. Made by `ns-compute-basis`.
 
     Example:
     ```mlir
-    ns.basis @patch_basis of @patch_embed.proj.weight {rank = 192 : i64, nullity = 576 : i64, structural = 576 : i64, tol = 1.000000e-06 : f64, sigma_max = 3.000000e+00 : f64, sigma_min = 1.000000e-01 : f64, residual = 1.000000e-14 : f64, file = "basis.safetensors"}
+    ns.basis @patch_basis of @patch_embed.proj.weight {rank = 192 : i64, nullity = 576 : i64, structural = 576 : i64, tol = 1.000000e-06 : f64, sigma_max = 3.000000e+00 : f64, sigma_min = 1.000000e-01 : f64, residual = 1.000000e-14 : f64, structural_residual = 1.000000e-14 : f64, file = "basis.safetensors"}
     ```
   }];
   let arguments = (ins SymbolNameAttr:$sym_name, FlatSymbolRefAttr:$param, I64Attr:$rank, I64Attr:$nullity,
                        I64Attr:$structural, F64Attr:$tol, F64Attr:$sigma_max, F64Attr:$sigma_min, F64Attr:$residual,
-                       OptionalAttr<StrAttr>:$file);
+                       F64Attr:$structural_residual, OptionalAttr<StrAttr>:$file);
   let assemblyFormat = "$sym_name `of` $param attr-dict";
   let hasVerifier = 1;
 }

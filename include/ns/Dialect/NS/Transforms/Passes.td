@@ -100,4 +100,72 @@ def SelectEntriesPass : NS_ModulePass<"ns-select-entries"> {
   let statistics = [Statistic<"numRemoved", "num-removed", "Functions removed">];
 }
 
+//===----------------------------------------------------------------------===//
+// Nullspace
+//===----------------------------------------------------------------------===//
+
+def ComputeBasisPass : NS_ModulePass<"ns-compute-basis"> {
+  let summary = "Compute the exact nullspace of the patch embedding";
+  let description = [{
+    Reads the weight W of the network's one `nn.patch_embed` from the weights file and finds, in float64, the nullspace of
+    `W' = W diag(1/std)` (method.md 2, ns/Numerics/Nullspace.h). Adds `ns.basis`, prints its numbers as a remark, and writes basis (`basis`: k x c*r*r
+    rows in pixel layout) and spectrum (`singular_values`) to `file`, as float64 safetensors, where one is named. A nullity of 0 is an answer.
+
+    Requires: `ns-verify-imported`, `nn.weights`. Ensures: a symbol @patch_basis.
+    Example: `ns.basis @patch_basis of @patch_embed.proj.weight {rank = 64 : i64, nullity = 128 : i64, ...}`.
+  }];
+  let options = [
+    Option<"tol", "tol", "double", /*default=*/"0.0", "Singular values at most tol count as zero; 0: max(d, c r r) * eps(stored type) * sigma_max">,
+    Option<"file", "file", "std::string", /*default=*/"\"\"", "Safetensors file to write the basis to">,
+    Option<"weightsDir", "weights-dir", "std::string", /*default=*/"\"\"", "Folder of the weights file; default: that of the .mlir file">];
+  let statistics = [Statistic<"nullity", "nullity", "Dimension of the nullspace found">];
+}
+
+//===----------------------------------------------------------------------===//
+// Contracts between phases
+//===----------------------------------------------------------------------===//
+
+def VerifyDifferentiatedPass : NS_ModulePass<"ns-verify-differentiated"> {
+  let summary = "Check what differentiation ensures";
+  let description = [{
+    No `ns.gradient` is left; every shape is static.
+
+    Requires: nothing. Ensures: the above, or an error for each op that fails it.
+    Example: `%g = ns.gradient %l wrt %v` is reported, with the pass that removes it in a note.
+  }];
+}
+
+def VerifyHardenedPass : NS_ModulePass<"ns-verify-hardened"> {
+  let summary = "Check what the hardening passes ensure";
+  let description = [{
+    There is an entry; every function is one; all arguments and results have names, unique within the function; one name
+    has one type in all entries; each gradient is stored or returned.
+
+    Requires: nothing. Ensures: the above, or an error for each thing that fails it.
+    Example: an entry argument without `ns.name` is reported.
+  }];
+}
+
+def VerifyImportedPass : NS_ModulePass<"ns-verify-imported"> {
+  let summary = "Check what import ensures";
+  let description = [{
+    The module defines `@forward(images) -> logits`, in one block of forward ops of the nn dialect, whose shapes are static but for the
+    batch.
+
+    Requires: nothing. Ensures: the above, or an error for each op that fails it.
+    Example: an op of another dialect in @forward is reported, with its layer.
+  }];
+}
+
+def VerifyLowerablePass : NS_ModulePass<"ns-verify-lowerable"> {
+  let summary = "Check what lowering to rt requires";
+  let description = [{
+    Only nn and ns ops that compute are left in the entries; float values share one element type, f32 or f64; shapes are
+    static.
+
+    Requires: `ns-verify-differentiated`. Ensures: the above, or an error for each op that fails it.
+    Example: a bf16 value is reported, with the precisions that code generation has.
+  }];
+}
+
 #endif // NS_DIALECT_NS_TRANSFORMS_PASSES_TD

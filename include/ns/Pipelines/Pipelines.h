@@ -1,0 +1,54 @@
+//===- Pipelines.h - the phases up to differentiation -*- C++ -*-===//
+//
+// Part of the Nullspace compiler, under the Apache License v2.0 with LLVM Exceptions.
+// See LICENSE for license information.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef NS_PIPELINES_PIPELINES_H
+#define NS_PIPELINES_PIPELINES_H
+
+#include "mlir/Pass/PassManager.h"
+#include "mlir/Pass/PassOptions.h"
+
+namespace ns {
+
+/// Options of `ns-harden-pipeline`: which entries the artefact gets, and where the noise sits.
+struct HardenOptions : mlir::PassPipelineOptions<HardenOptions> {
+  Option<std::string> emit{*this, "emit", llvm::cl::desc("Entries to make: synth, finetune, evaluate or library"),
+                           llvm::cl::init("library")};
+  Option<std::string> site{*this, "site", llvm::cl::desc("Where the noise is added: tokens, image or block.K"),
+                           llvm::cl::init("tokens")};
+  Option<std::string> init{*this, "init", llvm::cl::desc("Start distribution of the noise: uniform, normal or zero"),
+                           llvm::cl::init("uniform")};
+  Option<double> lim{*this, "lim", llvm::cl::desc("Width of the start distribution; 0: auto"), llvm::cl::init(3.0)};
+  Option<bool> basis{*this, "basis", llvm::cl::desc("Compute the patch embedding's nullspace (needs the weights file)"),
+                     llvm::cl::init(false)};
+  Option<std::string> basisFile{*this, "basis-file", llvm::cl::desc("File to write the nullspace basis to"),
+                                llvm::cl::init("")};
+};
+
+/// Options of `ns-simplify-pipeline`.
+struct SimplifyOptions : mlir::PassPipelineOptions<SimplifyOptions> {
+  Option<int64_t> batch{*this, "batch", llvm::cl::desc("Images per call"), llvm::cl::init(16)};
+  Option<std::string> precision{*this, "precision", llvm::cl::desc("Element type of parameters and values: f32 or f64"),
+                                llvm::cl::init("f32")};
+};
+
+/// The entries of an artefact for `emit`, in its order (docs/abi.md); empty where `emit` is none of the four.
+llvm::ArrayRef<llvm::StringRef> getEntries(llvm::StringRef emit);
+
+/// Imported network -> entries with losses and gradient requests. An unknown `emit` fails when the pipeline runs.
+void buildHardenPipeline(mlir::OpPassManager &manager, const HardenOptions &options);
+/// Dynamic batch, f32 -> static shapes of the precision asked for; computes what is read.
+void buildSimplifyPipeline(mlir::OpPassManager &manager, const SimplifyOptions &options);
+/// Gradient requests -> backward ops.
+void buildDifferentiatePipeline(mlir::OpPassManager &manager);
+
+/// Registers the phases as `ns-harden-pipeline`, `ns-simplify-pipeline` and `ns-differentiate-pipeline`.
+void registerPipelines();
+
+} // namespace ns
+
+#endif // NS_PIPELINES_PIPELINES_H

@@ -1,0 +1,77 @@
+//===- Pipelines.cpp - the phases up to differentiation -*- C++ -*-===//
+//
+// Part of the Nullspace compiler, under the Apache License v2.0 with LLVM Exceptions.
+// See LICENSE for license information.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#include "ns/Pipelines/Pipelines.h"
+
+#include "ns/Autodiff/Passes.h"
+#include "ns/Dialect/NN/Transforms/Passes.h"
+#include "ns/Dialect/NS/Transforms/Passes.h"
+
+#include "mlir/Pass/PassRegistry.h"
+
+using namespace mlir;
+
+llvm::ArrayRef<llvm::StringRef> ns::getEntries(StringRef emit) {
+  static const StringRef synth[] = {"forward", "site_norm", "synth_step", "synth_step_l2", "synth_update", "stop_test"};
+  static const StringRef finetune[] = {"forward",      "site_norm", "synth_step",    "synth_step_l2",       "synth_update",
+                                       "stop_test", "finetune_step", "finetune_step_noised", "finetune_update"};
+  static const StringRef evaluate[] = {"forward", "forward_noised", "stop_test", "value_and_grad"};
+  static const StringRef library[] = {"forward",       "forward_noised",       "site_norm",       "synth_step",
+                                      "synth_step_l2", "synth_update",         "stop_test",       "finetune_step",
+                                      "finetune_step_noised", "finetune_update", "value_and_grad"};
+  if (emit == "synth")
+    return synth;
+  if (emit == "finetune")
+    return finetune;
+  if (emit == "evaluate")
+    return evaluate;
+  if (emit == "library")
+    return library;
+  return {};
+}
+
+void ns::buildHardenPipeline(OpPassManager &manager, const HardenOptions &options) {
+  manager.addPass(harden::createVerifyImportedPass());
+  if (options.basis)
+    manager.addPass(harden::createComputeBasisPass({.file = options.basisFile}));
+  manager.addPass(harden::createMarkForwardPass());
+  manager.addPass(harden::createInsertNoisePass({.site = options.site, .init = options.init, .lim = options.lim}));
+  // Every entry is made, then those not asked for go: a pass need not know what the others leave.
+  for (StringRef objective : {"logit_l2sq", "logit_l2"})
+    manager.addPass(harden::createInsertSynthesisLossPass({.objective = objective.str()}));
+  for (StringRef arm : {"none", "noised"})
+    manager.addPass(harden::createInsertFinetuneLossPass({.arm = arm.str()}));
+  manager.addPass(harden::createInsertAttackGradientPass());
+  harden::SelectEntriesPassOptions select;
+  for (StringRef entry : getEntries(options.emit))
+    select.entries.push_back(entry.str());
+  if (select.entries.empty())
+    select.entries.push_back(options.emit);
+  manager.addPass(harden::createSelectEntriesPass(select));
+  manager.addPass(harden::createVerifyHardenedPass());
+}
+
+void ns::buildSimplifyPipeline(OpPassManager &manager, const SimplifyOptions &options) {
+  manager.addPass(nn::createBindBatchPass({.batch = options.batch}));
+  manager.addPass(nn::createSetPrecisionPass({.precision = options.precision}));
+  manager.addPass(nn::createSinkTokenSelectPass());
+}
+
+void ns::buildDifferentiatePipeline(OpPassManager &manager) {
+  manager.addPass(autodiff::createDifferentiatePass());
+  manager.addPass(harden::createVerifyDifferentiatedPass());
+  manager.addPass(harden::createVerifyLowerablePass());
+}
+
+void ns::registerPipelines() {
+  PassPipelineRegistration<HardenOptions>("ns-harden-pipeline", "Imported network -> entries with losses and gradient requests",
+                                          buildHardenPipeline);
+  PassPipelineRegistration<SimplifyOptions>("ns-simplify-pipeline", "Bind batch and precision, compute only what is read",
+                                            buildSimplifyPipeline);
+  PassPipelineRegistration<>("ns-differentiate-pipeline", "Gradient requests -> backward ops", buildDifferentiatePipeline);
+}
