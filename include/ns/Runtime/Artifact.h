@@ -1,0 +1,103 @@
+//===- Artifact.h - a compiled artefact and its metadata --------*- C++ -*-===//
+//
+// Part of the Nullspace compiler, under the Apache License v2.0 with LLVM Exceptions.
+// See LICENSE for license information.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef NS_RUNTIME_ARTIFACT_H
+#define NS_RUNTIME_ARTIFACT_H
+
+#include "ns/Runtime/Abi.h"
+#include "ns/Runtime/Tensor.h"
+
+#include <array>
+#include <map>
+#include <string>
+#include <vector>
+
+namespace ns::runtime {
+
+struct ParamInfo {
+  std::string name;
+  std::vector<int64_t> shape;
+  uint64_t offset = 0; ///< bytes in region params
+  bool decay = true, trainable = true;
+};
+
+struct SlotInfo {
+  std::string name;
+  int region = NSRT_IO;
+  uint64_t offset = 0;
+  Dtype dtype = Dtype::F32;
+  std::vector<int64_t> shape;
+};
+
+struct NoiseInfo {
+  std::string name, site, init;
+  std::vector<int64_t> shape;
+  double lim = 0;
+};
+
+/// docs/abi.md, as far as the runtime reads it; sizes and offsets have been checked against the regions.
+struct Metadata {
+  std::string json; ///< the whole text
+  std::string emit, target, cpu, precision, compilerVersion;
+  std::vector<std::string> cpuFeatures;
+  int64_t batch = 0;
+  struct {
+    std::string name, interpolation = "bicubic";
+    int64_t channels = 0, height = 0, width = 0, classes = 0;
+    double cropPct = 1;
+  } model;
+  struct {
+    std::string file, header, content;
+    uint64_t size = 0;
+  } weights;
+  std::array<uint64_t, NSRT_NUM_REGIONS> regions{};
+  std::vector<ParamInfo> params;
+  std::vector<SlotInfo> slots;
+  std::vector<NoiseInfo> noises;
+  std::vector<std::string> entries;
+
+  Dtype dtype() const { return precision == "f64" ? Dtype::F64 : Dtype::F32; }
+  const ParamInfo *findParam(const std::string &name) const;
+  const SlotInfo *findSlot(const std::string &name) const;
+};
+
+/// Reads metadata; `origin` names the artefact in errors.
+Metadata parseMetadata(const std::string &origin, const std::string &text);
+
+/// The features among `wanted` (CPUID names as LLVM spells them) that this machine lacks or nobody knows.
+std::vector<std::string> missingCpuFeatures(const std::vector<std::string> &wanted);
+
+/// A loaded artefact. Its ABI, CPU features and metadata have been checked: nothing of it ran before.
+class Artifact {
+public:
+  /// From a shared object, or from the tail of an executable.
+  static Artifact open(const std::string &path);
+  /// True where the file ends with an artefact (docs/abi.md, "An executable").
+  static bool isAppendedTo(const std::string &path);
+
+  Artifact(Artifact &&other) noexcept;
+  Artifact &operator=(Artifact &&) = delete;
+  ~Artifact();
+
+  const std::string &path() const { return origin; }
+  const Metadata &metadata() const { return meta; }
+  /// Null where the artefact has no such entry.
+  nsrt_entry_fn entry(const std::string &name) const;
+
+private:
+  Artifact(std::string path, void *handle);
+
+  std::string origin;
+  void *handle = nullptr;
+  Metadata meta;
+  std::map<std::string, nsrt_entry_fn> table;
+};
+
+} // namespace ns::runtime
+
+#endif // NS_RUNTIME_ARTIFACT_H

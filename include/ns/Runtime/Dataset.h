@@ -1,0 +1,48 @@
+//===- Dataset.h - labelled images on disk ----------------------*- C++ -*-===//
+//
+// Part of the Nullspace compiler, under the Apache License v2.0 with LLVM Exceptions.
+// See LICENSE for license information.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef NS_RUNTIME_DATASET_H
+#define NS_RUNTIME_DATASET_H
+
+#include "ns/Runtime/Image.h"
+
+#include <memory>
+#include <string>
+#include <vector>
+
+namespace ns::runtime {
+
+/// One split: images in a fixed order, with their classes.
+class Dataset {
+public:
+  virtual ~Dataset() = default;
+  virtual int64_t size() const = 0;
+  virtual int32_t label(int64_t index) const = 0;
+  /// Any thread. Throws Error, naming the image, where it cannot be read.
+  virtual Image image(int64_t index) const = 0;
+  /// For reports: a path, or a number.
+  virtual std::string name(int64_t index) const = 0;
+  /// True where neighbours are of one class, so that a prefix is no sample.
+  virtual bool sortedByClass() const = 0;
+};
+
+/// `path`: an ImageFolder (`train/`, `val/` or `validation/`, a folder for each class) or one .npz. Labels are checked
+/// against `classes`. classMap: a file with the class names (folder names), one a line, in the model's order.
+std::unique_ptr<Dataset> openDataset(const std::string &path, const std::string &split, const std::string &classMap,
+                                     int64_t classes);
+
+std::unique_ptr<Dataset> openImageFolder(const std::string &path, const std::string &split,
+                                         const std::string &classMap, int64_t classes);
+std::unique_ptr<Dataset> openNpz(const std::string &path, const std::string &split, int64_t classes);
+
+/// The images a run uses: all, or `max` of them (0: all): the first of an .npz, evenly spaced ones of folders.
+std::vector<int64_t> selectImages(const Dataset &data, int64_t max);
+
+} // namespace ns::runtime
+
+#endif // NS_RUNTIME_DATASET_H

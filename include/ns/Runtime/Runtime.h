@@ -1,0 +1,46 @@
+//===- Runtime.h - C interface of libnsrt for other languages ---*- C++ -*-===//
+//
+// Part of the Nullspace compiler, under the Apache License v2.0 with LLVM Exceptions.
+// See LICENSE for license information.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef NS_RUNTIME_RUNTIME_H
+#define NS_RUNTIME_RUNTIME_H
+
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* A loaded artefact with its memory. Every function returns 0, or a status of design.md 6 with the reason in
+ * nsrt_last_error (of the calling thread, valid until its next failing call). Use a session from one thread at
+ * a time. Memory handed out belongs to the session and lives until nsrt_close. */
+typedef struct nsrt_session nsrt_session;
+
+int nsrt_open(const char *path, nsrt_session **out);
+void nsrt_close(nsrt_session *session);
+const char *nsrt_last_error(void);
+
+/* path NULL: the weights the artefact was compiled against. */
+int nsrt_load_weights(nsrt_session *session, const char *path);
+int nsrt_save_weights(nsrt_session *session, const char *path);
+
+/* JSON of docs/abi.md. */
+const char *nsrt_metadata(const nsrt_session *session);
+int nsrt_slot(nsrt_session *session, const char *name, void **data, uint64_t *bytes);
+int nsrt_param(nsrt_session *session, const char *name, void **data, uint64_t *bytes);
+int nsrt_run(nsrt_session *session, const char *entry);
+int nsrt_set_threads(nsrt_session *session, int count);
+
+/* The command line of an executable: the artefact at the end of the file argv[0] runs from, or the shared
+ * object named by argv[1]. Returns the exit status. */
+int nsrt_main(int argc, char **argv);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif // NS_RUNTIME_RUNTIME_H

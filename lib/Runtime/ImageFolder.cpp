@@ -1,0 +1,174 @@
+//===- ImageFolder.cpp - images in a folder for each class ----------------===//
+//
+// Part of the Nullspace compiler, under the Apache License v2.0 with LLVM Exceptions.
+// See LICENSE for license information.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#include "ns/Runtime/Dataset.h"
+#include "ns/Runtime/Error.h"
+#include "ns/Runtime/FileIO.h"
+
+#include <algorithm>
+#include <filesystem>
+#include <map>
+
+using namespace ns::runtime;
+namespace fs = std::filesystem;
+
+/// Digits compare as numbers, as timm sorts class folders ("2" before "10").
+static bool naturalLess(const std::string &a, const std::string &b) {
+  auto digit = [](char c) { return c >= '0' && c <= '9'; };
+  size_t i = 0, j = 0;
+  while (i < a.size() && j < b.size()) {
+    if (!digit(a[i]) || !digit(b[j])) {
+      int x = std::tolower(static_cast<unsigned char>(a[i++])), y = std::tolower(static_cast<unsigned char>(b[j++]));
+      if (x != y)
+        return x < y;
+      continue;
+    }
+    size_t m = i, n = j;
+    while (m < a.size() && digit(a[m]))
+      ++m;
+    while (n < b.size() && digit(b[n]))
+      ++n;
+    std::string x = a.substr(i, m - i), y = b.substr(j, n - j);
+    x.erase(0, std::min(x.find_first_not_of('0'), x.size() - 1));
+    y.erase(0, std::min(y.find_first_not_of('0'), y.size() - 1));
+    if (x != y)
+      return x.size() != y.size() ? x.size() < y.size() : x < y;
+    i = m;
+    j = n;
+  }
+  if (a.size() - i != b.size() - j)
+    return a.size() - i < b.size() - j;
+  return a < b;
+}
+
+static std::vector<std::string> list(const fs::path &folder, bool folders) {
+  std::vector<std::string> names;
+  std::error_code code;
+  for (fs::directory_iterator it(folder, code), end; !code && it != end; it.increment(code))
+    if (it->path().filename().string()[0] != '.' && it->is_directory() == folders)
+      names.push_back(it->path().filename().string());
+  if (code)
+    fail("cannot read the folder ", folder.string(), ": ", code.message());
+  std::sort(names.begin(), names.end(), naturalLess);
+  return names;
+}
+
+static bool isImage(const std::string &name) {
+  std::string ending = fs::path(name).extension().string();
+  std::transform(ending.begin(), ending.end(), ending.begin(), [](unsigned char c) { return std::tolower(c); });
+  return ending == ".jpg" || ending == ".jpeg" || ending == ".png";
+}
+
+static std::string joined(const std::vector<std::string> &names) {
+  constexpr size_t kShown = 20;
+  std::string text;
+  for (size_t i = 0; i < std::min(names.size(), kShown); ++i)
+    text += (i ? ", " : "") + names[i];
+  return names.size() > kShown ? str(text, " and ", names.size() - kShown, " more") : text;
+}
+
+namespace {
+
+class ImageFolder : public Dataset {
+public:
+  int64_t size() const override { return files.size(); }
+  int32_t label(int64_t index) const override { return labels[index]; }
+  std::string name(int64_t index) const override { return files[index]; }
+  bool sortedByClass() const override { return true; }
+  Image image(int64_t index) const override {
+    std::string path = root + "/" + files[index];
+    return decodeImage(path, readFile(path));
+  }
+
+  std::string root;
+  std::vector<std::string> files; ///< class/file
+  std::vector<int32_t> labels;
+};
+
+} // namespace
+
+static std::vector<std::string> readClassMap(const std::string &path, int64_t classes) {
+  std::vector<std::string> names;
+  std::istringstream text(readText(path));
+  for (std::string line; std::getline(text, line);) {
+    line.erase(line.find_last_not_of(" \t\r") + 1);
+    if (!line.empty())
+      names.push_back(line);
+  }
+  if (static_cast<int64_t>(names.size()) != classes)
+    fail(path, ": expected the names of ", classes, " classes, one a line, found ", names.size());
+  return names;
+}
+
+/// Folder name -> class. Without a map the folders themselves, sorted, are the classes; those of train/ where there
+/// is one, so that a class missing in val/ shifts nothing.
+static std::map<std::string, int32_t> classIndex(const fs::path &root, const fs::path &folder,
+                                                 const std::string &classMap, int64_t classes) {
+  std::error_code code;
+  std::vector<std::string> names = !classMap.empty() ? readClassMap(classMap, classes)
+                                   : fs::is_directory(root / "train", code) ? list(root / "train", true)
+                                                                            : list(folder, true);
+  if (static_cast<int64_t>(names.size()) != classes)
+    fail(root.string(), ": the model has ", classes, " classes, found ", names.size(), " class folders (", joined(names),
+         "); name the model's classes in order with --class-map");
+  std::map<std::string, int32_t> index;
+  for (size_t i = 0; i < names.size(); ++i)
+    if (!index.emplace(names[i], i).second)
+      fail(classMap, ": the class '", names[i], "' appears twice");
+  return index;
+}
+
+std::unique_ptr<Dataset> ns::runtime::openImageFolder(const std::string &path, const std::string &split,
+                                                      const std::string &classMap, int64_t classes) {
+  std::error_code code;
+  fs::path root = path, folder = root / split;
+  if (split == "val" && !fs::is_directory(folder, code) && fs::is_directory(root / "validation", code))
+    folder = root / "validation";
+  if (!fs::is_directory(folder, code))
+    fail(path, ": expected a folder '", split, "' with a folder for each class, found none");
+  auto index = classIndex(root, folder, classMap, classes);
+  auto data = std::make_unique<ImageFolder>();
+  data->root = folder.string();
+  std::vector<std::string> unknown;
+  for (const std::string &name : list(folder, true)) {
+    auto it = index.find(name);
+    if (it == index.end()) {
+      unknown.push_back(name);
+      continue;
+    }
+    for (const std::string &file : list(folder / name, false))
+      if (isImage(file)) {
+        data->files.push_back(name + "/" + file);
+        data->labels.push_back(it->second);
+      }
+  }
+  if (!unknown.empty())
+    fail(folder.string(), ": ", unknown.size(), " folders are no class of the model: ", joined(unknown));
+  if (data->files.empty())
+    fail(folder.string(), ": expected .jpg, .jpeg or .png files in folders named by class, found none");
+  return data;
+}
+
+std::unique_ptr<Dataset> ns::runtime::openDataset(const std::string &path, const std::string &split,
+                                                  const std::string &classMap, int64_t classes) {
+  std::error_code code;
+  if (fs::is_directory(path, code))
+    return openImageFolder(path, split, classMap, classes);
+  if (fs::path(path).extension() == ".npz")
+    return openNpz(path, split, classes);
+  fail(path, ": expected a folder with train/ and val/, or an .npz file, found ",
+       fs::exists(path, code) ? "another file" : "nothing");
+}
+
+std::vector<int64_t> ns::runtime::selectImages(const Dataset &data, int64_t max) {
+  int64_t size = data.size(), count = max > 0 ? std::min(max, size) : size;
+  std::vector<int64_t> chosen(count);
+  for (int64_t i = 0; i < count; ++i)
+    chosen[i] = data.sortedByClass() ? static_cast<int64_t>(static_cast<__int128_t>(i) * size / count) : i;
+  return chosen;
+}

@@ -1,0 +1,164 @@
+//===- Metadata.cpp - the metadata of an artefact -------------------------===//
+//
+// Part of the Nullspace compiler, under the Apache License v2.0 with LLVM Exceptions.
+// See LICENSE for license information.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#include "ns/Runtime/Artifact.h"
+#include "ns/Runtime/Error.h"
+
+#include <nlohmann/json.hpp>
+
+using namespace ns::runtime;
+using nlohmann::json;
+
+namespace {
+
+/// Typed access to JSON that names the artefact and the key in its errors.
+struct Reader {
+  const std::string &origin;
+
+  const json &at(const json &object, const char *key) const {
+    if (!object.is_object() || !object.contains(key))
+      fail(origin, ": the artefact's metadata lacks '", key, "'");
+    return object[key];
+  }
+  template <class T>
+  T get(const json &object, const char *key) const {
+    try {
+      return at(object, key).get<T>();
+    } catch (const json::exception &e) {
+      fail(origin, ": metadata '", key, "': ", e.what());
+    }
+  }
+  std::vector<int64_t> shape(const json &object) const {
+    auto dims = get<std::vector<int64_t>>(object, "shape");
+    int64_t count = 1;
+    for (int64_t dim : dims)
+      if (dim < 0 || __builtin_mul_overflow(count, std::max<int64_t>(dim, 1), &count) || count > (int64_t(1) << 48))
+        fail(origin, ": metadata has an impossible shape ", shapeText(dims));
+    return dims;
+  }
+  void inRegion(const std::string &what, uint64_t offset, uint64_t bytes, uint64_t region) const {
+    if (offset % 4 != 0 || offset > region || bytes > region - offset)
+      fail(origin, ": metadata puts ", what, " at ", offset, "+", bytes, " of a region of ", region, " bytes");
+  }
+};
+
+Dtype dtypeOf(const std::string &origin, const std::string &name) {
+  if (name == "f32")
+    return Dtype::F32;
+  if (name == "f64")
+    return Dtype::F64;
+  if (name == "i32")
+    return Dtype::I32;
+  fail(origin, ": metadata has an unknown dtype '", name, "'");
+}
+
+uint64_t bytesOf(const std::vector<int64_t> &shape, Dtype dtype) {
+  return TensorView{nullptr, dtype, shape}.bytes();
+}
+
+void readModel(const Reader &read, const json &model, Metadata &meta) {
+  auto image = read.get<std::vector<int64_t>>(model, "image");
+  if (image.size() != 3 || (image[0] != 1 && image[0] != 3) || image[1] <= 0 || image[2] <= 0)
+    fail(read.origin, ": expected metadata model.image to be [1 or 3, H, W], found ", shapeText(image));
+  meta.model.channels = image[0];
+  meta.model.height = image[1];
+  meta.model.width = image[2];
+  meta.model.classes = read.get<int64_t>(model, "classes");
+  if (model.contains("name"))
+    meta.model.name = read.get<std::string>(model, "name");
+  if (model.contains("interpolation"))
+    meta.model.interpolation = read.get<std::string>(model, "interpolation");
+  if (model.contains("crop_pct"))
+    meta.model.cropPct = read.get<double>(model, "crop_pct");
+  if (!(meta.model.cropPct > 0.01 && meta.model.cropPct <= 1))
+    fail(read.origin, ": expected metadata model.crop_pct in (0, 1], found ", meta.model.cropPct);
+}
+
+void readParams(const Reader &read, const json &root, Metadata &meta) {
+  for (const json &item : read.at(root, "params")) {
+    ParamInfo param{read.get<std::string>(item, "name"), read.shape(item), read.get<uint64_t>(item, "offset")};
+    param.decay = item.value("decay", true);
+    param.trainable = item.value("trainable", true);
+    read.inRegion("parameter '" + param.name + "'", param.offset, bytesOf(param.shape, meta.dtype()),
+                  meta.regions[NSRT_PARAMS]);
+    meta.params.push_back(std::move(param));
+  }
+}
+
+void readSlots(const Reader &read, const json &root, Metadata &meta) {
+  for (const json &item : read.at(root, "slots")) {
+    SlotInfo slot;
+    slot.name = read.get<std::string>(item, "name");
+    auto region = read.get<std::string>(item, "region");
+    if (region != "state" && region != "io")
+      fail(read.origin, ": metadata slot '", slot.name, "': expected region state or io, found '", region, "'");
+    slot.region = region == "state" ? NSRT_STATE : NSRT_IO;
+    slot.offset = read.get<uint64_t>(item, "offset");
+    slot.dtype = dtypeOf(read.origin, read.get<std::string>(item, "dtype"));
+    slot.shape = read.shape(item);
+    read.inRegion("slot '" + slot.name + "'", slot.offset, bytesOf(slot.shape, slot.dtype), meta.regions[slot.region]);
+    meta.slots.push_back(std::move(slot));
+  }
+}
+
+} // namespace
+
+const ParamInfo *Metadata::findParam(const std::string &name) const {
+  for (const ParamInfo &param : params)
+    if (param.name == name)
+      return &param;
+  return nullptr;
+}
+
+const SlotInfo *Metadata::findSlot(const std::string &name) const {
+  for (const SlotInfo &slot : slots)
+    if (slot.name == name)
+      return &slot;
+  return nullptr;
+}
+
+Metadata ns::runtime::parseMetadata(const std::string &origin, const std::string &text) {
+  Reader read{origin};
+  json root = json::parse(text, nullptr, /*allow_exceptions=*/false);
+  if (!root.is_object())
+    fail(origin, ": the artefact's metadata is not a JSON object");
+  if (auto format = read.get<int>(root, "format"); format != 1)
+    fail(origin, ": expected artefact format 1, found ", format);
+  Metadata meta;
+  meta.json = text;
+  meta.emit = read.get<std::string>(root, "emit");
+  meta.target = root.value("target", "cpu");
+  meta.cpu = root.value("cpu", "");
+  meta.precision = read.get<std::string>(root, "precision");
+  if (meta.precision != "f32" && meta.precision != "f64")
+    fail(origin, ": expected precision f32 or f64, found '", meta.precision, "'");
+  meta.cpuFeatures = read.get<std::vector<std::string>>(root, "cpu_features");
+  meta.batch = read.get<int64_t>(root, "batch");
+  if (meta.batch < 1 || meta.batch > 1 << 20)
+    fail(origin, ": expected a batch of at least 1, found ", meta.batch);
+  const json &regions = read.at(root, "regions");
+  static constexpr const char *kRegions[] = {"params", "state", "io", "work"};
+  for (int i = 0; i < NSRT_NUM_REGIONS; ++i)
+    meta.regions[i] = read.get<uint64_t>(regions, kRegions[i]);
+  readModel(read, read.at(root, "model"), meta);
+  if (root.contains("weights") && root["weights"].is_object()) {
+    const json &weights = root["weights"];
+    meta.weights.file = read.get<std::string>(weights, "file");
+    meta.weights.size = read.get<uint64_t>(weights, "size");
+    meta.weights.header = read.get<std::string>(weights, "header");
+    meta.weights.content = read.get<std::string>(weights, "content");
+  }
+  readParams(read, root, meta);
+  readSlots(read, root, meta);
+  for (const json &item : root.value("noise", json::array()))
+    meta.noises.push_back({read.get<std::string>(item, "name"), item.value("site", "tokens"),
+                           item.value("init", "uniform"), read.shape(item), item.value("lim", 3.0)});
+  for (const json &item : read.at(root, "entries"))
+    meta.entries.push_back(read.get<std::string>(item, "name"));
+  return meta;
+}

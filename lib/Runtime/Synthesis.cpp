@@ -1,0 +1,194 @@
+//===- Synthesis.cpp - synthesis of noise for fixed weights ---------------===//
+//
+// Part of the Nullspace compiler, under the Apache License v2.0 with LLVM Exceptions.
+// See LICENSE for license information.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#include "ns/Runtime/Synthesis.h"
+#include "ns/Runtime/Error.h"
+
+#include <cmath>
+#include <limits>
+#include <numeric>
+
+using namespace ns::runtime;
+
+static constexpr double kBeta1 = 0.9, kBeta2 = 0.999, kAdamEps = 1e-8; // torch.optim.AdamW
+
+TrainSplit ns::runtime::splitTraining(const std::vector<int64_t> &chosen, const SynthesisOptions &options,
+                                      int64_t holdout, uint64_t seed) {
+  int64_t total = static_cast<int64_t>(chosen.size());
+  std::vector<int64_t> order(total);
+  std::iota(order.begin(), order.end(), int64_t(0));
+  if (!options.noShuffle)
+    order = permutation(total, Rng(seed, Stream::Split));
+  for (int64_t &i : order)
+    i = chosen[i];
+  holdout = std::min(holdout, total / 10);
+  int64_t usable = total - holdout;
+  int64_t subset = std::clamp<int64_t>(static_cast<int64_t>(total * options.trainFraction + 1e-9), 1, usable);
+  int64_t stop = std::min(options.stopSamples, usable - subset);
+  auto part = [&](int64_t begin, int64_t end) { return std::vector<int64_t>(order.begin() + begin, order.begin() + end); };
+  return {part(0, subset), part(subset, subset + stop), part(usable, total), part(0, usable)};
+}
+
+double ns::runtime::cosineRate(double lr, double last, int64_t step, int64_t total) {
+  return last + (lr - last) * (1 + std::cos(M_PI * static_cast<double>(step) / static_cast<double>(total))) / 2;
+}
+
+void ns::runtime::storeAdamW(const TensorView &hyper, double lr, double weightDecay, int64_t t) {
+  double values[] = {lr, kBeta1, kBeta2, kAdamEps, weightDecay, 1 - std::pow(kBeta1, t), 1 - std::pow(kBeta2, t)};
+  for (int i = 0; i < 7; ++i)
+    hyper.set(i, values[i]);
+}
+
+std::map<std::string, std::string> SynthesisResult::provenance(const SynthesisOptions &o, uint64_t seed) const {
+  std::map<std::string, std::string> values = {
+      {"seed", std::to_string(seed)},        {"steps", std::to_string(steps)},
+      {"norm", numberText(norm)},            {"start_norm", numberText(startNorm)},
+      {"converged", !tested ? "untested" : converged ? "yes" : "no"},
+      {"objective", o.objective},            {"reg", o.reg},
+      {"lim", o.lim},                        {"init", o.init},
+      {"lr", numberText(o.lr)},              {"weight_decay", numberText(o.weightDecay)},
+      {"eps", numberText(o.eps)},            {"batch_size", std::to_string(o.batchSize)}};
+  if (tested) {
+    values["stop_value"] = numberText(stop.estimate.mean);
+    values["stop_low"] = numberText(stop.estimate.interval.low);
+    values["stop_high"] = numberText(stop.estimate.interval.high);
+    values["stop_images"] = std::to_string(stop.images);
+  }
+  return values;
+}
+
+Synthesizer::Synthesizer(Session &session, BatchLoader &loader, const SynthesisOptions &options,
+                         const TrainSplit &split, uint64_t seed)
+    : session(session), loader(loader), options(options), images(split.subset), seed(seed),
+      logits(session, images.size()), test(session, loader, split.stop) {
+  if (options.stopSamples > 0 && options.recipe.empty() && split.stop.empty())
+    fail("no training images are left for the stop test: ", images.size(),
+         " are in the synthesis subset; lower --train-fraction, or give --stop-samples 0");
+}
+
+int64_t Synthesizer::plannedSteps() const {
+  int64_t perRound = (static_cast<int64_t>(images.size()) + options.batchSize - 1) / options.batchSize;
+  return options.steps > 0 ? options.steps : options.rounds * perRound;
+}
+
+void Synthesizer::weightsChanged() {
+  logits.clear();
+  test.clear();
+}
+
+std::vector<int64_t> Synthesizer::positionsOf(int64_t step, uint64_t round) {
+  int64_t count = static_cast<int64_t>(images.size()), perRound = (count + options.batchSize - 1) / options.batchSize;
+  int64_t pass = step / perRound, first = step % perRound * options.batchSize;
+  if (int64_t key = static_cast<int64_t>(round << 24) + pass; key != orderRound) {
+    orderRound = key;
+    order.resize(count);
+    std::iota(order.begin(), order.end(), int64_t(0));
+    if (!options.noShuffle)
+      order = permutation(count, Rng(seed, Stream::Order, key));
+  }
+  return {order.begin() + first, order.begin() + std::min(first + options.batchSize, count)};
+}
+
+/// Loads the images at these positions, a compiled batch at a time, with their clean logits; fn(first, count).
+template <class Fn>
+void Synthesizer::forEachMicroBatch(const std::vector<int64_t> &positions, Fn fn) {
+  forEachPiece(positions, loader.batch(), [&](int64_t first, std::span<const int64_t> piece) {
+    std::vector<int64_t> list;
+    for (int64_t position : piece)
+      list.push_back(images[position]);
+    loader.load(list, 1.0 / static_cast<double>(positions.size()));
+    logits.provide(piece);
+    fn(first, static_cast<int64_t>(piece.size()));
+  });
+}
+
+double Synthesizer::gradientStep(const std::vector<int64_t> &positions) {
+  const char *entry = options.objective == "logit_l2" ? "synth_step_l2" : "synth_step";
+  double loss = 0;
+  forEachMicroBatch(positions, [&](int64_t first, int64_t) {
+    session.slot("accumulate").set(0, first == 0 ? 0 : 1);
+    session.run(entry);
+    loss += session.slot("loss").get(0);
+  });
+  return loss;
+}
+
+double Synthesizer::probMseOn(const std::vector<int64_t> &positions) {
+  double sum = 0;
+  forEachMicroBatch(positions, [&](int64_t, int64_t count) {
+    session.run("stop_test");
+    for (int64_t i = 0; i < count; ++i)
+      sum += session.slot("prob_sq").get(i);
+  });
+  return sum / static_cast<double>(positions.size());
+}
+
+double Synthesizer::update(int64_t step, double lr) {
+  TensorView hyper = session.slot("noise_hyper");
+  storeAdamW(hyper, lr, options.weightDecay, step + 1);
+  hyper.set(7, options.reg == "log_norm" ? options.lambda : 0);
+  hyper.set(8, heldNorm);
+  session.run("synth_update");
+  return session.slot("noise_norm").get(0);
+}
+
+bool Synthesizer::passes(SynthesisResult &result) {
+  result.stop = test.measure();
+  result.tested = true;
+  return result.converged = result.stop.estimate.mean < options.eps;
+}
+
+SynthesisResult Synthesizer::run(uint64_t round, const std::string &title,
+                                 const std::function<void(const Step &)> &report) {
+  startNoise(session, loader, options, seed, round, images);
+  SynthesisResult result;
+  result.norm = result.startNorm = normOf(session.slot(noiseOf(session).name));
+  heldNorm = options.reg == "fixed_norm" ? (options.norm > 0 ? options.norm : result.startNorm) : 0;
+  int64_t total = plannedSteps();
+  bool paper = options.recipe == "paper";
+  // The published code plans its cosine over batches it never visits (peers.md 1.7).
+  int64_t horizon = paper ? std::max<int64_t>(total, std::llround(total / options.trainFraction)) : total;
+  constexpr double kUnknown = std::numeric_limits<double>::quiet_NaN();
+  Progress progress(title, total, "steps");
+  Stopwatch clock;
+  int64_t testedAt = -1;
+  for (int64_t step = 0; step < total && !result.converged; ++step) {
+    std::vector<int64_t> positions = positionsOf(step, round);
+    double probMse = kUnknown;
+    if (paper) {
+      probMse = probMseOn(positions);
+      result.tested = true;
+      result.stop = {{probMse, {probMse, probMse}}, static_cast<int64_t>(positions.size())};
+      if ((result.converged = probMse < options.eps))
+        break;
+    }
+    double loss = gradientStep(positions), lr = cosineRate(options.lr, 0, step, horizon);
+    if (!std::isfinite(loss)) {
+      result.nanStep = step + 1;
+      break;
+    }
+    result.norm = update(step, lr);
+    result.steps = step + 1;
+    if (!paper && !test.empty() && (result.steps % options.evalEvery == 0 || result.steps == total)) {
+      passes(result);
+      probMse = result.stop.estimate.mean;
+      testedAt = result.steps;
+    }
+    report({result.steps, loss, probMse, result.norm, lr, clock.seconds()});
+    progress.update(result.converged ? total : result.steps,
+                    str("loss ", shortText(loss), ", norm ", shortText(result.norm),
+                        result.tested ? ", prob_mse " + shortText(result.stop.estimate.mean) : ""));
+    if ((result.status = stopRequested()))
+      break;
+  }
+  // A run cut short still says what its noise is worth.
+  if (!paper && !test.empty() && testedAt != result.steps && !result.nanStep)
+    passes(result);
+  result.seconds = clock.seconds();
+  return result;
+}

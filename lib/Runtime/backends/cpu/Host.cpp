@@ -1,0 +1,119 @@
+//===- Host.cpp - thread pool, scratch and GEMM on the CPU ----------------===//
+//
+// Part of the Nullspace compiler, under the Apache License v2.0 with LLVM Exceptions.
+// See LICENSE for license information.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#include "ns/Runtime/Host.h"
+
+#include <omp.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <new>
+
+using namespace ns::runtime;
+
+// The Fortran interface of BLAS, 32-bit integers: MKL inside libtorch_cpu.so, or any BLAS.
+extern "C" {
+void sgemm_(const char *transA, const char *transB, const int *m, const int *n, const int *k, const float *alpha,
+            const float *a, const int *lda, const float *b, const int *ldb, const float *beta, float *c,
+            const int *ldc);
+void dgemm_(const char *transA, const char *transB, const int *m, const int *n, const int *k, const double *alpha,
+            const double *a, const int *lda, const double *b, const int *ldb, const double *beta, double *c,
+            const int *ldc);
+// MKL only; returns the value that held before (0: the global one).
+int MKL_Set_Num_Threads_Local(int count) __attribute__((weak));
+}
+
+namespace {
+
+/// While it lives, BLAS calls of this thread run on this thread alone.
+class SequentialBlas {
+public:
+  SequentialBlas() : before(MKL_Set_Num_Threads_Local ? MKL_Set_Num_Threads_Local(1) : 0) {}
+  ~SequentialBlas() {
+    if (MKL_Set_Num_Threads_Local)
+      MKL_Set_Num_Threads_Local(before);
+  }
+
+private:
+  int before;
+};
+
+/// One growing block for each thread, 64-byte aligned.
+class Scratch {
+public:
+  ~Scratch() { std::free(block); }
+  void *get(int64_t bytes) {
+    if (bytes > size) {
+      std::free(block);
+      size = (std::max<int64_t>(bytes, 4096) + 63) / 64 * 64;
+      block = std::aligned_alloc(64, size);
+      if (!block)
+        throw std::bad_alloc();
+    }
+    return block;
+  }
+
+private:
+  void *block = nullptr;
+  int64_t size = 0;
+};
+
+thread_local Scratch threadScratch;
+thread_local bool insideTask = false;
+
+void runPiece(nsrt_task task, void *arg, int64_t begin, int64_t end) {
+  SequentialBlas sequential;
+  bool outer = insideTask;
+  insideTask = true;
+  task(arg, begin, end);
+  insideTask = outer;
+}
+
+void runParallel(void *context, nsrt_task task, void *arg, int64_t count, int64_t grain) {
+  if (count <= 0)
+    return;
+  int64_t pieces = (count + std::max<int64_t>(grain, 1) - 1) / std::max<int64_t>(grain, 1);
+  pieces = std::min<int64_t>(pieces, static_cast<Host *>(context)->threads());
+  if (pieces <= 1 || insideTask) {
+    runPiece(task, arg, 0, count);
+    return;
+  }
+#pragma omp parallel for schedule(static, 1) num_threads(static_cast<int>(pieces))
+  for (int64_t i = 0; i < pieces; ++i)
+    runPiece(task, arg, count * i / pieces, count * (i + 1) / pieces);
+}
+
+// Row-major C = op(A) op(B) is column-major C^T = op(B)^T op(A)^T.
+void gemmF32(void *, int32_t transA, int32_t transB, int64_t m, int64_t n, int64_t k, float alpha, const float *a,
+             int64_t lda, const float *b, int64_t ldb, float beta, float *c, int64_t ldc) {
+  int M = static_cast<int>(m), N = static_cast<int>(n), K = static_cast<int>(k), A = static_cast<int>(lda),
+      B = static_cast<int>(ldb), C = static_cast<int>(ldc);
+  sgemm_(transB ? "T" : "N", transA ? "T" : "N", &N, &M, &K, &alpha, b, &B, a, &A, &beta, c, &C);
+}
+
+void gemmF64(void *, int32_t transA, int32_t transB, int64_t m, int64_t n, int64_t k, double alpha, const double *a,
+             int64_t lda, const double *b, int64_t ldb, double beta, double *c, int64_t ldc) {
+  int M = static_cast<int>(m), N = static_cast<int>(n), K = static_cast<int>(k), A = static_cast<int>(lda),
+      B = static_cast<int>(ldb), C = static_cast<int>(ldc);
+  dgemm_(transB ? "T" : "N", transA ? "T" : "N", &N, &M, &K, &alpha, b, &B, a, &A, &beta, c, &C);
+}
+
+void *scratch(void *, int64_t bytes) { return threadScratch.get(bytes); }
+
+} // namespace
+
+Host::Host() {
+  table = {sizeof(nsrt_host), NSRT_ABI_VERSION, this, runParallel, gemmF32, gemmF64, scratch};
+  setThreads(0);
+}
+
+void Host::setThreads(int count) {
+  if (count > 0)
+    omp_set_num_threads(count); // the BLAS's own threads follow it
+  numThreads = std::max(1, omp_get_max_threads());
+}
