@@ -144,27 +144,33 @@ class Report:
 
 
 def print_table(report: Report) -> None:
-    """The table on the terminal, with 95 % intervals."""
+    """The table on the terminal, narrow enough for 80 columns: percentages, below them their 95 % intervals."""
+    from rich import box
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(title=report.title, caption=_table_caption(report))
-    table.add_column("model")
+    table = Table(title=report.title, caption=_table_caption(report), box=box.SIMPLE_HEAD, padding=(0, 0, 0, 1))
+    table.add_column("%", no_wrap=True)
     columns = report.columns()
     for column in columns:
-        table.add_column(report.heading(column), justify="right")
+        kind, setting = column
+        table.add_column(
+            f"kept:\n{setting}" if kind == INVARIANCE else report.heading(column), justify="right", min_width=6
+        )
     for model in report.models:
         cells = []
         for column in columns:
             found = report.find(model, column)
-            cells.append("" if found is None else found.percent() + ("\n" + _interval(found) if found.interval else ""))
+            cells.append("" if found is None else f"{100 * found.value:.1f}\n[dim]{_interval(found, 0)}[/dim]")
         table.add_row(model, *cells)
     Console().print(table)
 
 
-def _interval(measurement: Measurement) -> str:
+def _interval(measurement: Measurement, digits: int = 1) -> str:
+    if measurement.interval is None:
+        return ""
     low, high = measurement.interval
-    return f"{100 * low:.1f}–{100 * high:.1f}"
+    return f"{100 * low:.{digits}f}–{100 * high:.{digits}f}"
 
 
 def _table_caption(report: Report) -> str:
@@ -173,7 +179,15 @@ def _table_caption(report: Report) -> str:
     settings = dict.fromkeys(
         f"{TITLES.get(m.kind, m.kind)}: {m.describe()}" for m in measurements if m.describe() and m.kind in ACCURACIES
     )
-    return f"n = {' or '.join(map(str, counts))} images; below each share its 95 % interval. " + "; ".join(settings)
+    return (
+        f"n = {' or '.join(map(str, counts))} images, shares in % with 95 % intervals. "
+        + (
+            "kept: predictions that the noise leaves as they were. "
+            if INVARIANCE in {m.kind for m in measurements}
+            else ""
+        )
+        + "; ".join(settings)
+    )
 
 
 # Plots ---------------------------------------------------------------------------------------------------------------

@@ -195,7 +195,9 @@ class Model:
         image = self.slot("image")
         images = np.asarray(images)
         if images.ndim != 4 or images.shape[1:] != image.shape[1:]:
-            raise ValueError(f"expected images of shape N x {' x '.join(map(str, image.shape[1:]))}, found {images.shape}")
+            raise ValueError(
+                f"expected images of shape N x {' x '.join(map(str, image.shape[1:]))}, found {images.shape}"
+            )
         for name, values in inputs.items():
             if len(values) != len(images):
                 raise ValueError(f"expected {len(images)} rows of {name}, found {len(values)}")
