@@ -6,26 +6,264 @@
 //
 //===----------------------------------------------------------------------===//
 
+#include "Verifiers.h"
 #include "ns/Dialect/NN/IR/NN.h"
 
 using namespace mlir;
 using namespace ns::nn;
+using namespace ns::verify;
 
-LogicalResult NormalizeOp::verify() { return success(); }
-LogicalResult PatchEmbedOp::verify() { return success(); }
-LogicalResult LinearOp::verify() { return success(); }
-LogicalResult LayerNormOp::verify() { return success(); }
-LogicalResult AttentionOp::verify() { return success(); }
-LogicalResult AddOp::verify() { return success(); }
-LogicalResult LayerScaleOp::verify() { return success(); }
-LogicalResult PrependTokensOp::verify() { return success(); }
-LogicalResult SelectTokenOp::verify() { return success(); }
-LogicalResult SliceTokensOp::verify() { return success(); }
-LogicalResult SliceChannelsOp::verify() { return success(); }
-LogicalResult SliceRowsOp::verify() { return success(); }
-LogicalResult MeanTokensOp::verify() { return success(); }
-LogicalResult ConcatBatchOp::verify() { return success(); }
-LogicalResult CrossEntropyOp::verify() { return success(); }
-LogicalResult WeightedSumOp::verify() { return success(); }
-LogicalResult ParamOp::verify() { return success(); }
-LogicalResult LoadParamOp::verifySymbolUses(SymbolTableCollection &) { return success(); }
+//===----------------------------------------------------------------------===//
+// Parameters
+//===----------------------------------------------------------------------===//
+
+LogicalResult ParamOp::verify() {
+  if (!getTensorType().hasStaticShape())
+    return emitOpError("expected the parameter's shape to be static, but got ") << getType();
+  return success();
+}
+
+LogicalResult LoadParamOp::verifySymbolUses(SymbolTableCollection &symbols) {
+  auto param = symbols.lookupNearestSymbolFrom<ParamOp>(*this, getParamAttr());
+  if (!param)
+    return emitOpError("expected @") << getParam() << " to be an nn.param, but got none of that name";
+  if (param.getType() != getType()) {
+    auto diag = emitOpError("expected the result type to be ") << param.getType() << ", the parameter's, but got " << getType();
+    diag.attachNote(param.getLoc()) << "declared here";
+    return diag;
+  }
+  return success();
+}
+
+//===----------------------------------------------------------------------===//
+// Image and patches
+//===----------------------------------------------------------------------===//
+
+static LogicalResult verifyChannelValues(Operation *op, StringRef what, ArrayRef<double> values, Value image) {
+  if (failed(expectExtent(op, "the number of " + what + " values", extent(image, 1), values.size())))
+    return failure();
+  if (what == "std")
+    for (double value : values)
+      if (!(value > 0))
+        return op->emitOpError("expected std to be positive, but got ") << value;
+  return success();
+}
+
+LogicalResult NormalizeOp::verify() {
+  return success(succeeded(verifyChannelValues(*this, "mean", getMean(), getImage())) &&
+                 succeeded(verifyChannelValues(*this, "std", getStd(), getImage())));
+}
+
+LogicalResult NormalizeGradOp::verify() { return verifyChannelValues(*this, "std", getStd(), getGrad()); }
+
+/// Kernel and tokens of a patch embedding against its images.
+static LogicalResult verifyPatches(Operation *op, Value image, Value weight, Value tokens, ArrayRef<int64_t> patch) {
+  if (failed(expectOneFloatType(op)) || failed(expectExtent(op, "the number of patch extents", 2, patch.size())))
+    return failure();
+  for (int64_t size : patch)
+    if (failed(expectAtLeast(op, "patch extents", 1, size)))
+      return failure();
+  Shape kernel = {extent(weight, 0), extent(image, 1), patch[0], patch[1]};
+  if (failed(expectShape(op, "weight", kernel, weight)))
+    return failure();
+  int64_t height = extent(image, 2), width = extent(image, 3);
+  if (ShapedType::isDynamic(height) || ShapedType::isDynamic(width))
+    return op->emitOpError("expected the image's height and width to be static, but got ") << printShape(shapeOf(image));
+  if (failed(expectAtLeast(op, "the image's height", patch[0], height)) ||
+      failed(expectAtLeast(op, "the image's width", patch[1], width)))
+    return failure();
+  Shape wanted = {extent(image, 0), (height / patch[0]) * (width / patch[1]), extent(weight, 0)};
+  return expectShape(op, "tokens", wanted, tokens);
+}
+
+LogicalResult PatchEmbedOp::verify() {
+  if (failed(verifyPatches(*this, getImage(), getWeight(), getResult(), getPatch())))
+    return failure();
+  return getBias() ? expectShape(*this, "bias", {extent(getWeight(), 0)}, getBias()) : success();
+}
+
+LogicalResult PatchEmbedGradInputOp::verify() {
+  return verifyPatches(*this, getResult(), getWeight(), getGrad(), getPatch());
+}
+
+LogicalResult PatchEmbedGradWeightOp::verify() {
+  return verifyPatches(*this, getImage(), getResult(), getGrad(), getPatch());
+}
+
+//===----------------------------------------------------------------------===//
+// Layers
+//===----------------------------------------------------------------------===//
+
+LogicalResult LinearOp::verify() {
+  if (failed(expectOneFloatType(*this)) ||
+      failed(expectExtent(*this, "weight dimension 1", lastExtent(getInput()), extent(getWeight(), 1))))
+    return failure();
+  int64_t outputs = extent(getWeight(), 0);
+  if (getBias() && failed(expectShape(*this, "bias", {outputs}, getBias())))
+    return failure();
+  return expectShape(*this, "result", withExtent(shapeOf(getInput()), rankOf(getInput()) - 1, outputs), getResult());
+}
+
+/// Gamma and beta against the channels they scale.
+static LogicalResult verifyNormParams(Operation *op, Value input, Value gamma, Value beta, double eps) {
+  if (failed(expectOneFloatType(op)))
+    return failure();
+  if (!(eps >= 0))
+    return op->emitOpError("expected eps to be at least 0, but got ") << eps;
+  if (gamma && failed(expectMultiple(op, "the number of channels", extent(gamma, 0), lastExtent(input))))
+    return failure();
+  return gamma && beta ? expectShape(op, "beta", shapeOf(gamma), beta) : success();
+}
+
+LogicalResult LayerNormOp::verify() {
+  return verifyNormParams(*this, getInput(), getGamma(), getBeta(), getEps().convertToDouble());
+}
+
+LogicalResult LayerNormGradOp::verify() {
+  return verifyNormParams(*this, getInput(), getGamma(), {}, getEps().convertToDouble());
+}
+
+LogicalResult LayerNormGradParamsOp::verify() {
+  return verifyNormParams(*this, getInput(), getDgamma(), getDbeta(), getEps().convertToDouble());
+}
+
+/// The inputs of an attention (packed, query and packed key-value, or three) against its result.
+static LogicalResult verifyAttention(Operation *op, ValueRange inputs, Value result, int64_t heads) {
+  if (failed(expectOneFloatType(op)) || failed(expectInRange(op, "the number of inputs", 1, 4, inputs.size())) ||
+      failed(expectAtLeast(op, "heads", 1, heads)))
+    return failure();
+  int64_t channels = lastExtent(inputs[0]);
+  if (inputs.size() == 1) {
+    if (failed(expectMultiple(op, "the number of packed channels", 3, channels)))
+      return failure();
+    channels /= 3;
+  }
+  if (failed(expectMultiple(op, "the number of channels", heads, channels)))
+    return failure();
+  Shape keys = {extent(inputs[0], 0), inputs.size() > 1 ? extent(inputs[1], 1) : 0, channels};
+  if (inputs.size() == 2 && failed(expectShape(op, "packed key and value", withExtent(keys, 2, 2 * channels), inputs[1])))
+    return failure();
+  if (inputs.size() == 3 &&
+      (failed(expectShape(op, "key", keys, inputs[1])) || failed(expectShape(op, "value", keys, inputs[2]))))
+    return failure();
+  return expectShape(op, "result", withExtent(shapeOf(inputs[0]), 2, channels), result);
+}
+
+LogicalResult AttentionOp::verify() { return verifyAttention(*this, getInputs(), getResult(), getHeads()); }
+
+LogicalResult AttentionGradOp::verify() {
+  if (failed(verifyAttention(*this, getInputs(), getGrad(), getHeads())) ||
+      failed(expectExtent(*this, "the number of results", getInputs().size(), getNumResults())))
+    return failure();
+  for (auto [input, result] : llvm::zip(getInputs(), getResults()))
+    if (failed(expectShape(*this, "result", shapeOf(input), result)))
+      return failure();
+  return success();
+}
+
+LogicalResult AddOp::verify() {
+  if (failed(expectOneFloatType(*this)))
+    return failure();
+  Shape wanted = shapeOf(getLhs());
+  if (rankOf(getRhs()) > 0 && rankOf(getRhs()) == rankOf(getLhs()) && extent(getRhs(), 0) == 1)
+    wanted[0] = 1;
+  return expectShape(*this, "rhs", wanted, getRhs());
+}
+
+LogicalResult LayerScaleOp::verify() {
+  return success(succeeded(expectOneFloatType(*this)) &&
+                 succeeded(expectShape(*this, "gamma", {lastExtent(getInput())}, getGamma())));
+}
+
+//===----------------------------------------------------------------------===//
+// Tokens, channels, batches
+//===----------------------------------------------------------------------===//
+
+LogicalResult PrependTokensOp::verify() {
+  if (failed(expectOneFloatType(*this)) || failed(expectAtLeast(*this, "the number of operands", 2, getNumOperands())))
+    return failure();
+  int64_t tokens = extent(getInput(), 1), channels = extent(getInput(), 2);
+  for (Value token : getTokens()) {
+    if (failed(expectShape(*this, "prepended tokens", {1, extent(token, 1), channels}, token)))
+      return failure();
+    tokens += extent(token, 1);
+  }
+  return expectShape(*this, "result", {extent(getInput(), 0), tokens, channels}, getResult());
+}
+
+/// One token of `tokens` against one row of features per image.
+static LogicalResult verifyToken(Operation *op, Value tokens, Value features, int64_t index) {
+  return success(succeeded(expectOneFloatType(op)) && succeeded(expectInRange(op, "index", 0, extent(tokens, 1), index)) &&
+                 succeeded(expectShape(op, "features", {extent(tokens, 0), extent(tokens, 2)}, features)));
+}
+
+LogicalResult SelectTokenOp::verify() { return verifyToken(*this, getInput(), getResult(), getIndex()); }
+LogicalResult ScatterTokenOp::verify() { return verifyToken(*this, getResult(), getInput(), getIndex()); }
+
+LogicalResult MeanTokensOp::verify() { return verifyToken(*this, getInput(), getResult(), 0); }
+LogicalResult ExpandTokensOp::verify() { return verifyToken(*this, getResult(), getInput(), 0); }
+
+/// `part` is the range of `whole` that starts at `from` in dimension `dim`; a negative dimension counts from the end.
+static LogicalResult verifyRange(Operation *op, Value whole, Value part, int64_t dim, int64_t from) {
+  if (failed(expectOneFloatType(op)))
+    return failure();
+  if (dim < 0)
+    dim += rankOf(whole);
+  if (failed(expectAtLeast(op, "the rank", dim + 1, rankOf(whole))) ||
+      failed(expectExtent(op, "the rank of the range", rankOf(whole), rankOf(part))))
+    return failure();
+  int64_t size = extent(part, dim);
+  if (ShapedType::isDynamic(size))
+    return op->emitOpError("expected the extent of the range to be static, but got ") << printShape(shapeOf(part));
+  if (!ShapedType::isDynamic(extent(whole, dim)) &&
+      failed(expectInRange(op, "the start of the range", 0, extent(whole, dim) - size + 1, from)))
+    return failure();
+  return expectShape(op, "range", withExtent(shapeOf(whole), dim, size), part);
+}
+
+LogicalResult SliceTokensOp::verify() { return verifyRange(*this, getInput(), getResult(), 1, getFrom()); }
+LogicalResult SliceChannelsOp::verify() { return verifyRange(*this, getInput(), getResult(), -1, getFrom()); }
+LogicalResult SliceRowsOp::verify() { return verifyRange(*this, getInput(), getResult(), 0, getFrom()); }
+LogicalResult SliceBatchOp::verify() { return verifyRange(*this, getInput(), getResult(), 0, getFrom()); }
+LogicalResult PadTokensOp::verify() { return verifyRange(*this, getResult(), getInput(), 1, getFrom()); }
+LogicalResult PadChannelsOp::verify() { return verifyRange(*this, getResult(), getInput(), -1, getFrom()); }
+LogicalResult PadRowsOp::verify() { return verifyRange(*this, getResult(), getInput(), 0, getFrom()); }
+
+LogicalResult ConcatBatchOp::verify() {
+  if (failed(expectOneFloatType(*this)) || failed(expectAtLeast(*this, "the rank", 1, rankOf(getLhs()))) ||
+      failed(expectExtent(*this, "the rank of rhs", rankOf(getLhs()), rankOf(getRhs()))))
+    return failure();
+  Shape wanted = shapeOf(getLhs());
+  if (failed(expectShape(*this, "rhs", withExtent(wanted, 0, extent(getRhs(), 0)), getRhs())))
+    return failure();
+  bool isDynamic = ShapedType::isDynamic(wanted[0]) || ShapedType::isDynamic(extent(getRhs(), 0));
+  wanted[0] = isDynamic ? ShapedType::kDynamic : wanted[0] + extent(getRhs(), 0);
+  return expectShape(*this, "result", wanted, getResult());
+}
+
+//===----------------------------------------------------------------------===//
+// Losses
+//===----------------------------------------------------------------------===//
+
+/// Losses, one per row, and values shared by the rows of stacked batches.
+static LogicalResult verifyRows(Operation *op, int64_t rows, Value losses, Value shared) {
+  return success(succeeded(expectOneFloatType(op)) && succeeded(expectShape(op, "losses", {rows}, losses)) &&
+                 succeeded(expectMultiple(op, "the number of rows", extent(shared, 0), rows)));
+}
+
+LogicalResult CrossEntropyOp::verify() {
+  return verifyRows(*this, extent(getLogits(), 0), getResult(), getLabels());
+}
+
+LogicalResult CrossEntropyGradOp::verify() {
+  return success(succeeded(verifyRows(*this, extent(getLogits(), 0), getGrad(), getLabels())) &&
+                 succeeded(expectShape(*this, "result", shapeOf(getLogits()), getResult())));
+}
+
+LogicalResult WeightedSumOp::verify() {
+  return verifyRows(*this, extent(getLosses(), 0), getLosses(), getWeights());
+}
+
+LogicalResult WeightedSumGradOp::verify() {
+  return verifyRows(*this, extent(getResult(), 0), getResult(), getWeights());
+}

@@ -6,23 +6,114 @@
 //
 //===----------------------------------------------------------------------===//
 
+#include "../../NN/IR/Verifiers.h"
 #include "ns/Dialect/NS/IR/NS.h"
 
 using namespace mlir;
 using namespace ns::harden;
+using namespace ns::verify;
 
-LogicalResult BasisOp::verify() { return success(); }
-LogicalResult NoiseOp::verify() { return success(); }
-LogicalResult InjectOp::verify() { return success(); }
-LogicalResult ClipGradOp::verify() { return success(); }
-LogicalResult SynthesisLossOp::verify() { return success(); }
-LogicalResult SynthesisLossGradOp::verify() { return success(); }
-LogicalResult InvarianceOp::verify() { return success(); }
-LogicalResult SampleNormOp::verify() { return success(); }
-LogicalResult GradientOp::verify() { return success(); }
-LogicalResult AdamWParamsOp::verify() { return success(); }
-LogicalResult AdamWNoiseOp::verify() { return success(); }
-LogicalResult BasisOp::verifySymbolUses(SymbolTableCollection &) { return success(); }
-LogicalResult ReadNoiseOp::verifySymbolUses(SymbolTableCollection &) { return success(); }
-LogicalResult StoreGradOp::verifySymbolUses(SymbolTableCollection &) { return success(); }
-LogicalResult AdamWNoiseOp::verifySymbolUses(SymbolTableCollection &) { return success(); }
+//===----------------------------------------------------------------------===//
+// Nullspace and noise
+//===----------------------------------------------------------------------===//
+
+LogicalResult BasisOp::verify() {
+  return success(succeeded(expectAtLeast(*this, "rank", 0, getRank())) &&
+                 succeeded(expectAtLeast(*this, "structural", 0, getStructural())) &&
+                 succeeded(expectAtLeast(*this, "nullity", getStructural(), getNullity())));
+}
+
+LogicalResult BasisOp::verifySymbolUses(SymbolTableCollection &symbols) {
+  auto param = symbols.lookupNearestSymbolFrom<ns::nn::ParamOp>(*this, getParamAttr());
+  if (!param)
+    return emitOpError("expected @") << getParam() << " to be an nn.param, but got none of that name";
+  RankedTensorType type = param.getTensorType();
+  int64_t columns = type.getRank() && type.getDimSize(0) ? type.getNumElements() / type.getDimSize(0) : 0;
+  return expectExtent(*this, "rank + nullity", columns, getRank() + getNullity());
+}
+
+LogicalResult NoiseOp::verify() {
+  RankedTensorType type = getTensorType();
+  if (!type.hasStaticShape())
+    return emitOpError("expected the noise's shape to be static, but got ") << type;
+  if (failed(expectAtLeast(*this, "the noise's rank", 1, type.getRank())) ||
+      failed(expectExtent(*this, "the noise's batch dimension", 1, type.getDimSize(0))))
+    return failure();
+  if (double lim = getLim().convertToDouble(); !(lim >= 0))
+    return emitOpError("expected lim to be at least 0, but got ") << lim;
+  return success();
+}
+
+/// The noise called `name`, of type `type`.
+static LogicalResult verifyNoise(Operation *op, SymbolTableCollection &symbols, FlatSymbolRefAttr name, Type type) {
+  auto noise = symbols.lookupNearestSymbolFrom<NoiseOp>(op, name);
+  if (!noise)
+    return op->emitOpError("expected @") << name.getValue() << " to be an ns.noise, but got none of that name";
+  if (type && noise.getType() != type) {
+    auto diag = op->emitOpError("expected the type to be ") << noise.getType() << ", the noise's, but got " << type;
+    diag.attachNote(noise.getLoc()) << "declared here";
+    return diag;
+  }
+  return success();
+}
+
+LogicalResult ReadNoiseOp::verifySymbolUses(SymbolTableCollection &symbols) {
+  return verifyNoise(*this, symbols, getNoiseAttr(), getType());
+}
+
+/// A noise is shared by the batch.
+static LogicalResult verifyShared(Operation *op, Value input, Value noise) {
+  if (failed(expectOneFloatType(op)) || failed(expectAtLeast(op, "the rank", 1, rankOf(input))))
+    return failure();
+  return expectShape(op, "noise", withExtent(shapeOf(input), 0, 1), noise);
+}
+
+LogicalResult InjectOp::verify() { return verifyShared(*this, getInput(), getNoise()); }
+LogicalResult ClipGradOp::verify() { return verifyShared(*this, getInput(), getNoise()); }
+
+//===----------------------------------------------------------------------===//
+// Losses and measures
+//===----------------------------------------------------------------------===//
+
+static LogicalResult verifyPerImage(Operation *op, StringRef what, Value input, Value perImage) {
+  return success(succeeded(expectOneFloatType(op)) && succeeded(expectAtLeast(op, "the rank", 1, rankOf(input))) &&
+                 succeeded(expectShape(op, what, {extent(input, 0)}, perImage)));
+}
+
+LogicalResult SynthesisLossOp::verify() { return verifyPerImage(*this, "result", getNoised(), getResult()); }
+LogicalResult SynthesisLossGradOp::verify() { return verifyPerImage(*this, "grad", getNoised(), getGrad()); }
+LogicalResult InvarianceOp::verify() { return verifyPerImage(*this, "results", getNoised(), getLogitSq()); }
+LogicalResult SampleNormOp::verify() { return verifyPerImage(*this, "result", getInput(), getResult()); }
+
+//===----------------------------------------------------------------------===//
+// Gradients and updates
+//===----------------------------------------------------------------------===//
+
+LogicalResult GradientOp::verify() {
+  if (failed(expectAtLeast(*this, "the number of wanted values", 1, getWrt().size())) ||
+      failed(expectExtent(*this, "the number of results", getWrt().size(), getNumResults())))
+    return failure();
+  for (auto [wrt, grad] : llvm::zip(getWrt(), getGrads()))
+    if (wrt.getType() != grad.getType())
+      return emitOpError("expected the result type to be ") << wrt.getType() << ", the wanted value's, but got "
+                                                            << grad.getType();
+  return success();
+}
+
+LogicalResult StoreGradOp::verifySymbolUses(SymbolTableCollection &symbols) {
+  Type type = getValue().getType();
+  auto param = symbols.lookupNearestSymbolFrom<ns::nn::ParamOp>(*this, getTargetAttr());
+  if (!param)
+    return verifyNoise(*this, symbols, getTargetAttr(), type);
+  if (param.getBuffer())
+    return emitOpError("expected @") << getTarget() << " to be a trained parameter, but got a buffer";
+  if (param.getType() != type)
+    return emitOpError("expected the type to be ") << param.getType() << ", the parameter's, but got " << type;
+  return success();
+}
+
+LogicalResult AdamWParamsOp::verify() { return expectShape(*this, "hyper", {7}, getHyper()); }
+LogicalResult AdamWNoiseOp::verify() { return expectShape(*this, "hyper", {9}, getHyper()); }
+LogicalResult AdamWNoiseOp::verifySymbolUses(SymbolTableCollection &symbols) {
+  return verifyNoise(*this, symbols, getNoiseAttr(), Type());
+}
