@@ -59,7 +59,6 @@ private:
 static Error print(mlir::ModuleOp module, const Draft &draft) {
   raw_fd_ostream os(draft.descriptor(), /*shouldClose=*/false);
   module.print(os, mlir::OpPrintingFlags().printNameLocAsPrefix()); // values are called as in the export
-  os << '\n';
   os.flush();
   if (os.has_error() || fsync(draft.descriptor()) != 0) {
     std::string reason = os.error().message();

@@ -16,7 +16,7 @@ using namespace llvm;
 using namespace mlir;
 using namespace ns::pt2;
 
-/// JSON as an attribute: lists of integers and of numbers as dense arrays; null, empty and mixed lists are left out.
+/// JSON as an attribute; null and empty names are left out.
 static Attribute toAttribute(const json::Value &value, Builder &builder) {
   if (auto flag = value.getAsBoolean())
     return builder.getBoolAttr(*flag);
@@ -33,18 +33,14 @@ static Attribute toAttribute(const json::Value &value, Builder &builder) {
         list.append(StringRef(member.first), attribute);
     return list.getDictionary(builder.getContext());
   }
-  const json::Array *array = value.getAsArray();
-  if (!array || array->empty())
-    return {};
-  if (llvm::all_of(*array, [](const json::Value &v) { return v.getAsInteger(); }))
-    return builder.getDenseI64ArrayAttr(map_to_vector(*array, [](const json::Value &v) { return *v.getAsInteger(); }));
-  if (llvm::all_of(*array, [](const json::Value &v) { return v.getAsNumber(); }))
-    return builder.getDenseF64ArrayAttr(map_to_vector(*array, [](const json::Value &v) { return *v.getAsNumber(); }));
-  SmallVector<Attribute> items;
-  for (const json::Value &item : *array)
-    if (Attribute attribute = toAttribute(item, builder))
-      items.push_back(attribute);
-  return builder.getArrayAttr(items);
+  if (const json::Array *array = value.getAsArray()) {
+    SmallVector<Attribute> items;
+    for (const json::Value &item : *array)
+      if (Attribute attribute = toAttribute(item, builder))
+        items.push_back(attribute);
+    return builder.getArrayAttr(items);
+  }
+  return {};
 }
 
 /// The list of numbers called `key`: the command line's, else the record's.
@@ -113,10 +109,10 @@ Expected<ModelRecord> ModelRecord::create(const Program &program, ArrayRef<doubl
     if (Attribute attribute = toAttribute(member.second, builder); attribute && !StringRef(member.first).empty())
       list.set(StringRef(member.first), attribute);
   list.set("name", builder.getStringAttr(result.name));
-  list.set("image", builder.getDenseI64ArrayAttr(image));
+  list.set("image", builder.getI64ArrayAttr(image));
   list.set("classes", builder.getI64IntegerAttr(classes));
-  list.set("mean", builder.getDenseF64ArrayAttr(result.mean));
-  list.set("std", builder.getDenseF64ArrayAttr(result.std));
+  list.set("mean", builder.getF64ArrayAttr(result.mean));
+  list.set("std", builder.getF64ArrayAttr(result.std));
   if (std::optional<double> crop = record.getNumber("crop_pct"))
     list.set("crop_pct", builder.getF64FloatAttr(*crop));
   result.attributes = list.getDictionary(&context);

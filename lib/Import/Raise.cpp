@@ -41,7 +41,7 @@ std::string Raiser::describe(ArrayRef<int64_t> shape) {
   return text;
 }
 
-void Raiser::define(const Node &node, Value value) { define(node, {value, IndexMap::identity(shapeOf(value))}); }
+void Raiser::define(const Node &node, Value value) { define(node, value, IndexMap::identity(shapeOf(value))); }
 
 Value Raiser::load(size_t index) {
   index = program.weights[index].canonical;
@@ -97,7 +97,7 @@ Value Raiser::materialize(const View &view, const Node &node) {
   for (const auto &[map, value] : known)
     if (map == view.map)
       return value;
-  Value value = makeSlice(view, node);
+  Value value = makeSlice(view, view.source ? *view.source : node);
   if (value)
     known.emplace_back(view.map, value);
   return value;

@@ -77,7 +77,7 @@ Error Raiser::raiseAttention(const Node &node) {
       inputs.push_back(headChannels(views[i], heads[i], node));
   double scale = number(node, "scale").value_or(1.0 / std::sqrt(static_cast<double>(width)));
   Value result = emit<nn::AttentionOp>(node, withChannels(views[0].root, channels), inputs, static_cast<uint64_t>(count), APFloat(scale));
-  define(node, {result, headsMap(shapeOf(result), {count, width, 0})});
+  define(node, result, headsMap(shapeOf(result), {count, width, 0}));
   return Error::success();
 }
 
@@ -104,7 +104,7 @@ Error Raiser::raisePatchEmbed(const Node &node) {
   const int64_t rows = image[2] / patch[0], columns = image[3] / patch[1], channels = kernel[0];
   auto type = RankedTensorType::get({typeOf(input).getDimSize(0), rows * columns, channels}, builder.getF32Type());
   Value tokens = emit<nn::PatchEmbedOp>(node, type, input, weight, bias, patch);
-  define(node, {tokens, IndexMap({{image[0], rows * columns * channels}, {channels, 1}, {rows, columns * channels}, {columns, channels}})});
+  define(node, tokens, IndexMap({{image[0], rows * columns * channels}, {channels, 1}, {rows, columns * channels}, {columns, channels}}));
   return Error::success();
 }
 
@@ -149,7 +149,7 @@ Error Raiser::raiseLayerNorm(const Node &node) {
   if (gamma && !beta)
     result = emit<nn::LayerScaleOp>(node, x.getType(), result, gamma);
   if (heads)
-    define(node, {result, headsMap(shapeOf(result), {heads->count, heads->width, 0})});
+    define(node, result, headsMap(shapeOf(result), {heads->count, heads->width, 0}));
   else
     define(node, result);
   return Error::success();

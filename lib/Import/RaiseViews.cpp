@@ -18,7 +18,8 @@ using namespace llvm;
 using namespace ns::pt2;
 
 Error Raiser::raiseIdentity(const Node &node) {
-  define(node, view(node, "self"));
+  View operand = view(node, "self");
+  define(node, operand.root, operand.map);
   return Error::success();
 }
 
@@ -26,7 +27,8 @@ Error Raiser::raiseDropout(const Node &node) {
   const Argument *train = node.find("train");
   if ((!train || train->flag) && number(node, "p") != 0.0)
     return outside(node, "in training mode: export the model after .eval()");
-  define(node, view(node, "input"));
+  View operand = view(node, "input");
+  define(node, operand.root, operand.map);
   return Error::success();
 }
 
@@ -38,7 +40,7 @@ Error Raiser::raiseReshape(const Node &node) {
   std::optional<IndexMap> map = operand.map.reshape(shape);
   if (!map)
     return outside(node, "a reshape to " + describe(shape) + " across permuted dimensions");
-  define(node, {operand.root, *map});
+  define(node, operand.root, *map);
   return Error::success();
 }
 
@@ -49,7 +51,7 @@ Error Raiser::raiseTranspose(const Node &node) {
     return malformed(node, "expected two dimensions of a tensor of rank " + Twine(operand.map.rank()));
   SmallVector<int64_t> order = llvm::to_vector(llvm::seq<int64_t>(0, operand.map.rank()));
   std::swap(order[*dim0], order[*dim1]);
-  define(node, {operand.root, operand.map.permute(order)});
+  define(node, operand.root, operand.map.permute(order));
   return Error::success();
 }
 
@@ -65,7 +67,7 @@ Error Raiser::raisePermute(const Node &node) {
   llvm::sort(sorted);
   if (!llvm::equal(sorted, llvm::seq<int64_t>(0, rank)))
     return malformed(node, "expected a permutation of " + Twine(rank) + " dimensions");
-  define(node, {operand.root, operand.map.permute(order)});
+  define(node, operand.root, operand.map.permute(order));
   return Error::success();
 }
 
@@ -80,7 +82,7 @@ Error Raiser::raiseSelect(const Node &node) {
     return outside(node, "selects from the batch or at an index that is not constant");
   if (*index < -extent || *index >= extent)
     return malformed(node, "index " + Twine(*index) + " of " + Twine(extent));
-  define(node, {operand.root, operand.map.select(*dim, *index < 0 ? *index + extent : *index)});
+  define(node, operand.root, operand.map.select(*dim, *index < 0 ? *index + extent : *index));
   return Error::success();
 }
 
@@ -103,7 +105,7 @@ Error Raiser::raiseSlice(const Node &node) {
   std::optional<IndexMap> map = operand.map.slice(*dim, *from, size);
   if (!map)
     return outside(node, "a slice across merged dimensions");
-  define(node, {operand.root, *map});
+  define(node, operand.root, *map);
   return Error::success();
 }
 
@@ -120,7 +122,7 @@ Error Raiser::raiseSplit(const Node &node) {
     std::optional<IndexMap> map = operand.map.slice(*dim, from, shape[*dim]);
     if (!map)
       return outside(node, "a split across merged dimensions");
-    environment[name] = {operand.root, *map};
+    define(node, name, operand.root, *map);
     from += shape[*dim];
   }
   if (from != operand.map.extent(*dim))
@@ -134,7 +136,7 @@ Error Raiser::raiseUnbind(const Node &node) {
   if (!dim || *dim >= operand.map.rank() || operand.map.extent(*dim) != static_cast<int64_t>(node.outputs.size()))
     return malformed(node, Twine(node.outputs.size()) + " parts of " + describe(operand.map.shape()));
   for (auto [index, name] : llvm::enumerate(node.outputs))
-    environment[name] = {operand.root, operand.map.select(*dim, index)};
+    define(node, name, operand.root, operand.map.select(*dim, index));
   return Error::success();
 }
 
@@ -143,6 +145,6 @@ Error Raiser::raiseExpand(const Node &node) {
   std::optional<IndexMap> map = operand.map.expand(claimedShape(node.outputs.front()));
   if (!map)
     return malformed(node, "expands " + describe(operand.map.shape()) + " to " + describe(claimedShape(node.outputs.front())));
-  define(node, {operand.root, *map});
+  define(node, operand.root, *map);
   return Error::success();
 }

@@ -33,6 +33,7 @@ private:
   struct View {
     mlir::Value root;
     IndexMap map;
+    const Node *source = nullptr; ///< the call that it is the result of; null for weights and the image
   };
 
   /// How one op is raised. Arguments that are in neither list and not at their default are outside the family.
@@ -70,7 +71,10 @@ private:
   /// A dimension argument, counted from the front; nothing when it is missing or out of range.
   std::optional<unsigned> dimension(const Node &node, llvm::StringRef argument, unsigned rank) const;
 
-  void define(const Node &node, View view) { environment[node.outputs.front()] = std::move(view); }
+  void define(const Node &node, llvm::StringRef output, mlir::Value root, IndexMap map) {
+    environment[output] = {root, std::move(map), &node};
+  }
+  void define(const Node &node, mlir::Value root, IndexMap map) { define(node, node.outputs.front(), root, std::move(map)); }
   void define(const Node &node, mlir::Value value);
   llvm::ArrayRef<int64_t> claimedShape(llvm::StringRef value) const { return program.values.find(value)->second.sizes; }
   static mlir::RankedTensorType typeOf(mlir::Value value) { return llvm::cast<mlir::RankedTensorType>(value.getType()); }

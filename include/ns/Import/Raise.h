@@ -24,9 +24,9 @@ struct ModelRecord {
   llvm::StringSet<> noWeightDecay;
   mlir::DictionaryAttr attributes; ///< becomes `nn.model`
 
-  /// `mean` and `std` replace the export's own where not empty. The dictionary has `name`, `source`, `interpolation`
-  /// (strings), `image` (array<i64: c, h, w>), `classes` (i64), `mean`, `std` (array<f64>), `crop_pct` (f64) and whatever
-  /// else the export says.
+  /// `mean` and `std` replace the export's own where not empty. The dictionary has `name` (string), `image` ([c, h, w], i64),
+  /// `classes` (i64), `mean`, `std` (lists of f64), and whatever else nullspace.json says, such as `source`,
+  /// `interpolation` (strings) and `crop_pct` (f64).
   static llvm::Expected<ModelRecord> create(const Program &program, llvm::ArrayRef<double> mean, llvm::ArrayRef<double> std,
                                             mlir::MLIRContext &context);
 };

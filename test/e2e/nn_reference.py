@@ -1,0 +1,136 @@
+"""What an imported network computes, by PyTorch in float64: a reader of the text that ns-import writes.
+
+One op a line, in the custom form of include/ns/Dialect/NN/IR/NNOps.td. Used to test the importer without the compiler.
+"""
+
+import pathlib
+import re
+
+import safetensors.torch
+import torch
+from torch.nn import functional as F
+
+NAME = r"%[\w.$-]+"
+LINE = re.compile(rf"\s*({NAME}) = nn\.(\w+) (.*)$")
+
+
+class Network:
+    """`Network(path)(image)`: logits of `@forward` in the file, with the weights that its module names."""
+
+    def __init__(self, path: pathlib.Path):
+        text = pathlib.Path(path).read_text()
+        weights = pathlib.Path(path).parent / re.search(r'#nn\.file<"([^"]+)"', text)[1]
+        state = safetensors.torch.load_file(weights)
+        self.declared = re.findall(r"^\s*nn\.param @(\S+)", text, re.M)
+        self.weights = {name.strip('"'): state[name.strip('"')].double() for name in self.declared}
+        self.image = re.search(rf"func\.func @forward\(({NAME}):", text)[1]
+        self.result = re.search(rf"return ({NAME}) :", text)[1]
+        body = text[text.index("func.func @forward") :]
+        self.ops = [match.groups() for line in body.splitlines() if (match := LINE.match(line))]
+        expected = len([line for line in body.splitlines() if " nn." in line])
+        assert len(self.ops) == expected, "a line of the file is not understood"
+
+    def __call__(self, image: torch.Tensor) -> torch.Tensor:
+        values = {self.image: image.double()}
+        for result, op, rest in self.ops:
+            head, types = rest.rsplit(" : ", 1)
+            operands, shape = head.split("{")[0], result_shape(types)
+            if op == "load_param":
+                values[result] = self.weights[operands.strip().lstrip("@").strip('"')]
+            else:
+                arguments = [values[name] for name in re.findall(NAME, operands)]
+                values[result] = getattr(Ops, op)(operands, shape, *arguments)
+            found = list(values[result].shape)
+            assert found == [len(image) if d is None else d for d in shape], (result, found, shape)
+        return values[self.result]
+
+
+def result_shape(types: str) -> list[int | None]:
+    """Of `(A, B) -> C`, `A -> C`, or `A, B` where the result is an A. None: the batch."""
+    text = types.split("->")[-1] if "->" in types else types
+    extents = re.search(r"tensor<((?:(?:\?|\d+)x)*)f32>", text)[1].split("x")[:-1]
+    return [None if extent == "?" else int(extent) for extent in extents]
+
+
+def number(key, text):
+    return float(re.search(rf"{key} (-?[\d.]+(?:[eE][+-]?\d+)?)", text)[1])
+
+
+def numbers(key, text):
+    return [float(part) for part in re.search(rf"{key} \[([^\]]*)\]", text)[1].split(",")]
+
+
+class Ops:
+    """One function for each op: (text of the operands, shape of the result, operands...)."""
+
+    @staticmethod
+    def normalize(text, shape, x):
+        mean, std = (torch.tensor(numbers(key, text), dtype=x.dtype).view(1, -1, 1, 1) for key in ("mean", "std"))
+        return (x - mean) / std
+
+    @staticmethod
+    def patch_embed(text, shape, x, w, b=None):
+        return F.conv2d(x, w, b, stride=[int(n) for n in numbers("patch", text)]).flatten(2).transpose(1, 2)
+
+    @staticmethod
+    def linear(text, shape, x, w, b=None):
+        return F.linear(x, w, b)
+
+    @staticmethod
+    def layer_norm(text, shape, x, gamma=None, beta=None):
+        group = x.shape[-1] if gamma is None else gamma.numel()
+        return F.layer_norm(x.unflatten(-1, (-1, group)), (group,), gamma, beta, number("eps", text)).flatten(-2)
+
+    @staticmethod
+    def attention(text, shape, *inputs):
+        q, k, v = {
+            1: lambda a: a.chunk(3, -1),
+            2: lambda q, kv: (q, *kv.chunk(2, -1)),
+            3: lambda q, k, v: (q, k, v),
+        }[len(inputs)](*inputs)
+        q, k, v = (t.unflatten(-1, (int(number("heads", text)), -1)).transpose(1, 2) for t in (q, k, v))
+        p = (number("scale", text) * q @ k.transpose(-2, -1)).softmax(-1)
+        return (p @ v).transpose(1, 2).flatten(2)
+
+    @staticmethod
+    def gelu(text, shape, x):
+        return F.gelu(x, approximate=re.search(r"approximate (\w+)", text)[1])
+
+    @staticmethod
+    def add(text, shape, a, b):
+        return a + b
+
+    @staticmethod
+    def scale(text, shape, x):
+        return number("by", text) * x
+
+    @staticmethod
+    def layer_scale(text, shape, x, gamma):
+        return x * gamma
+
+    @staticmethod
+    def prepend_tokens(text, shape, x, *tokens):
+        return torch.cat([t.expand(len(x), -1, -1) for t in tokens] + [x], 1)
+
+    @staticmethod
+    def select_token(text, shape, x):
+        return x[:, int(re.search(r"\[(\d+)\]", text)[1])]
+
+    @staticmethod
+    def slice_tokens(text, shape, x):
+        start = int(number("from", text))
+        return x[:, start : start + shape[1]]
+
+    @staticmethod
+    def slice_channels(text, shape, x):
+        start = int(number("from", text))
+        return x[..., start : start + shape[-1]]
+
+    @staticmethod
+    def slice_rows(text, shape, x):
+        start = int(number("from", text))
+        return x[start : start + shape[0]]
+
+    @staticmethod
+    def mean_tokens(text, shape, x):
+        return x.mean(1)
