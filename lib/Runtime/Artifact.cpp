@@ -14,6 +14,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <dlfcn.h>
+#include <elf.h>
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -104,6 +105,28 @@ static void *loadBytes(const std::vector<char> &bytes, const std::string &path) 
   return handle;
 }
 
+/// dlopen maps what the program headers promise and dies where the file ends before.
+static void checkElf(const InputFile &file) {
+  Elf64_Ehdr header;
+  auto damaged = [&](const char *what) {
+    fail(file.path(), ": expected a compiled artefact (an x86-64 shared object), found ", what);
+  };
+  if (file.size() < sizeof header)
+    damaged("a file too short to be one");
+  file.readAt(0, &header, sizeof header);
+  if (std::memcmp(header.e_ident, ELFMAG, SELFMAG) || header.e_ident[EI_CLASS] != ELFCLASS64 ||
+      header.e_machine != EM_X86_64 || header.e_type != ET_DYN)
+    damaged("something else");
+  uint64_t tableSize = uint64_t(header.e_phnum) * sizeof(Elf64_Phdr);
+  if (header.e_phentsize != sizeof(Elf64_Phdr) || header.e_phoff > file.size() || tableSize > file.size() - header.e_phoff)
+    damaged("a truncated one");
+  std::vector<Elf64_Phdr> segments(header.e_phnum);
+  file.readAt(header.e_phoff, segments.data(), tableSize);
+  for (const Elf64_Phdr &segment : segments)
+    if (segment.p_offset > file.size() || segment.p_filesz > file.size() - segment.p_offset)
+      damaged("a truncated one");
+}
+
 Artifact Artifact::open(const std::string &path) {
   InputFile file(path);
   if (uint64_t size = appendedSize(file)) {
@@ -111,6 +134,7 @@ Artifact Artifact::open(const std::string &path) {
     file.readAt(file.size() - kFooterSize - size, bytes.data(), size);
     return Artifact(path, loadBytes(bytes, path));
   }
+  checkElf(file);
   // dlopen looks a bare name up in the library path; a slash keeps it a file.
   std::string name = path.find('/') == std::string::npos ? "./" + path : path;
   void *handle = ::dlopen(name.c_str(), RTLD_NOW | RTLD_LOCAL);

@@ -40,8 +40,9 @@ static Image fromInvertedCmyk(int width, int height, const std::vector<uint8_t> 
 
 static Image decodeJpeg(const std::string &name, const std::vector<uint8_t> &bytes) {
   std::unique_ptr<void, int (*)(void *)> decoder(tjInitDecompress(), tjDestroy);
-  int width, height, subsampling, colors;
-  if (!decoder || tjDecompressHeader3(decoder.get(), bytes.data(), bytes.size(), &width, &height, &subsampling, &colors))
+  int width = 0, height = 0, subsampling = 0, colors = 0;
+  if (!decoder || tjDecompressHeader3(decoder.get(), bytes.data(), bytes.size(), &width, &height, &subsampling, &colors) ||
+      width < 1)
     fail(name, ": damaged JPEG: ", tjGetErrorStr2(decoder.get()));
   checkSize(name, width, height);
   bool cmyk = colors == TJCS_CMYK || colors == TJCS_YCCK;

@@ -12,6 +12,7 @@
 #include "ns/Runtime/Loops.h"
 #include "ns/Runtime/Noise.h"
 
+#include <cmath>
 #include <cstring>
 
 using namespace ns::runtime;
@@ -163,7 +164,9 @@ void Evaluation::measureAttack(const AttackSpec &spec) {
   std::vector<char> robust(chosen.size(), 0);
   for (size_t i = 0; i < positions.size(); ++i)
     robust[positions[i]] = survivors[i];
-  json parameters(spec.numbers);
+  json parameters = json::object();
+  for (auto &[key, number] : spec.numbers)
+    parameters[key] = number == std::floor(number) ? json(static_cast<int64_t>(number)) : json(number);
   for (auto &[key, word] : spec.words)
     parameters[key] = word;
   parameters["seed"] = options.common.seed;

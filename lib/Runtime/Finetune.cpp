@@ -151,7 +151,7 @@ std::vector<int64_t> Finetuning::imagesOf(int64_t step) {
       orderEpoch = i / size;
       order = split.pool;
       if (!options.synthesis.noShuffle) {
-        std::vector<int64_t> shuffled = permutation(size, Rng(options.common.seed, Stream::Order, (uint64_t(1) << 56) + orderEpoch));
+        std::vector<int64_t> shuffled = permutation(size, Rng(options.common.seed, Stream::Order, (uint64_t(1) << 48) + orderEpoch));
         for (int64_t k = 0; k < size; ++k)
           order[k] = split.pool[shuffled[k]];
       }

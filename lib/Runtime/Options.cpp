@@ -65,6 +65,8 @@ public:
   CLI::Option *add(const std::string &name, T &value, const std::string &help) {
     values.emplace_back(name, [&value] { return json(value); });
     CLI::Option *option = app.add_option("--" + name, value, help);
+    if constexpr (!std::is_same_v<T, std::vector<std::string>>)
+      option->take_last(); // as argparse does it
     if constexpr (std::is_arithmetic_v<T>)
       option->type_name("NUMBER")->capture_default_str();
     else

@@ -49,6 +49,12 @@ void Progress::update(int64_t count, const std::string &words) {
   finished = last;
 }
 
+void Progress::finish(const std::string &words) {
+  if (!finished)
+    draw(words, true);
+  finished = true;
+}
+
 static std::string timeText(double seconds) {
   char text[32];
   int64_t s = static_cast<int64_t>(seconds + 0.5);

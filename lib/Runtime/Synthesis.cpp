@@ -180,9 +180,11 @@ SynthesisResult Synthesizer::run(uint64_t round, const std::string &title,
       testedAt = result.steps;
     }
     report({result.steps, loss, probMse, result.norm, lr, clock.seconds()});
-    progress.update(result.converged ? total : result.steps,
-                    str("loss ", shortText(loss), ", norm ", shortText(result.norm),
-                        result.tested ? ", prob_mse " + shortText(result.stop.estimate.mean) : ""));
+    std::string words = str("loss ", shortText(loss), ", norm ", shortText(result.norm),
+                            result.tested ? ", prob_mse " + shortText(result.stop.estimate.mean) : "");
+    progress.update(result.steps, words);
+    if (result.converged)
+      progress.finish(words);
     if ((result.status = stopRequested()))
       break;
   }

@@ -32,6 +32,8 @@ public:
 
   /// `done` of the total so far, with a few words about the state.
   void update(int64_t done, const std::string &words = "");
+  /// The work is over, if earlier than planned.
+  void finish(const std::string &words = "");
 
 private:
   void draw(const std::string &words, bool last);

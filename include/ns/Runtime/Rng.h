@@ -44,12 +44,12 @@ inline std::array<uint32_t, 4> philox(std::array<uint32_t, 4> counter, uint64_t 
   return counter;
 }
 
-/// The numbers of (seed, stream, step): element i is the same whoever asks, in whatever order or thread. next()
+/// The numbers of (seed, stream, step), step below 2^56: element i is the same whoever asks, in whatever order or thread. next()
 /// walks the elements from 0.
 class Rng {
 public:
   Rng(uint64_t seed, Stream stream, uint64_t step = 0)
-      : seed(seed), stream(static_cast<uint32_t>(stream) ^ static_cast<uint32_t>(step >> 32) << 8),
+      : seed(seed), stream(static_cast<uint32_t>(stream) | static_cast<uint32_t>(step >> 32) << 8),
         step(static_cast<uint32_t>(step)) {}
 
   uint32_t bits(uint64_t element) const {
