@@ -50,10 +50,10 @@ SafeTensorsReader::SafeTensorsReader(std::string path) : file(std::move(path)) {
   if (length > kMaxHeader || length > file.size() - 8)
     fail(file.path(), ": expected a safetensors header of at most ", std::min(kMaxHeader, file.size() - 8),
          " bytes, found a length of ", length);
-  std::string text(length, '\0');
-  file.readAt(8, text.data(), length);
+  std::string text(8 + length, '\0');
+  file.readAt(0, text.data(), text.size());
   hash = xxh3Hex(text.data(), text.size());
-  parseHeader(text, 8 + length);
+  parseHeader(text.substr(8), 8 + length);
 }
 
 /// Reads one entry of the header into `info`.

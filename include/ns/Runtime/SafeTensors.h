@@ -41,7 +41,7 @@ public:
   /// Converts F64, F32, F16 and BF16 to `out`'s float type; the element counts must be equal.
   void read(const TensorInfo &tensor, const TensorView &out) const;
 
-  /// XXH3-128 of the JSON header (without its length field) and of the whole file.
+  /// XXH3-128 of the header (the 8-byte length and the JSON after it), and of the whole file.
   const std::string &headerHash() const { return hash; }
   std::string contentHash() const { return xxh3HexOfFile(file); }
 

@@ -57,6 +57,10 @@
   "{\"name\":\"" name "\",\"region\":\"" region "\",\"offset\":" STR(off) ",\"dtype\":\"" type "\",\"shape\":" shape "}"
 #define ENTRY(name) "{\"name\":\"" name "\",\"inputs\":[],\"outputs\":[],\"flops\":0,\"kernels\":0,\"gemms\":1}"
 
+#ifndef INTERPOLATION
+#define INTERPOLATION "bilinear"
+#define CROP "0.5"
+#endif
 #ifndef FEATURES
 #define FEATURES ""
 #endif
@@ -65,7 +69,7 @@ static const char metadata[] =
     "{\"format\":1,\"compiler\":{\"version\":\"fake\",\"git\":\"\",\"mlir\":\"\"},\"emit\":\"" EMIT "\",\"options\":{},"
     "\"target\":\"cpu\",\"cpu\":\"x86-64-v3\",\"cpu_features\":[" FEATURES "],\"precision\":\"f32\",\"batch\":4,"
     "\"model\":{\"name\":\"linear\",\"image\":[3,4,4],\"classes\":5,\"mean\":[0,0,0],\"std\":[1,1,1],"
-    "\"interpolation\":\"bilinear\",\"crop_pct\":0.5,\"source\":\"test\"},"
+    "\"interpolation\":\"" INTERPOLATION "\",\"crop_pct\":" CROP ",\"source\":\"test\"},"
     "\"weights\":{\"file\":\"linear.safetensors\",\"size\":0,\"header\":\"\",\"content\":\"\"},"
     "\"regions\":{\"params\":1024,\"state\":3840,\"io\":4096,\"work\":64},"
     "\"params\":[{\"name\":\"head.weight\",\"shape\":[5,48],\"offset\":0,\"decay\":true,\"trainable\":true},"
