@@ -13,10 +13,10 @@ target_include_directories(NullspaceHeaders INTERFACE
   $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}/include> $<BUILD_INTERFACE:${PROJECT_BINARY_DIR}/include>
   $<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}>)
 
-set(NS_EXPORTED NullspaceHeaders)
+set(NS_TOOLS)
 foreach(tool ns-opt ns-import ns-compile ns-lsp-server)
   if(TARGET ${tool})
-    list(APPEND NS_EXPORTED ${tool})
+    list(APPEND NS_TOOLS ${tool})
   endif()
 endforeach()
 foreach(tool ns-opt ns-compile)
@@ -25,7 +25,9 @@ foreach(tool ns-opt ns-compile)
   endif()
 endforeach()
 
-install(TARGETS ${NS_EXPORTED} EXPORT NullspaceTargets RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
+# MLIR and LLVM are found where they were when linked.
+set_target_properties(${NS_TOOLS} PROPERTIES INSTALL_RPATH_USE_LINK_PATH ON)
+install(TARGETS NullspaceHeaders ${NS_TOOLS} EXPORT NullspaceTargets RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
 foreach(root ${PROJECT_SOURCE_DIR} ${PROJECT_BINARY_DIR})
   install(DIRECTORY ${root}/include/ns DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}
     FILES_MATCHING PATTERN "*.h" PATTERN "*.inc" PATTERN "*.td" PATTERN "CMakeFiles" EXCLUDE)
@@ -41,5 +43,5 @@ install(FILES ${PROJECT_BINARY_DIR}/lib/cmake/Nullspace/NullspaceConfig.cmake
 configure_file(${PROJECT_SOURCE_DIR}/cmake/NullspacePlugin.cmake
   ${PROJECT_BINARY_DIR}/lib/cmake/Nullspace/NullspacePlugin.cmake COPYONLY)
 install(EXPORT NullspaceTargets NAMESPACE Nullspace:: DESTINATION ${NS_PACKAGE_DIR})
-export(TARGETS ${NS_EXPORTED} NAMESPACE Nullspace::
+export(TARGETS NullspaceHeaders ${NS_TOOLS} NAMESPACE Nullspace::
   FILE ${PROJECT_BINARY_DIR}/lib/cmake/Nullspace/NullspaceTargets.cmake)

@@ -27,7 +27,7 @@ LIT_OUTCOME = {
 
 def run_lit(build: pathlib.Path, report: pathlib.Path) -> collections.Counter:
     """All lit tests under the build's test folder. lit's JSON report lists each with its outcome."""
-    command = [sys.executable, "-m", "lit.main", "-v", "-o", report, build / "test"]
+    command = [pathlib.Path(sys.executable).parent / "lit", "-v", "-o", report, build / "test"]
     return _count(
         command, report, lambda r: [LIT_OUTCOME.get(t["code"], "failed") for t in json.loads(r.read_text())["tests"]]
     )

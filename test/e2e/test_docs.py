@@ -25,23 +25,11 @@ def sections():
 
 EXAMPLES = list(sections())
 
-# How an example's symbol comes to be declared: the user, and the declaration with the symbol and its type.
-DECLARATIONS = [
-    (r"nn\.load_param (@[\w.]+) : ([^\n]+)", "nn.param {} : {}"),
-    (r"ns\.read_noise (@[\w.]+) : ([^\n]+)", 'ns.noise {} uniform lim 1.0 site "tokens" : {}'),
-    (r"ns\.basis @\w+ of (@[\w.]+)()", "nn.param {} : tensor<192x3x16x16xf32>"),
-]
-
-
-def declarations(example: str) -> str:
-    lines = []
-    for pattern, form in DECLARATIONS:
-        lines += [
-            form.format(*match)
-            for match in re.findall(pattern, example)
-            if not re.search(rf"nn\.param {re.escape(match[0])}\b", example)
-        ]
-    return "\n".join(dict.fromkeys(lines))
+# How a symbol that an example uses is declared, by the kind the verifier asks for; the type is the one the example gives it.
+DECLARATIONS = {"nn.param": "nn.param {} : {}", "ns.noise": 'ns.noise {} uniform lim 1.0 site "tokens" : {}'}
+# "%x is defined as A, used as B": the parser says so in one of two ways.
+WRONG_TYPE = r"(?:definition of SSA value|use of value) '(%[\w$.-]+?)(?:#\d+)?'.*?(?:used here with type|prior uses:) '([^'\n]+)'"
+TYPE_OF_SYMBOL = r"{}[^\n]*? : (tensor<[^>]*>)"
 
 
 def parse(text: str) -> subprocess.CompletedProcess:
@@ -52,21 +40,26 @@ def parse(text: str) -> subprocess.CompletedProcess:
 
 def close(example: str) -> str:
     """The example as a module of its own. A value it uses and does not define is defined after it (a module's body is a graph
-    region), first with a type that cannot be right; the parser's complaint then names the type that is."""
-    head, types = declarations(example), {}
+    region), first with a type that cannot be right; the parser's complaint then names the type that is. A symbol it uses
+    and does not declare is declared when the verifier asks for it."""
+    symbols, types = {}, {}
     for _ in range(64):
-        definitions = "\n".join(f'{value} = "test.value"() : () -> {kind}' for value, kind in types.items())
-        text = f"{head}\n{example}\n{definitions}\n"
-        result = parse(text)
-        if missing := re.search(r"use of undeclared SSA value name.*?\n(.*)\n(\s*)\^", result.stderr):
+        definitions = [f'{value} = "test.value"() : () -> {kind}' for value, kind in types.items()]
+        text = "\n".join([*symbols.values(), example, *definitions]) + "\n"
+        complaint = parse(text).stderr
+        if missing := re.search(r"use of undeclared SSA value name.*?\n(.*)\n(\s*)\^", complaint):
             value = re.match(r"%[\w$.-]+", missing.group(1)[len(missing.group(2)) :]).group()
             types[value] = "none"
-        elif wrong := re.search(
-            r"(?:definition of SSA value|use of value) '(%[\w$.-]+?)(?:#\d+)?'.*?(?:used here with type|prior uses:) '([^'\n]+)'",
-            result.stderr,
-            flags=re.S,
-        ):
+        elif wrong := re.search(WRONG_TYPE, complaint, flags=re.S):
             types[wrong.group(1)] = wrong.group(2)
+        elif (symbol := re.search(r"expected (@[\w.]+) to be an? ([\w.]+), but got none", complaint)) and symbol.group(
+            1
+        ) not in symbols:
+            name, kind = symbol.groups()
+            given = re.search(TYPE_OF_SYMBOL.format(re.escape(name)), example)
+            default = "tensor<192x3x16x16xf32>" if kind == "nn.param" else "tensor<1x196x192xf32>"
+            is_value = given and not given.group(1).startswith("tensor<9x")  # hyper-parameters are no parameters
+            symbols[name] = DECLARATIONS[kind].format(name, given.group(1) if is_value else default)
         else:
             return text
     return text

@@ -178,7 +178,11 @@ def test_100_truncated_or_flipped_exports(small, tmp_path):
         if trial < 30:
             data = data[: chance.randrange(len(data))]
         else:  # anywhere, in the directory at the end, or in the graph
-            low, high = [(0, len(data)), (len(data) - 12000, len(data)), (json_entry.header_offset, json_entry.header_offset + json_entry.file_size)][trial % 3]
+            low, high = [
+                (0, len(data)),
+                (len(data) - 12000, len(data)),
+                (json_entry.header_offset, json_entry.header_offset + json_entry.file_size),
+            ][trial % 3]
             for _ in range(chance.choice((1, 1, 4))):
                 data[chance.randrange(low, high)] ^= 1 << chance.randrange(8)
         broken.write_bytes(data)
@@ -215,26 +219,58 @@ def nodes(content):
 
 WEIGHTS, MODEL = "data/weights/model_weights_config.json", "models/model.json"
 FAULTS = {
-    "version": (with_json(MODEL, lambda c: c["schema_version"].update(major=9)), "expected export schema 8, found 9: re-export"),
+    "version": (
+        with_json(MODEL, lambda c: c["schema_version"].update(major=9)),
+        "expected export schema 8, found 9: re-export",
+    ),
     "layout": (lambda n, d: b"7" if n == "archive_version" else d, "entry 'archive_version': expected '0', found '7'"),
     "missing_entry": (lambda n, d: None if n == MODEL else d, "models/model.json' is missing"),
     "missing_weight": (lambda n, d: None if n == "data/weights/weight_3" else d, "weight_3' is missing"),
     "short_weight": (lambda n, d: d[:-4] if n == "data/weights/weight_3" else d, "reach beyond entry 'weight_3' of"),
     "deep_json": (lambda n, d: b"[" * 100000 + b"]" * 100000 if n == MODEL else d, "nested deeper than 100 levels"),
     "not_json": (lambda n, d: d[: len(d) // 2] if n == MODEL else d, "entry 'models/model.json'"),
-    "huge_size": (with_json(WEIGHTS, lambda c: c["config"]["head.weight"]["tensor_meta"]["sizes"][0].update(as_int=2**62)), "weight 'head.weight': its extents"),
-    "negative_stride": (with_json(WEIGHTS, lambda c: c["config"]["head.weight"]["tensor_meta"]["strides"][0].update(as_int=-64)), "weight 'head.weight': its extents"),
+    "huge_size": (
+        with_json(WEIGHTS, lambda c: c["config"]["head.weight"]["tensor_meta"]["sizes"][0].update(as_int=2**62)),
+        "weight 'head.weight': its extents",
+    ),
+    "negative_stride": (
+        with_json(WEIGHTS, lambda c: c["config"]["head.weight"]["tensor_meta"]["strides"][0].update(as_int=-64)),
+        "weight 'head.weight': its extents",
+    ),
     "other_type": (with_json(WEIGHTS, lambda c: c["config"]["head.bias"]["tensor_meta"].update(dtype=5)), "head.bias"),
-    "unknown_type": (with_json(WEIGHTS, lambda c: c["config"]["head.bias"]["tensor_meta"].update(dtype=77)), "unknown element type 77"),
-    "pickled": (with_json(WEIGHTS, lambda c: c["config"]["head.bias"].update(use_pickle=True)), "expected raw bytes, found a pickled object"),
-    "escaping_path": (with_json(WEIGHTS, lambda c: c["config"]["head.bias"].update(path_name="../../../../etc/passwd")), "etc/passwd' is missing"),
+    "unknown_type": (
+        with_json(WEIGHTS, lambda c: c["config"]["head.bias"]["tensor_meta"].update(dtype=77)),
+        "unknown element type 77",
+    ),
+    "pickled": (
+        with_json(WEIGHTS, lambda c: c["config"]["head.bias"].update(use_pickle=True)),
+        "expected raw bytes, found a pickled object",
+    ),
+    "escaping_path": (
+        with_json(WEIGHTS, lambda c: c["config"]["head.bias"].update(path_name="../../../../etc/passwd")),
+        "etc/passwd' is missing",
+    ),
     "undefined_value": (with_json(MODEL, lambda c: nodes(c).pop(1)), "which no earlier node computes"),
-    "wrong_shape": (with_json(MODEL, lambda c: c["graph_module"]["graph"]["tensor_values"]["linear"]["sizes"][2].update(as_int=7)), "by the archive"),
-    "huge_shape": (with_json(MODEL, lambda c: c["graph_module"]["graph"]["tensor_values"]["linear"]["sizes"][2].update(as_int=2**62)), "value 'linear'"),
+    "wrong_shape": (
+        with_json(MODEL, lambda c: c["graph_module"]["graph"]["tensor_values"]["linear"]["sizes"][2].update(as_int=7)),
+        "by the archive",
+    ),
+    "huge_shape": (
+        with_json(
+            MODEL, lambda c: c["graph_module"]["graph"]["tensor_values"]["linear"]["sizes"][2].update(as_int=2**62)
+        ),
+        "value 'linear'",
+    ),
     "wrong_json_type": (with_json(MODEL, lambda c: nodes(c)[1].update(inputs=3)), "expected array"),
     "other_classes": (with_json("extra/nullspace.json", lambda c: c.update(classes=11)), "expected 10 classes"),
-    "zero_std": (with_json("extra/nullspace.json", lambda c: c.update(std=[1, 0, 1])), "std: expected finite positive numbers"),
-    "two_means": (with_json("extra/nullspace.json", lambda c: c.update(mean=[1, 0])), "expected 3 numbers, one for each channel, found 2"),
+    "zero_std": (
+        with_json("extra/nullspace.json", lambda c: c.update(std=[1, 0, 1])),
+        "std: expected finite positive numbers",
+    ),
+    "two_means": (
+        with_json("extra/nullspace.json", lambda c: c.update(mean=[1, 0])),
+        "expected 3 numbers, one for each channel, found 2",
+    ),
 }
 
 
@@ -261,7 +297,13 @@ def test_compressed_and_foreign_archives_are_explained(small, tmp_path):
 
 def test_usage_errors(small, tmp_path):
     importer = tool("ns-import")
-    for arguments in ([], [small.pt2], [small.pt2, "-o", tmp_path / "m.txt"], [small.pt2, "-o", tmp_path / "m.mlir", "--mean=x"], [small.pt2, "-o", tmp_path / "m.mlir", "--nonsense"]):
+    for arguments in (
+        [],
+        [small.pt2],
+        [small.pt2, "-o", tmp_path / "m.txt"],
+        [small.pt2, "-o", tmp_path / "m.mlir", "--mean=x"],
+        [small.pt2, "-o", tmp_path / "m.mlir", "--nonsense"],
+    ):
         assert run([importer, *arguments], check=False).returncode == 2
     result = run([importer, small.pt2, "-o", tmp_path / "no" / "m.mlir"], check=False)
     assert result.returncode == 1 and "cannot be written" in result.stderr

@@ -1,6 +1,7 @@
 """`cmake --install` gives what an out-of-tree pass needs: the example plugin builds against the install tree, and its lit test passes."""
 
 import pathlib
+import re
 import shutil
 import sys
 
@@ -31,7 +32,5 @@ def test_example_plugin_builds_against_the_install_tree(tmp_path):
     )
     run(["ninja", "-C", work])
     result = run([lit, "-v", work / "test"])
-    assert "Passed: 1" in result.stdout.replace("Passed:   1", "Passed: 1"), result.stdout
-    assert "build" not in (work / "test" / "lit.site.cfg.py").read_text().split("config.ns_opt")[1].split("\n")[
-        0
-    ].replace(str(tmp_path), "")
+    assert re.search(r"Passed *: 1\b", result.stdout), result.stdout
+    assert f'config.ns_opt = "{prefix}' in (work / "test" / "lit.site.cfg.py").read_text()

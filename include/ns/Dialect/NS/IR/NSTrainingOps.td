@@ -35,7 +35,7 @@ def NS_StoreGradOp : NS_Op<"store_grad", [DeclareOpInterfaceMethods<SymbolUserOp
 
     Example:
     ```mlir
-    ns.store_grad @noise, %dv accumulate %acc : tensor<1x196x192xf32>
+    ns.store_grad @noise, %dv accumulate %acc : tensor<1x196x192xf32>, tensor<f32>
     ```
   }];
   let arguments = (ins FlatSymbolRefAttr:$target, NN_Tensor:$value, NN_Scalar:$accumulate);
