@@ -22,14 +22,15 @@ MODELS = {
 
 
 def basis_of(case, folder):
-    """Runs ns-compute-basis; returns the op's attributes and the basis tensor Q."""
-    text = run([tool("ns-opt"), "--ns-compute-basis=output-dir=" + str(folder), case.mlir]).stdout
-    op = re.search(r"ns\.basis[^\n]*", text)
-    assert op, text[:2000]
-    fields = {key: float(value) for key, value in re.findall(r"(\w+) = ([-+.\deE]+)", op.group())}
-    files = list(folder.glob("*.safetensors"))
-    assert len(files) == 1, f"expected one basis file, found {files}"
-    return fields, next(iter(safetensors.torch.load_file(files[0]).values())).double()
+    """Runs ns-compute-basis; returns the numbers of the ns.basis op and the basis Q as columns (c r r x k)."""
+    file = folder / "basis.safetensors"
+    result = run([tool("ns-opt"), case.mlir, f"--ns-compute-basis=file={file}"])
+    assert "remark: nullspace of patch_embed.proj.weight" in result.stderr
+    op = re.search(r"ns\.basis[^\n]*", result.stdout).group()
+    fields = {key: float(value) for key, value in re.findall(r"(\w+) = ([-+.\dE]+) : ", op)}
+    tensors = safetensors.torch.load_file(file)
+    assert tensors["basis"].dtype == torch.float64
+    return fields, tensors["basis"].T
 
 
 def pixel_matrix(case):
@@ -51,9 +52,10 @@ def test_dimensions_and_residual(cases, tmp_path, name):
     assert max(0, matrix.shape[1] - matrix.shape[0]) == structural
     if nullity is not None:
         assert fields["nullity"] == nullity
+    assert fields["structural"] == structural
     if structural:
         assert basis.shape == (matrix.shape[1], int(fields["nullity"]))
-        assert (matrix @ basis[:, -structural:]).abs().max() < 1e-10
+        assert (matrix @ basis).abs().max() < 1e-10 and fields["residual"] < 1e-10
         assert (basis.T @ basis - torch.eye(basis.shape[1], dtype=torch.float64)).abs().max() < 1e-10
 
 
