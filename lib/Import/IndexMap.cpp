@@ -9,6 +9,7 @@
 #include "ns/Import/IndexMap.h"
 
 #include "llvm/ADT/STLExtras.h"
+#include "llvm/ADT/Sequence.h"
 #include "llvm/Support/MathExtras.h"
 
 using namespace llvm;
@@ -54,6 +55,18 @@ int64_t IndexMap::extent(unsigned dim) const {
 
 SmallVector<int64_t> IndexMap::shape() const {
   return to_vector(map_range(seq<unsigned>(0, rank()), [&](unsigned dim) { return extent(dim); }));
+}
+
+int64_t IndexMap::at(ArrayRef<int64_t> index) const {
+  int64_t position = offset;
+  for (auto [dimension, i] : zip_equal(dimensions, index)) {
+    int64_t digits = i;
+    for (Factor factor : reverse(dimension)) {
+      position += digits % factor.extent * factor.stride;
+      digits /= factor.extent;
+    }
+  }
+  return position;
 }
 
 IndexMap IndexMap::permute(ArrayRef<int64_t> order) const {

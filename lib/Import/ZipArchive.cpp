@@ -93,16 +93,17 @@ static bool readZip64(StringRef extra, uint64_t &size, uint64_t &stored, uint64_
   return false;
 }
 
-/// Adds the entry whose central header starts `header`; `next` becomes the header's length.
-Error ZipArchive::addEntry(StringRef archive, StringRef header, uint64_t directory, uint64_t &next) {
-  if (header.size() < kCentralSize || !header.starts_with(kCentralMagic))
+/// Adds the entry whose central header starts `headers`, and consumes that header. The directory starts at `directory`.
+Expected<ZipArchive::Range> ZipArchive::addEntry(StringRef archive, StringRef &headers, uint64_t directory) {
+  if (headers.size() < kCentralSize || !headers.starts_with(kCentralMagic))
     return damaged("entry " + Twine(entries.size()) + " of its directory has no header");
-  const char *h = header.data();
+  const char *h = headers.data();
   uint64_t nameLength = read16le(h + 28), extraLength = read16le(h + 30), commentLength = read16le(h + 32);
-  next = kCentralSize + nameLength + extraLength + commentLength;
-  if (next > header.size())
+  uint64_t length = kCentralSize + nameLength + extraLength + commentLength;
+  if (length > headers.size())
     return damaged("entry " + Twine(entries.size()) + " of its directory runs past the directory's end");
-  StringRef name = header.substr(kCentralSize, nameLength), extra = header.substr(kCentralSize + nameLength, extraLength);
+  StringRef name = headers.substr(kCentralSize, nameLength), extra = headers.substr(kCentralSize + nameLength, extraLength);
+  headers = headers.substr(length);
   uint64_t stored = read32le(h + 20), size = read32le(h + 24), local = read32le(h + 42);
   if (!readZip64(extra, size, stored, local))
     return damaged("entry '" + name + "' has no ZIP64 sizes");
@@ -124,18 +125,7 @@ Error ZipArchive::addEntry(StringRef archive, StringRef header, uint64_t directo
     return damaged("entry '" + name + "' has another name in its own header");
   if (!entries.try_emplace(name, Entry{archive.substr(data, size), data, read32le(h + 16)}).second)
     return damaged("entry '" + name + "' is there twice");
-  return Error::success();
-}
-
-Error ZipArchive::rejectOverlaps() const {
-  SmallVector<std::tuple<uint64_t, uint64_t, StringRef>> ranges;
-  for (const auto &entry : entries)
-    ranges.emplace_back(entry.second.offset, entry.second.offset + entry.second.bytes.size(), entry.first());
-  llvm::sort(ranges);
-  for (size_t i = 1; i < ranges.size(); ++i)
-    if (std::get<0>(ranges[i]) < std::get<1>(ranges[i - 1]))
-      return damaged("entries '" + std::get<2>(ranges[i - 1]) + "' and '" + std::get<2>(ranges[i]) + "' overlap");
-  return Error::success();
+  return Range{local, data + size, name};
 }
 
 Expected<ZipArchive> ZipArchive::open(MemoryBufferRef buffer) {
@@ -147,17 +137,20 @@ Expected<ZipArchive> ZipArchive::open(MemoryBufferRef buffer) {
     return damaged("expected " + Twine(directory->entries) + " entries, its directory has " + Twine(directory->size) +
                    " bytes");
   ZipArchive result;
+  SmallVector<Range> ranges;
   StringRef headers = archive.substr(directory->offset, directory->size);
   for (uint64_t i = 0; i < directory->entries; ++i) {
-    uint64_t next = 0;
-    if (Error error = result.addEntry(archive, headers, directory->offset, next))
-      return error;
-    StringRef folder = headers.substr(kCentralSize, read16le(headers.data() + 28)).split('/').first;
+    Expected<Range> range = result.addEntry(archive, headers, directory->offset);
+    if (!range)
+      return range.takeError();
+    StringRef folder = range->name.split('/').first;
     result.rootFolder = i == 0 || result.rootFolder == folder ? folder : StringRef();
-    headers = headers.substr(next);
+    ranges.push_back(*range);
   }
-  if (Error error = result.rejectOverlaps())
-    return error;
+  llvm::sort(ranges, [](const Range &a, const Range &b) { return a.begin < b.begin; });
+  for (size_t i = 1; i < ranges.size(); ++i)
+    if (ranges[i].begin < ranges[i - 1].end)
+      return damaged("entries '" + ranges[i - 1].name + "' and '" + ranges[i].name + "' overlap");
   return result;
 }
 

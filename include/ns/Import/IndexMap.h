@@ -69,6 +69,8 @@ public:
   int64_t extent(unsigned dim) const;
   llvm::SmallVector<int64_t> shape() const;
   int64_t getOffset() const { return offset; }
+  /// The position in the root of one element.
+  int64_t at(llvm::ArrayRef<int64_t> index) const;
   bool operator==(const IndexMap &) const = default;
 
   /// Dimension `i` of the result is dimension `order[i]`. Requires a permutation.

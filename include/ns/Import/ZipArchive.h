@@ -41,8 +41,12 @@ public:
   llvm::Expected<Entry> read(llvm::StringRef name) const;
 
 private:
-  llvm::Error addEntry(llvm::StringRef archive, llvm::StringRef header, uint64_t directory, uint64_t &next);
-  llvm::Error rejectOverlaps() const;
+  /// An entry's header and bytes in the archive.
+  struct Range {
+    uint64_t begin, end;
+    llvm::StringRef name;
+  };
+  llvm::Expected<Range> addEntry(llvm::StringRef archive, llvm::StringRef &headers, uint64_t directory);
 
   llvm::StringMap<Entry> entries;
   llvm::StringRef rootFolder;
