@@ -19,7 +19,8 @@ Interval ns::numerics::wilson(int64_t successes, int64_t trials, double z) {
   double n = static_cast<double>(trials), p = successes / n, z2 = z * z;
   double center = (p + z2 / (2 * n)) / (1 + z2 / n);
   double half = z / (1 + z2 / n) * std::sqrt(p * (1 - p) / n + z2 / (4 * n * n));
-  return {successes == 0 ? 0 : std::max(0.0, center - half), successes == trials ? 1 : std::min(1.0, center + half)};
+  return {successes == 0 ? 0 : std::max(0.0, center - half),
+          successes == trials ? 1 : std::min(1.0, center + half)};
 }
 
 MeanEstimate ns::numerics::meanEstimate(std::span<const double> values, double z) {
@@ -40,7 +41,8 @@ double ns::numerics::mcNemarExact(int64_t onlyFirst, int64_t onlySecond) {
   if (n == 0)
     return 1;
   // Twice the lower tail of Binomial(n, 1/2), from its largest term down.
-  double logTerm = std::lgamma(n + 1.0) - std::lgamma(k + 1.0) - std::lgamma(n - k + 1.0) - n * std::log(2.0);
+  double logTerm =
+      std::lgamma(n + 1.0) - std::lgamma(k + 1.0) - std::lgamma(n - k + 1.0) - n * std::log(2.0);
   double ratio = 1, sum = 0;
   for (int64_t i = k; i >= 0 && ratio > 1e-18; --i) {
     sum += ratio;

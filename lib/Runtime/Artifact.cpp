@@ -27,18 +27,27 @@ static constexpr uint64_t kFooterSize = 16;
 std::vector<std::string> ns::runtime::missingCpuFeatures(const std::vector<std::string> &wanted) {
   __builtin_cpu_init();
   // __builtin_cpu_supports takes literals only.
-  std::map<std::string, bool> known = {
-      {"sse3", __builtin_cpu_supports("sse3")},         {"ssse3", __builtin_cpu_supports("ssse3")},
-      {"sse4.1", __builtin_cpu_supports("sse4.1")},     {"sse4.2", __builtin_cpu_supports("sse4.2")},
-      {"popcnt", __builtin_cpu_supports("popcnt")},     {"avx", __builtin_cpu_supports("avx")},
-      {"avx2", __builtin_cpu_supports("avx2")},         {"fma", __builtin_cpu_supports("fma")},
-      {"f16c", __builtin_cpu_supports("f16c")},         {"bmi", __builtin_cpu_supports("bmi")},
-      {"bmi2", __builtin_cpu_supports("bmi2")},         {"lzcnt", __builtin_cpu_supports("lzcnt")},
-      {"movbe", __builtin_cpu_supports("movbe")},       {"avx512f", __builtin_cpu_supports("avx512f")},
-      {"avx512bw", __builtin_cpu_supports("avx512bw")}, {"avx512cd", __builtin_cpu_supports("avx512cd")},
-      {"avx512dq", __builtin_cpu_supports("avx512dq")}, {"avx512vl", __builtin_cpu_supports("avx512vl")},
-      {"avx512vnni", __builtin_cpu_supports("avx512vnni")}, {"avx512bf16", __builtin_cpu_supports("avx512bf16")},
-      {"avx512fp16", __builtin_cpu_supports("avx512fp16")}};
+  std::map<std::string, bool> known = {{"sse3", __builtin_cpu_supports("sse3")},
+                                       {"ssse3", __builtin_cpu_supports("ssse3")},
+                                       {"sse4.1", __builtin_cpu_supports("sse4.1")},
+                                       {"sse4.2", __builtin_cpu_supports("sse4.2")},
+                                       {"popcnt", __builtin_cpu_supports("popcnt")},
+                                       {"avx", __builtin_cpu_supports("avx")},
+                                       {"avx2", __builtin_cpu_supports("avx2")},
+                                       {"fma", __builtin_cpu_supports("fma")},
+                                       {"f16c", __builtin_cpu_supports("f16c")},
+                                       {"bmi", __builtin_cpu_supports("bmi")},
+                                       {"bmi2", __builtin_cpu_supports("bmi2")},
+                                       {"lzcnt", __builtin_cpu_supports("lzcnt")},
+                                       {"movbe", __builtin_cpu_supports("movbe")},
+                                       {"avx512f", __builtin_cpu_supports("avx512f")},
+                                       {"avx512bw", __builtin_cpu_supports("avx512bw")},
+                                       {"avx512cd", __builtin_cpu_supports("avx512cd")},
+                                       {"avx512dq", __builtin_cpu_supports("avx512dq")},
+                                       {"avx512vl", __builtin_cpu_supports("avx512vl")},
+                                       {"avx512vnni", __builtin_cpu_supports("avx512vnni")},
+                                       {"avx512bf16", __builtin_cpu_supports("avx512bf16")},
+                                       {"avx512fp16", __builtin_cpu_supports("avx512fp16")}};
   std::vector<std::string> missing;
   for (const std::string &name : wanted)
     if (auto it = known.find(name); it == known.end() || !it->second)
@@ -58,8 +67,8 @@ static uint64_t appendedSize(const InputFile &file) {
   for (int i = 7; i >= 0; --i)
     size = size << 8 | footer[i];
   if (size == 0 || size > file.size() - kFooterSize)
-    fail(file.path(), ": the artefact at its end is damaged: expected at most ", file.size() - kFooterSize,
-         " bytes, found a size of ", size);
+    fail(file.path(), ": the artefact at its end is damaged: expected at most ",
+         file.size() - kFooterSize, " bytes, found a size of ", size);
   return size;
 }
 
@@ -118,7 +127,8 @@ static void checkElf(const InputFile &file) {
       header.e_machine != EM_X86_64 || header.e_type != ET_DYN)
     damaged("something else");
   uint64_t tableSize = uint64_t(header.e_phnum) * sizeof(Elf64_Phdr);
-  if (header.e_phentsize != sizeof(Elf64_Phdr) || header.e_phoff > file.size() || tableSize > file.size() - header.e_phoff)
+  if (header.e_phentsize != sizeof(Elf64_Phdr) || header.e_phoff > file.size() ||
+      tableSize > file.size() - header.e_phoff)
     damaged("a truncated one");
   std::vector<Elf64_Phdr> segments(header.e_phnum);
   file.readAt(header.e_phoff, segments.data(), tableSize);
@@ -147,11 +157,14 @@ Artifact::Artifact(std::string path, void *handle) : origin(std::move(path)), ha
   try {
     auto query = reinterpret_cast<nsrt_artifact_query_fn>(::dlsym(handle, NSRT_QUERY_SYMBOL));
     if (!query)
-      fail(origin, ": expected a compiled artefact that exports ", NSRT_QUERY_SYMBOL, ", found none");
+      fail(origin, ": expected a compiled artefact that exports ", NSRT_QUERY_SYMBOL,
+           ", found none");
     const nsrt_artifact *artifact = query(NSRT_ABI_VERSION);
-    if (!artifact || artifact->abi_version != NSRT_ABI_VERSION || artifact->struct_size < sizeof(nsrt_artifact))
+    if (!artifact || artifact->abi_version != NSRT_ABI_VERSION ||
+        artifact->struct_size < sizeof(nsrt_artifact))
       fail(origin, ": expected ABI version ", NSRT_ABI_VERSION, ", found ",
-           artifact ? std::to_string(artifact->abi_version) : "another", "; compile it again with this version");
+           artifact ? std::to_string(artifact->abi_version) : "another",
+           "; compile it again with this version");
     meta = parseMetadata(origin, std::string(artifact->metadata, artifact->metadata_size));
     std::string missing;
     for (const std::string &feature : missingCpuFeatures(meta.cpuFeatures))
@@ -163,7 +176,8 @@ Artifact::Artifact(std::string path, void *handle) : origin(std::move(path)), ha
       table[artifact->entries[i].name] = artifact->entries[i].run;
     for (const std::string &name : meta.entries)
       if (!table.count(name))
-        fail(origin, ": the metadata lists the entry '", name, "', but the code has none of that name");
+        fail(origin, ": the metadata lists the entry '", name,
+             "', but the code has none of that name");
   } catch (...) {
     ::dlclose(handle);
     throw;
@@ -171,8 +185,8 @@ Artifact::Artifact(std::string path, void *handle) : origin(std::move(path)), ha
 }
 
 Artifact::Artifact(Artifact &&other) noexcept
-    : origin(std::move(other.origin)), handle(std::exchange(other.handle, nullptr)), meta(std::move(other.meta)),
-      table(std::move(other.table)) {}
+    : origin(std::move(other.origin)), handle(std::exchange(other.handle, nullptr)),
+      meta(std::move(other.meta)), table(std::move(other.table)) {}
 
 Artifact::~Artifact() {
   if (handle)

@@ -17,7 +17,7 @@ using namespace ns::runtime;
 
 namespace {
 struct Kind {
-  std::map<std::string, double> numbers; ///< defaults
+  std::map<std::string, double> numbers;                 ///< defaults
   std::map<std::string, std::vector<std::string>> words; ///< choices, the first is the default
 };
 } // namespace
@@ -25,13 +25,16 @@ struct Kind {
 static const std::map<std::string, Kind> &kinds() {
   static const std::map<std::string, Kind> table = {
       {"fgsm", {{{"eps", 4. / 255}}, {}}},
-      {"pgd", {{{"eps", 8. / 255}, {"alpha", 2. / 255}, {"steps", 10}, {"restarts", 1}}, {{"norm", {"linf", "l2"}}}}},
+      {"pgd",
+       {{{"eps", 8. / 255}, {"alpha", 2. / 255}, {"steps", 10}, {"restarts", 1}},
+        {{"norm", {"linf", "l2"}}}}},
       {"square", {{{"eps", 8. / 255}, {"queries", 5000}, {"p", 0.8}}, {}}}};
   return table;
 }
 
 /// "0.1" or "8/255".
-static double parseNumber(const std::string &attack, const std::string &key, const std::string &text) {
+static double parseNumber(const std::string &attack, const std::string &key,
+                          const std::string &text) {
   char *end = nullptr;
   double value = std::strtod(text.c_str(), &end);
   bool good = end != text.c_str();
@@ -42,9 +45,11 @@ static double parseNumber(const std::string &attack, const std::string &key, con
     value /= divisor;
   }
   if (!good || *end || !std::isfinite(value) || value < 0)
-    throw UsageError("--attack " + attack + ": expected a number or a fraction for " + key + ", found '" + text + "'");
+    throw UsageError("--attack " + attack + ": expected a number or a fraction for " + key +
+                     ", found '" + text + "'");
   bool count = key == "steps" || key == "restarts" || key == "queries";
-  if ((count && (value < 1 || value > 1e9 || value != std::floor(value))) || (key == "p" && (value <= 0 || value > 1)))
+  if ((count && (value < 1 || value > 1e9 || value != std::floor(value))) ||
+      (key == "p" && (value <= 0 || value > 1)))
     throw UsageError("--attack " + attack + ": " + key + " = " + text + " is out of range");
   return value;
 }
@@ -56,14 +61,16 @@ AttackSpec ns::runtime::parseAttack(const std::string &text) {
   spec.kind = text.substr(0, colon);
   auto it = kinds().find(spec.kind);
   if (it == kinds().end())
-    throw UsageError("--attack " + text + ": expected fgsm, pgd or square, found '" + spec.kind + "'");
+    throw UsageError("--attack " + text + ": expected fgsm, pgd or square, found '" + spec.kind +
+                     "'");
   spec.numbers = it->second.numbers;
   for (auto &[key, choices] : it->second.words)
     spec.words[key] = choices[0];
   std::istringstream parts(colon == std::string::npos ? "" : text.substr(colon + 1));
   for (std::string part; std::getline(parts, part, ',');) {
     size_t equals = part.find('=');
-    std::string key = part.substr(0, equals), value = equals == std::string::npos ? "" : part.substr(equals + 1);
+    std::string key = part.substr(0, equals),
+                value = equals == std::string::npos ? "" : part.substr(equals + 1);
     if (spec.numbers.count(key)) {
       spec.numbers[key] = parseNumber(text, key, value);
       continue;
@@ -77,7 +84,8 @@ AttackSpec ns::runtime::parseAttack(const std::string &text) {
       throw UsageError("--attack " + text + ": expected one of" + known + ", found '" + key + "'");
     const auto &choices = it->second.words.at(key);
     if (std::find(choices.begin(), choices.end(), value) == choices.end())
-      throw UsageError("--attack " + text + ": expected " + key + "=linf or l2, found '" + value + "'");
+      throw UsageError("--attack " + text + ": expected " + key + "=linf or l2, found '" + value +
+                       "'");
     spec.words[key] = value;
   }
   return spec;

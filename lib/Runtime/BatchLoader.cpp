@@ -15,11 +15,14 @@ using namespace ns::runtime;
 
 BatchLoader::BatchLoader(Session &session, const Dataset &data) : session(session), data(data) {
   const auto &model = session.metadata().model;
-  to = {static_cast<int>(model.width), static_cast<int>(model.height), model.cropPct, parseFilter(model.interpolation)};
+  if (model.width == 0)
+    fail(session.path(),
+         ": compiled from a module without nn.model, which says how images are prepared");
+  to = {static_cast<int>(model.width), static_cast<int>(model.height), model.cropPct,
+        parseFilter(model.interpolation)};
 }
 
-template <class T>
-static void storePixels(const Image &image, T *out, int64_t channels) {
+template <class T> static void storePixels(const Image &image, T *out, int64_t channels) {
   int64_t pixels = int64_t(image.width) * image.height;
   T scaled[256];
   for (int i = 0; i < 256; ++i)
@@ -34,13 +37,15 @@ static void storePixels(const Image &image, T *out, int64_t channels) {
 }
 
 void ns::runtime::storeImage(const Image &image, const TensorView &batch, int64_t row) {
-  visitFloat(batch, [&](auto *out) { storePixels(image, out + row * batch.rowCount(), batch.shape[1]); });
+  visitFloat(batch,
+             [&](auto *out) { storePixels(image, out + row * batch.rowCount(), batch.shape[1]); });
 }
 
 template <class Transform>
 void BatchLoader::fill(std::span<const int64_t> indices, double weight, Transform transform) {
   TensorView images = session.slot("image");
-  int64_t count = static_cast<int64_t>(indices.size()), row = images.rowCount() * sizeOf(images.dtype);
+  int64_t count = static_cast<int64_t>(indices.size()),
+          row = images.rowCount() * sizeOf(images.dtype);
   session.host().parallelFor(batch(), 1, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
       if (i >= count) {
@@ -49,7 +54,8 @@ void BatchLoader::fill(std::span<const int64_t> indices, double weight, Transfor
       }
       Image image = transform(data.image(indices[i]), i);
       if (image.width != to.width || image.height != to.height)
-        fail(data.name(indices[i]), ": expected ", to.width, " x ", to.height, " pixels after the transform");
+        fail(data.name(indices[i]), ": expected ", to.width, " x ", to.height,
+             " pixels after the transform");
       storeImage(image, images, i);
     }
   });
@@ -65,7 +71,8 @@ void BatchLoader::load(std::span<const int64_t> indices, double weight) {
   fill(indices, weight, [&](const Image &image, int64_t) { return evalTransform(image, to); });
 }
 
-void BatchLoader::loadAugmented(std::span<const int64_t> indices, double weight, uint64_t seed, uint64_t firstDraw) {
+void BatchLoader::loadAugmented(std::span<const int64_t> indices, double weight, uint64_t seed,
+                                uint64_t firstDraw) {
   fill(indices, weight, [&](const Image &image, int64_t i) {
     Rng rng(seed, Stream::Augment, firstDraw + i);
     return trainTransform(image, to, rng);

@@ -19,8 +19,7 @@ struct nsrt_session {
 static thread_local std::string lastError;
 
 /// Runs fn and turns what it throws into a status and a text.
-template <class Fn>
-static int guarded(Fn fn) noexcept {
+template <class Fn> static int guarded(Fn fn) noexcept {
   try {
     fn();
     return kOk;
@@ -51,7 +50,9 @@ int nsrt_save_weights(nsrt_session *session, const char *path) {
   return guarded([&] { session->session.saveWeights(path); });
 }
 
-const char *nsrt_metadata(const nsrt_session *session) { return session->session.metadata().json.c_str(); }
+const char *nsrt_metadata(const nsrt_session *session) {
+  return session->session.metadata().json.c_str();
+}
 
 static void give(const TensorView &view, void **data, uint64_t *bytes) {
   *data = view.data;

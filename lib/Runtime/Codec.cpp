@@ -22,7 +22,8 @@ static constexpr uint64_t kMaxPixels = 178'956'970;
 
 static void checkSize(const std::string &name, uint64_t width, uint64_t height) {
   if (width == 0 || height == 0 || width > kMaxPixels / height)
-    fail(name, ": expected an image of at most ", kMaxPixels, " pixels, found ", width, " x ", height);
+    fail(name, ": expected an image of at most ", kMaxPixels, " pixels, found ", width, " x ",
+         height);
 }
 
 /// Adobe's CMYK is stored inverted; Pillow's conversion of it.
@@ -41,15 +42,18 @@ static Image fromInvertedCmyk(int width, int height, const std::vector<uint8_t> 
 static Image decodeJpeg(const std::string &name, const std::vector<uint8_t> &bytes) {
   std::unique_ptr<void, int (*)(void *)> decoder(tjInitDecompress(), tjDestroy);
   int width = 0, height = 0, subsampling = 0, colors = 0;
-  if (!decoder || tjDecompressHeader3(decoder.get(), bytes.data(), bytes.size(), &width, &height, &subsampling, &colors) ||
+  if (!decoder ||
+      tjDecompressHeader3(decoder.get(), bytes.data(), bytes.size(), &width, &height, &subsampling,
+                          &colors) ||
       width < 1)
     fail(name, ": damaged JPEG: ", tjGetErrorStr2(decoder.get()));
   checkSize(name, width, height);
   bool cmyk = colors == TJCS_CMYK || colors == TJCS_YCCK;
   Image image(width, height);
   std::vector<uint8_t> four(cmyk ? size_t(4) * width * height : 0);
-  int failed = tjDecompress2(decoder.get(), bytes.data(), bytes.size(), cmyk ? four.data() : image.pixels.data(), width,
-                             0, height, cmyk ? TJPF_CMYK : TJPF_RGB, TJFLAG_ACCURATEDCT);
+  int failed = tjDecompress2(decoder.get(), bytes.data(), bytes.size(),
+                             cmyk ? four.data() : image.pixels.data(), width, 0, height,
+                             cmyk ? TJPF_CMYK : TJPF_RGB, TJFLAG_ACCURATEDCT);
   // libjpeg goes on after a warning; only missing data makes the picture unusable.
   if (failed && (tjGetErrorCode(decoder.get()) != TJERR_WARNING ||
                  std::strstr(tjGetErrorStr2(decoder.get()), "remature end")))
@@ -59,7 +63,8 @@ static Image decodeJpeg(const std::string &name, const std::vector<uint8_t> &byt
 
 namespace {
 
-/// What libpng's callbacks need. Errors leave by longjmp, so nothing with a destructor may be made in between.
+/// What libpng's callbacks need. Errors leave by longjmp, so nothing with a destructor may be made
+/// in between.
 struct PngSource {
   const uint8_t *at, *end;
   char message[128] = "";
@@ -109,7 +114,8 @@ bool pngRows(png_structp png, png_bytepp rows) {
 
 static Image decodePng(const std::string &name, const std::vector<uint8_t> &bytes) {
   PngSource source{bytes.data(), bytes.data() + bytes.size()};
-  png_structp png = png_create_read_struct(PNG_LIBPNG_VER_STRING, &source, pngError, [](png_structp, png_const_charp) {});
+  png_structp png = png_create_read_struct(PNG_LIBPNG_VER_STRING, &source, pngError,
+                                           [](png_structp, png_const_charp) {});
   png_infop info = png ? png_create_info_struct(png) : nullptr;
   struct Destroy {
     png_structp png;
@@ -138,5 +144,6 @@ Image ns::runtime::decodeImage(const std::string &name, const std::vector<uint8_
     return decodeJpeg(name, bytes);
   if (bytes.size() > 8 && std::memcmp(bytes.data(), kPng, 8) == 0)
     return decodePng(name, bytes);
-  fail(name, ": expected a JPEG or PNG image, found ", bytes.empty() ? "an empty file" : "something else");
+  fail(name, ": expected a JPEG or PNG image, found ",
+       bytes.empty() ? "an empty file" : "something else");
 }

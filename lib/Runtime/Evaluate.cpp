@@ -35,15 +35,16 @@ public:
 
 private:
   json header() const {
-    return {{"model", session.metadata().model.name},   {"weights", session.weightsFile()},
-            {"weights_xxh3", session.weightsHash()},    {"data", options.common.dataDir},
-            {"split", options.evaluate.split},          {"seed", options.common.seed},
+    return {{"model", session.metadata().model.name},    {"weights", session.weightsFile()},
+            {"weights_xxh3", session.weightsHash()},     {"data", options.common.dataDir},
+            {"split", options.evaluate.split},           {"seed", options.common.seed},
             {"precision", session.metadata().precision}, {"outcomes", "outcomes.csv"}};
   }
   void measureClean();
   void saveLogits();
   void measureNoise();
-  /// Runs the stop test over all images with what the noise slot holds; returns argmax kept, for each image.
+  /// Runs the stop test over all images with what the noise slot holds; returns argmax kept, for
+  /// each image.
   std::vector<char> measureInvariance(const std::string &which);
   void measureAttack(const AttackSpec &spec);
 
@@ -90,7 +91,8 @@ void Evaluation::measureClean() {
 
 void Evaluation::saveLogits() {
   TensorView out = session.slot("logits");
-  writeNpy(options.evaluate.saveLogits, {logits.data(), out.dtype, {static_cast<int64_t>(chosen.size()), out.rowCount()}});
+  writeNpy(options.evaluate.saveLogits,
+           {logits.data(), out.dtype, {static_cast<int64_t>(chosen.size()), out.rowCount()}});
 }
 
 std::vector<char> Evaluation::measureInvariance(const std::string &which) {
@@ -111,14 +113,18 @@ std::vector<char> Evaluation::measureInvariance(const std::string &which) {
     if (int status = stopRequested())
       throw Stopped{status};
   });
-  json parameters = {{"noise", which}, {"file", options.evaluate.noise}, {"norm", normOf(session.slot(noiseOf(session).name))}};
+  json parameters = {{"noise", which},
+                     {"file", options.evaluate.noise},
+                     {"norm", normOf(session.slot(noiseOf(session).name))}};
   for (int k = 0; k < 3; ++k) {
     auto estimate = numerics::meanEstimate(values[k]);
-    results.add(std::string("noise_") + kOutputs[k], estimate.mean, chosen.size(), estimate.interval, parameters);
+    results.add(std::string("noise_") + kOutputs[k], estimate.mean, chosen.size(),
+                estimate.interval, parameters);
   }
   std::vector<char> same(values[3].begin(), values[3].end());
   double share = results.addShare("noise_same_argmax", "same_argmax_" + which, same, parameters);
-  std::printf("noise %-9s same argmax %.4f, prob_mse %.5g\n", which.c_str(), share, numerics::meanEstimate(values[1]).mean);
+  std::printf("noise %-9s same argmax %.4f, prob_mse %.5g\n", which.c_str(), share,
+              numerics::meanEstimate(values[1]).mean);
   return same;
 }
 
@@ -129,7 +135,8 @@ void Evaluation::measureNoise() {
   for (int64_t i = 0; i < noise.count(); ++i)
     learned[i] = noise.get(i);
   std::vector<char> keptLearned = measureInvariance("learned");
-  std::vector<int64_t> order = permutation(noise.count(), Rng(options.common.seed, Stream::Permute));
+  std::vector<int64_t> order =
+      permutation(noise.count(), Rng(options.common.seed, Stream::Permute));
   for (int64_t i = 0; i < noise.count(); ++i)
     noise.set(i, learned[order[i]]);
   double norm = normOf(noise);
@@ -146,7 +153,8 @@ void Evaluation::measureNoise() {
   }
   double p = numerics::mcNemarExact(onlyLearned, onlyPermuted);
   results.add("noise_mcnemar_p", p, chosen.size(), {p, p},
-              {{"test", "McNemar, exact, same argmax: learned against permuted"}, {"only_learned", onlyLearned},
+              {{"test", "McNemar, exact, same argmax: learned against permuted"},
+               {"only_learned", onlyLearned},
                {"only_permuted", onlyPermuted}});
 }
 
@@ -166,7 +174,8 @@ void Evaluation::measureAttack(const AttackSpec &spec) {
     robust[positions[i]] = survivors[i];
   json parameters = json::object();
   for (auto &[key, number] : spec.numbers)
-    parameters[key] = number == std::floor(number) ? json(static_cast<int64_t>(number)) : json(number);
+    parameters[key] =
+        number == std::floor(number) ? json(static_cast<int64_t>(number)) : json(number);
   for (auto &[key, word] : spec.words)
     parameters[key] = word;
   parameters["seed"] = options.common.seed;

@@ -44,7 +44,8 @@ void InputFile::readAt(uint64_t offset, void *out, uint64_t count) const {
     if (got < 0)
       fail("cannot read ", name, ": ", std::strerror(errno));
     if (got == 0)
-      fail("cannot read ", name, ": expected ", count, " more bytes at offset ", offset, ", found the end of the file");
+      fail("cannot read ", name, ": expected ", count, " more bytes at offset ", offset,
+           ", found the end of the file");
     to += got;
     offset += got;
     count -= got;
@@ -122,7 +123,9 @@ static std::string hex(XXH128_hash_t hash) {
   return text;
 }
 
-std::string ns::runtime::xxh3Hex(const void *data, size_t count) { return hex(XXH3_128bits(data, count)); }
+std::string ns::runtime::xxh3Hex(const void *data, size_t count) {
+  return hex(XXH3_128bits(data, count));
+}
 
 std::string ns::runtime::xxh3HexOfFile(const InputFile &file) {
   XXH3_state_t state;

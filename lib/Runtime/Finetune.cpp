@@ -67,10 +67,11 @@ private:
 
 Finetuning::Finetuning(Session &session, const Options &options)
     : session(session), options(options), o(options.finetune),
-      data(openDataset(options.common.dataDir, "train", options.common.classMap, session.metadata().model.classes)),
+      data(openDataset(options.common.dataDir, "train", options.common.classMap,
+                       session.metadata().model.classes)),
       loader(session, *data),
-      split(splitTraining(selectImages(*data, options.common.maxSamples), options.synthesis, o.holdoutSamples,
-                          options.common.seed)),
+      split(splitTraining(selectImages(*data, options.common.maxSamples), options.synthesis,
+                          o.holdoutSamples, options.common.seed)),
       summary(options.common.output + "/summary.csv",
               "step,round,loss,lr,seconds,noise_norm,noise_prob_mse,holdout_accuracy") {
   if (noised() && o.noise.empty())
@@ -81,7 +82,8 @@ Finetuning::Finetuning(Session &session, const Options &options)
 
 std::string Finetuning::noiseFile(int64_t round) const {
   char name[64];
-  std::snprintf(name, sizeof name, "noise/round-%03lld.safetensors", static_cast<long long>(round + 1));
+  std::snprintf(name, sizeof name, "noise/round-%03lld.safetensors",
+                static_cast<long long>(round + 1));
   return file(name);
 }
 
@@ -121,7 +123,8 @@ void Finetuning::makeNoise(int64_t round) {
   synthesizer->weightsChanged();
   if (o.arm == "gaussian")
     return makeGaussian(round);
-  SynthesisResult result = synthesizer->run(round, str("round ", round + 1, " noise"), [](const Synthesizer::Step &) {});
+  SynthesisResult result =
+      synthesizer->run(round, str("round ", round + 1, " noise"), [](const Synthesizer::Step &) {});
   if (result.status) { // the round starts again on --resume
     save();
     throw Stopped{result.status};
@@ -137,7 +140,8 @@ void Finetuning::makeNoise(int64_t round) {
   }
   if (result.tested && !result.converged)
     std::fprintf(stderr, "warning: round %lld: the noise did not meet eps %g (prob_mse %.4g)\n",
-                 static_cast<long long>(round + 1), options.synthesis.eps, result.stop.estimate.mean);
+                 static_cast<long long>(round + 1), options.synthesis.eps,
+                 result.stop.estimate.mean);
   noiseNorm = result.norm;
   noiseProbMse = result.tested ? result.stop.estimate.mean : kUnknown;
 }
@@ -151,7 +155,8 @@ std::vector<int64_t> Finetuning::imagesOf(int64_t step) {
       orderEpoch = i / size;
       order = split.pool;
       if (!options.synthesis.noShuffle) {
-        std::vector<int64_t> shuffled = permutation(size, Rng(options.common.seed, Stream::Order, (uint64_t(1) << 48) + orderEpoch));
+        std::vector<int64_t> shuffled = permutation(
+            size, Rng(options.common.seed, Stream::Order, (uint64_t(1) << 48) + orderEpoch));
         for (int64_t k = 0; k < size; ++k)
           order[k] = split.pool[shuffled[k]];
       }
@@ -176,10 +181,11 @@ double Finetuning::step(int64_t index) {
   });
   if (!std::isfinite(loss)) {
     save();
-    fail("the loss of step ", index + 1, " is not finite; the weights before it are in ", file("last.safetensors"),
-         "; try a smaller --lr");
+    fail("the loss of step ", index + 1, " is not finite; the weights before it are in ",
+         file("last.safetensors"), "; try a smaller --lr");
   }
-  storeAdamW(session.slot("hyper"), cosineRate(o.lr, o.minLr, index, totalSteps()), o.weightDecay, index + 1);
+  storeAdamW(session.slot("hyper"), cosineRate(o.lr, o.minLr, index, totalSteps()), o.weightDecay,
+             index + 1);
   session.run("finetune_update");
   return loss;
 }
@@ -202,7 +208,8 @@ double Finetuning::holdoutAccuracy() {
 void Finetuning::save() {
   position.seconds = seconds();
   summary.flush();
-  session.saveWeights(file("last.safetensors"), {{"step", std::to_string(position.step)}, {"arm", o.arm}});
+  session.saveWeights(file("last.safetensors"),
+                      {{"step", std::to_string(position.step)}, {"arm", o.arm}});
   saveFinetuneState(file("optimizer.safetensors"), session, position, options.argsYaml);
 }
 
@@ -212,7 +219,8 @@ double Finetuning::endRound(int64_t round) {
   if (std::isnan(accuracy) || accuracy > position.bestAccuracy) {
     position.bestAccuracy = std::isnan(accuracy) ? -1 : accuracy;
     position.bestRound = round + 1;
-    session.saveWeights(file("best.safetensors"), {{"round", std::to_string(round + 1)}, {"arm", o.arm},
+    session.saveWeights(file("best.safetensors"), {{"round", std::to_string(round + 1)},
+                                                   {"arm", o.arm},
                                                    {"holdout_accuracy", numberText(accuracy)}});
   }
   std::printf("round %lld: holdout accuracy %s, noise norm %s\n", static_cast<long long>(round + 1),
@@ -233,7 +241,8 @@ void Finetuning::resume() {
     loadNoise(o.noise.empty() ? noiseFile(position.step / o.stepsPerRound) : o.noise, session);
     noiseNorm = normOf(session.slot(noiseOf(session).name));
   }
-  std::printf("resumed after step %lld of %lld\n", static_cast<long long>(position.step), static_cast<long long>(totalSteps()));
+  std::printf("resumed after step %lld of %lld\n", static_cast<long long>(position.step),
+              static_cast<long long>(totalSteps()));
 }
 
 void Finetuning::run() {
@@ -249,8 +258,9 @@ void Finetuning::run() {
     position.step = index + 1;
     double accuracy = last ? endRound(round) : kUnknown;
     summary.row({std::to_string(index + 1), std::to_string(round + 1), numberText(loss),
-                 numberText(cosineRate(o.lr, o.minLr, index, totalSteps())), numberText(seconds()), numberText(noiseNorm),
-                 first ? numberText(noiseProbMse) : "", numberText(accuracy)});
+                 numberText(cosineRate(o.lr, o.minLr, index, totalSteps())), numberText(seconds()),
+                 numberText(noiseNorm), first ? numberText(noiseProbMse) : "",
+                 numberText(accuracy)});
     progress.update(index + 1, "loss " + shortText(loss));
     int status = stopRequested();
     if (last || status)

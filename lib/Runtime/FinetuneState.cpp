@@ -16,7 +16,8 @@
 
 using namespace ns::runtime;
 
-static constexpr const char *kMoments[][2] = {{"params.m", "exp_avg/"}, {"params.v", "exp_avg_sq/"}};
+static constexpr const char *kMoments[][2] = {{"params.m", "exp_avg/"},
+                                              {"params.v", "exp_avg_sq/"}};
 
 /// The part of a flat moment that belongs to one parameter.
 static TensorView momentOf(const Session &session, const char *slot, const ParamInfo &param) {
@@ -24,7 +25,8 @@ static TensorView momentOf(const Session &session, const char *slot, const Param
   return {static_cast<char *>(flat.data) + param.offset, flat.dtype, param.shape};
 }
 
-/// Name of an entry -> where it lies in memory: parameters, then both moments of the trainable ones.
+/// Name of an entry -> where it lies in memory: parameters, then both moments of the trainable
+/// ones.
 static std::vector<std::pair<std::string, TensorView>> stateTensors(const Session &session) {
   std::vector<std::pair<std::string, TensorView>> tensors;
   for (const ParamInfo &param : session.metadata().params)
@@ -36,8 +38,8 @@ static std::vector<std::pair<std::string, TensorView>> stateTensors(const Sessio
   return tensors;
 }
 
-void ns::runtime::saveFinetuneState(const std::string &path, const Session &session, const FinetunePosition &position,
-                                    const std::string &argsYaml) {
+void ns::runtime::saveFinetuneState(const std::string &path, const Session &session,
+                                    const FinetunePosition &position, const std::string &argsYaml) {
   SafeTensorsWriter writer;
   for (auto &[name, tensor] : stateTensors(session))
     writer.add(name, tensor);
@@ -51,29 +53,33 @@ void ns::runtime::saveFinetuneState(const std::string &path, const Session &sess
 }
 
 /// Flags that may differ between the parts of one run.
-static const std::set<std::string> kFree = {"data-dir", "output", "resume", "threads", "class-map", "weights",
-                                            "verify",   "noise"};
+static const std::set<std::string> kFree = {"data-dir",  "output",  "resume", "threads",
+                                            "class-map", "weights", "verify", "noise"};
 
 static std::map<std::string, std::string> shapingFlags(const std::string &yaml) {
   std::map<std::string, std::string> flags;
   std::istringstream lines(yaml);
   for (std::string line; std::getline(lines, line);)
-    if (size_t colon = line.find(": "); colon != std::string::npos && !kFree.count(line.substr(0, colon)))
+    if (size_t colon = line.find(": ");
+        colon != std::string::npos && !kFree.count(line.substr(0, colon)))
       flags[line.substr(0, colon)] = line.substr(colon + 2);
   return flags;
 }
 
-static void compareOptions(const std::string &path, const std::string &then, const std::string &now) {
+static void compareOptions(const std::string &path, const std::string &then,
+                           const std::string &now) {
   auto before = shapingFlags(then), after = shapingFlags(now);
   std::string differences;
   for (auto &[flag, value] : after)
     if (before[flag] != value)
-      differences += str("\n  --", flag, ": expected ", before[flag].empty() ? "none" : before[flag], ", found ", value);
+      differences += str("\n  --", flag, ": expected ",
+                         before[flag].empty() ? "none" : before[flag], ", found ", value);
   if (!differences.empty())
     fail(path, ": the run to resume had other flags:", differences);
 }
 
-FinetunePosition ns::runtime::loadFinetuneState(const std::string &path, Session &session, const std::string &argsYaml) {
+FinetunePosition ns::runtime::loadFinetuneState(const std::string &path, Session &session,
+                                                const std::string &argsYaml) {
   SafeTensorsReader file(path);
   auto value = [&](const char *key) {
     auto it = file.metadata().find(key);
@@ -90,8 +96,9 @@ FinetunePosition ns::runtime::loadFinetuneState(const std::string &path, Session
     return x;
   };
   compareOptions(path, value("options"), argsYaml);
-  FinetunePosition position{static_cast<int64_t>(number("step")), static_cast<int64_t>(number("best_round")),
-                            number("best_accuracy"), number("seconds")};
+  FinetunePosition position{static_cast<int64_t>(number("step")),
+                            static_cast<int64_t>(number("best_round")), number("best_accuracy"),
+                            number("seconds")};
   std::string problems;
   auto tensors = stateTensors(session);
   for (auto &[name, tensor] : tensors) {

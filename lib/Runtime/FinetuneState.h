@@ -25,12 +25,13 @@ struct FinetunePosition {
 };
 
 /// Writes parameters, optimizer moments and position as one file, so that they never disagree.
-void saveFinetuneState(const std::string &path, const Session &session, const FinetunePosition &position,
-                       const std::string &argsYaml);
+void saveFinetuneState(const std::string &path, const Session &session,
+                       const FinetunePosition &position, const std::string &argsYaml);
 
-/// Restores them. Throws Error where the file does not fit, or the flags that shape the run differ; each is
-/// listed.
-FinetunePosition loadFinetuneState(const std::string &path, Session &session, const std::string &argsYaml);
+/// Restores them. Throws Error where the file does not fit, or the flags that shape the run differ;
+/// each is listed.
+FinetunePosition loadFinetuneState(const std::string &path, Session &session,
+                                   const std::string &argsYaml);
 
 } // namespace ns::runtime
 

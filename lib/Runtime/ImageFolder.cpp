@@ -23,7 +23,8 @@ static bool naturalLess(const std::string &a, const std::string &b) {
   size_t i = 0, j = 0;
   while (i < a.size() && j < b.size()) {
     if (!digit(a[i]) || !digit(b[j])) {
-      int x = std::tolower(static_cast<unsigned char>(a[i++])), y = std::tolower(static_cast<unsigned char>(b[j++]));
+      int x = std::tolower(static_cast<unsigned char>(a[i++])),
+          y = std::tolower(static_cast<unsigned char>(b[j++]));
       if (x != y)
         return x < y;
       continue;
@@ -60,7 +61,8 @@ static std::vector<std::string> list(const fs::path &folder, bool folders) {
 
 static bool isImage(const std::string &name) {
   std::string ending = fs::path(name).extension().string();
-  std::transform(ending.begin(), ending.end(), ending.begin(), [](unsigned char c) { return std::tolower(c); });
+  std::transform(ending.begin(), ending.end(), ending.begin(),
+                 [](unsigned char c) { return std::tolower(c); });
   return ending == ".jpg" || ending == ".jpeg" || ending == ".png";
 }
 
@@ -105,16 +107,18 @@ static std::vector<std::string> readClassMap(const std::string &path, int64_t cl
   return names;
 }
 
-/// Folder name -> class. Without a map the folders themselves, sorted, are the classes; those of train/ where there
-/// is one, so that a class missing in val/ shifts nothing.
+/// Folder name -> class. Without a map the folders themselves, sorted, are the classes; those of
+/// train/ where there is one, so that a class missing in val/ shifts nothing.
 static std::map<std::string, int32_t> classIndex(const fs::path &root, const fs::path &folder,
                                                  const std::string &classMap, int64_t classes) {
   std::error_code code;
   std::vector<std::string> names = !classMap.empty() ? readClassMap(classMap, classes)
-                                   : fs::is_directory(root / "train", code) ? list(root / "train", true)
-                                                                            : list(folder, true);
+                                   : fs::is_directory(root / "train", code)
+                                       ? list(root / "train", true)
+                                       : list(folder, true);
   if (static_cast<int64_t>(names.size()) != classes)
-    fail(root.string(), ": the model has ", classes, " classes, found ", names.size(), " class folders (", joined(names),
+    fail(root.string(), ": the model has ", classes, " classes, found ", names.size(),
+         " class folders (", joined(names),
          "); name the model's classes in order with --class-map");
   std::map<std::string, int32_t> index;
   for (size_t i = 0; i < names.size(); ++i)
@@ -123,11 +127,14 @@ static std::map<std::string, int32_t> classIndex(const fs::path &root, const fs:
   return index;
 }
 
-std::unique_ptr<Dataset> ns::runtime::openImageFolder(const std::string &path, const std::string &split,
-                                                      const std::string &classMap, int64_t classes) {
+std::unique_ptr<Dataset> ns::runtime::openImageFolder(const std::string &path,
+                                                      const std::string &split,
+                                                      const std::string &classMap,
+                                                      int64_t classes) {
   std::error_code code;
   fs::path root = path, folder = root / split;
-  if (split == "val" && !fs::is_directory(folder, code) && fs::is_directory(root / "validation", code))
+  if (split == "val" && !fs::is_directory(folder, code) &&
+      fs::is_directory(root / "validation", code))
     folder = root / "validation";
   if (!fs::is_directory(folder, code))
     fail(path, ": expected a folder '", split, "' with a folder for each class, found none");
@@ -148,9 +155,11 @@ std::unique_ptr<Dataset> ns::runtime::openImageFolder(const std::string &path, c
       }
   }
   if (!unknown.empty())
-    fail(folder.string(), ": ", unknown.size(), " folders are no class of the model: ", joined(unknown));
+    fail(folder.string(), ": ", unknown.size(),
+         " folders are no class of the model: ", joined(unknown));
   if (data->files.empty())
-    fail(folder.string(), ": expected .jpg, .jpeg or .png files in folders named by class, found none");
+    fail(folder.string(),
+         ": expected .jpg, .jpeg or .png files in folders named by class, found none");
   return data;
 }
 
@@ -169,6 +178,7 @@ std::vector<int64_t> ns::runtime::selectImages(const Dataset &data, int64_t max)
   int64_t size = data.size(), count = max > 0 ? std::min(max, size) : size;
   std::vector<int64_t> chosen(count);
   for (int64_t i = 0; i < count; ++i)
-    chosen[i] = data.sortedByClass() ? static_cast<int64_t>(static_cast<__int128_t>(i) * size / count) : i;
+    chosen[i] =
+        data.sortedByClass() ? static_cast<int64_t>(static_cast<__int128_t>(i) * size / count) : i;
   return chosen;
 }

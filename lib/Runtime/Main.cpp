@@ -24,8 +24,8 @@ static void prepare(Session &session, const Options &options) {
   session.loadWeights(options.common.weights, options.common.verify);
   makeDirectory(options.common.output);
   writeTextFile(options.common.output + "/args.yaml",
-                str("# ", session.metadata().emit, " of ", session.metadata().model.name, ", weights ",
-                    session.weightsHash(), "\n", options.argsYaml));
+                str("# ", session.metadata().emit, " of ", session.metadata().model.name,
+                    ", weights ", session.weightsHash(), "\n", options.argsYaml));
 }
 
 static int runExecutable(int argc, char **argv) {

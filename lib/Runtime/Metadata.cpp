@@ -25,8 +25,7 @@ struct Reader {
       fail(origin, ": the artefact's metadata lacks '", key, "'");
     return object[key];
   }
-  template <class T>
-  T get(const json &object, const char *key) const {
+  template <class T> T get(const json &object, const char *key) const {
     try {
       return at(object, key).get<T>();
     } catch (const json::exception &e) {
@@ -37,13 +36,15 @@ struct Reader {
     auto dims = get<std::vector<int64_t>>(object, "shape");
     int64_t count = 1;
     for (int64_t dim : dims)
-      if (dim < 0 || __builtin_mul_overflow(count, std::max<int64_t>(dim, 1), &count) || count > (int64_t(1) << 48))
+      if (dim < 0 || __builtin_mul_overflow(count, std::max<int64_t>(dim, 1), &count) ||
+          count > (int64_t(1) << 48))
         fail(origin, ": metadata has an impossible shape ", shapeText(dims));
     return dims;
   }
   void inRegion(const std::string &what, uint64_t offset, uint64_t bytes, uint64_t region) const {
     if (offset % 4 != 0 || offset > region || bytes > region - offset)
-      fail(origin, ": metadata puts ", what, " at ", offset, "+", bytes, " of a region of ", region, " bytes");
+      fail(origin, ": metadata puts ", what, " at ", offset, "+", bytes, " of a region of ", region,
+           " bytes");
   }
 };
 
@@ -62,9 +63,12 @@ uint64_t bytesOf(const std::vector<int64_t> &shape, Dtype dtype) {
 }
 
 void readModel(const Reader &read, const json &model, Metadata &meta) {
+  if (!model.contains("image"))
+    return; // a library of a module without an export's facts: its entries run, the loops do not
   auto image = read.get<std::vector<int64_t>>(model, "image");
   if (image.size() != 3 || (image[0] != 1 && image[0] != 3) || image[1] <= 0 || image[2] <= 0)
-    fail(read.origin, ": expected metadata model.image to be [1 or 3, H, W], found ", shapeText(image));
+    fail(read.origin, ": expected metadata model.image to be [1 or 3, H, W], found ",
+         shapeText(image));
   meta.model.channels = image[0];
   meta.model.height = image[1];
   meta.model.width = image[2];
@@ -81,11 +85,12 @@ void readModel(const Reader &read, const json &model, Metadata &meta) {
 
 void readParams(const Reader &read, const json &root, Metadata &meta) {
   for (const json &item : read.at(root, "params")) {
-    ParamInfo param{read.get<std::string>(item, "name"), read.shape(item), read.get<uint64_t>(item, "offset")};
+    ParamInfo param{read.get<std::string>(item, "name"), read.shape(item),
+                    read.get<uint64_t>(item, "offset")};
     param.decay = item.value("decay", true);
     param.trainable = item.value("trainable", true);
-    read.inRegion("parameter '" + param.name + "'", param.offset, bytesOf(param.shape, meta.dtype()),
-                  meta.regions[NSRT_PARAMS]);
+    read.inRegion("parameter '" + param.name + "'", param.offset,
+                  bytesOf(param.shape, meta.dtype()), meta.regions[NSRT_PARAMS]);
     meta.params.push_back(std::move(param));
   }
 }
@@ -96,12 +101,14 @@ void readSlots(const Reader &read, const json &root, Metadata &meta) {
     slot.name = read.get<std::string>(item, "name");
     auto region = read.get<std::string>(item, "region");
     if (region != "state" && region != "io")
-      fail(read.origin, ": metadata slot '", slot.name, "': expected region state or io, found '", region, "'");
+      fail(read.origin, ": metadata slot '", slot.name, "': expected region state or io, found '",
+           region, "'");
     slot.region = region == "state" ? NSRT_STATE : NSRT_IO;
     slot.offset = read.get<uint64_t>(item, "offset");
     slot.dtype = dtypeOf(read.origin, read.get<std::string>(item, "dtype"));
     slot.shape = read.shape(item);
-    read.inRegion("slot '" + slot.name + "'", slot.offset, bytesOf(slot.shape, slot.dtype), meta.regions[slot.region]);
+    read.inRegion("slot '" + slot.name + "'", slot.offset, bytesOf(slot.shape, slot.dtype),
+                  meta.regions[slot.region]);
     meta.slots.push_back(std::move(slot));
   }
 }
@@ -146,7 +153,7 @@ Metadata ns::runtime::parseMetadata(const std::string &origin, const std::string
   for (int i = 0; i < NSRT_NUM_REGIONS; ++i)
     meta.regions[i] = read.get<uint64_t>(regions, kRegions[i]);
   readModel(read, read.at(root, "model"), meta);
-  if (root.contains("weights") && root["weights"].is_object()) {
+  if (root.contains("weights") && root["weights"].contains("file")) {
     const json &weights = root["weights"];
     meta.weights.file = read.get<std::string>(weights, "file");
     meta.weights.size = read.get<uint64_t>(weights, "size");
@@ -157,7 +164,8 @@ Metadata ns::runtime::parseMetadata(const std::string &origin, const std::string
   readSlots(read, root, meta);
   for (const json &item : root.value("noise", json::array()))
     meta.noises.push_back({read.get<std::string>(item, "name"), item.value("site", "tokens"),
-                           item.value("init", "uniform"), read.shape(item), item.value("lim", 3.0)});
+                           item.value("init", "uniform"), read.shape(item),
+                           item.value("lim", 3.0)});
   for (const json &item : read.at(root, "entries"))
     meta.entries.push_back(read.get<std::string>(item, "name"));
   return meta;

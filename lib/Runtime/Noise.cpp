@@ -41,10 +41,12 @@ void ns::runtime::loadNoise(const std::string &path, Session &session) {
   if (!entry)
     fail(path, ": expected a tensor 'noise' of shape ", shapeText(noise.shape), ", found none");
   if (entry->shape != noise.shape)
-    fail(path, ": tensor 'noise': expected shape ", shapeText(noise.shape), ", found ", shapeText(entry->shape));
+    fail(path, ": tensor 'noise': expected shape ", shapeText(noise.shape), ", found ",
+         shapeText(entry->shape));
   auto site = file.metadata().find("site");
   if (site != file.metadata().end() && site->second != noiseOf(session).site)
-    fail(path, ": expected a noise for the site '", noiseOf(session).site, "', found '", site->second, "'");
+    fail(path, ": expected a noise for the site '", noiseOf(session).site, "', found '",
+         site->second, "'");
   file.read(*entry, noise);
   if (!std::isfinite(normOf(noise)))
     fail(path, ": tensor 'noise' holds NaN or infinity");
@@ -64,7 +66,8 @@ void ns::runtime::saveNoise(const std::string &path, const Session &session,
   writer.write(path);
 }
 
-double ns::runtime::meanSiteNorm(Session &session, BatchLoader &loader, std::span<const int64_t> images) {
+double ns::runtime::meanSiteNorm(Session &session, BatchLoader &loader,
+                                 std::span<const int64_t> images) {
   double sum = 0;
   forEachPiece(images, loader.batch(), [&](int64_t, std::span<const int64_t> piece) {
     loader.load(piece);
@@ -75,8 +78,8 @@ double ns::runtime::meanSiteNorm(Session &session, BatchLoader &loader, std::spa
   return images.empty() ? 0 : sum / images.size();
 }
 
-void ns::runtime::startNoise(Session &session, BatchLoader &loader, const SynthesisOptions &options, uint64_t seed,
-                             uint64_t round, std::span<const int64_t> images) {
+void ns::runtime::startNoise(Session &session, BatchLoader &loader, const SynthesisOptions &options,
+                             uint64_t seed, uint64_t round, std::span<const int64_t> images) {
   TensorView noise = session.slot(noiseOf(session).name);
   for (const char *moment : {".m", ".v"}) {
     TensorView state = session.slot(noiseOf(session).name + moment);
@@ -94,7 +97,8 @@ void ns::runtime::startNoise(Session &session, BatchLoader &loader, const Synthe
   for (int64_t i = 0; i < noise.count(); ++i)
     noise.set(i, lim * (options.init == "uniform" ? 2 * rng.uniform(i) - 1 : rng.normal(i)));
   if (automatic)
-    scaleNoise(noise, meanSiteNorm(session, loader, images.first(std::min(images.size(), kNormImages))));
+    scaleNoise(noise,
+               meanSiteNorm(session, loader, images.first(std::min(images.size(), kNormImages))));
 }
 
 LogitCache::LogitCache(Session &session, size_t images) : session(session), known(images) {
@@ -124,7 +128,8 @@ void LogitCache::provide(std::span<const int64_t> positions) {
 }
 
 StopTest::StopTest(Session &session, BatchLoader &loader, std::vector<int64_t> list)
-    : session(session), loader(loader), images(std::move(list)), positions(images.size()), logits(session, images.size()) {
+    : session(session), loader(loader), images(std::move(list)), positions(images.size()),
+      logits(session, images.size()) {
   std::iota(positions.begin(), positions.end(), int64_t(0));
 }
 

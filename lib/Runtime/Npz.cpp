@@ -156,7 +156,8 @@ std::vector<uint8_t> Zip::extract(const std::string &name, const Member &member)
   uint64_t in = 0, out = 0;
   while (status == Z_OK) {
     constexpr uint64_t kPiece = 1 << 30;
-    uint64_t give = std::min<uint64_t>(packed.size() - in, kPiece), room = std::min<uint64_t>(data.size() - out, kPiece);
+    uint64_t give = std::min<uint64_t>(packed.size() - in, kPiece),
+             room = std::min<uint64_t>(data.size() - out, kPiece);
     stream.next_in = packed.data() + in;
     stream.avail_in = static_cast<uInt>(give);
     stream.next_out = data.data() + out;
@@ -186,7 +187,8 @@ struct Npy {
 };
 
 /// The value of 'key' in the header's Python dictionary, up to the closing character.
-std::string headerValue(const std::string &header, const std::string &key, const char *open, const char *close) {
+std::string headerValue(const std::string &header, const std::string &key, const char *open,
+                        const char *close) {
   size_t at = header.find("'" + key + "'");
   at = at == std::string::npos ? at : header.find(':', at);
   at = at == std::string::npos ? at : header.find_first_of(open, at);
@@ -196,7 +198,8 @@ std::string headerValue(const std::string &header, const std::string &key, const
 
 Npy parseNpy(const std::string &name, std::vector<uint8_t> bytes) {
   auto bad = [&](auto... what) { fail(name, ": ", what...); };
-  if (bytes.size() < 12 || std::memcmp(bytes.data(), "\x93NUMPY", 6) || bytes[6] < 1 || bytes[6] > 3)
+  if (bytes.size() < 12 || std::memcmp(bytes.data(), "\x93NUMPY", 6) || bytes[6] < 1 ||
+      bytes[6] > 3)
     bad("expected a NumPy array");
   int width = bytes[6] == 1 ? 2 : 4;
   uint64_t length = little(&bytes[8], width);
@@ -221,9 +224,12 @@ Npy parseNpy(const std::string &name, std::vector<uint8_t> bytes) {
   }
   int itemSize = array.type.size() > 2 ? std::atoi(array.type.c_str() + 2) : 0;
   if (itemSize < 1 || itemSize > 16 || array.shape.empty() || array.type[0] == '>')
-    bad("expected a little-endian numeric array, found '", array.type, "' of shape ", shapeText(array.shape));
-  if (static_cast<__int128>(array.count()) * itemSize != static_cast<__int128>(bytes.size() - array.begin))
-    bad("expected ", array.count(), " elements of ", itemSize, " bytes, found ", bytes.size() - array.begin, " bytes");
+    bad("expected a little-endian numeric array, found '", array.type, "' of shape ",
+        shapeText(array.shape));
+  if (static_cast<__int128>(array.count()) * itemSize !=
+      static_cast<__int128>(bytes.size() - array.begin))
+    bad("expected ", array.count(), " elements of ", itemSize, " bytes, found ",
+        bytes.size() - array.begin, " bytes");
   array.bytes = std::move(bytes);
   return array;
 }
@@ -236,14 +242,14 @@ public:
     Npy ids = load(zip, "y_" + split);
     bool grey = images.shape.size() == 3 || (images.shape.size() == 4 && images.shape[3] == 1);
     channels = grey ? 1 : 3;
-    if (images.type != "|u1" || (!grey && (images.shape.size() != 4 || images.shape[3] != 3)) || images.count() == 0 ||
-        images.shape[1] > 65536 || images.shape[2] > 65536)
-      fail(path, ": x_", split, ": expected uint8 images N x H x W x 3, found '", images.type, "' of shape ",
-           shapeText(images.shape));
+    if (images.type != "|u1" || (!grey && (images.shape.size() != 4 || images.shape[3] != 3)) ||
+        images.count() == 0 || images.shape[1] > 65536 || images.shape[2] > 65536)
+      fail(path, ": x_", split, ": expected uint8 images N x H x W x 3, found '", images.type,
+           "' of shape ", shapeText(images.shape));
     char kind = ids.type[1];
     if ((kind != 'i' && kind != 'u') || ids.count() != images.shape[0] || ids.type[2] > '8')
-      fail(path, ": y_", split, ": expected ", images.shape[0], " integer labels, found '", ids.type, "' of shape ",
-           shapeText(ids.shape));
+      fail(path, ": y_", split, ": expected ", images.shape[0], " integer labels, found '",
+           ids.type, "' of shape ", shapeText(ids.shape));
     readLabels(ids, split, classes);
   }
 
@@ -276,9 +282,11 @@ private:
     for (size_t i = 0; i < labels.size(); ++i) {
       uint64_t raw = little(&ids.bytes[ids.begin + i * width], width);
       int shift = 64 - 8 * width;
-      int64_t value = ids.type[1] == 'i' ? static_cast<int64_t>(raw << shift) >> shift : static_cast<int64_t>(raw);
+      int64_t value = ids.type[1] == 'i' ? static_cast<int64_t>(raw << shift) >> shift
+                                         : static_cast<int64_t>(raw);
       if (value < 0 || value >= classes)
-        fail(origin, ": y_", split, "[", i, "]: expected a class in 0 .. ", classes - 1, ", found ", value);
+        fail(origin, ": y_", split, "[", i, "]: expected a class in 0 .. ", classes - 1, ", found ",
+             value);
       labels[i] = static_cast<int32_t>(value);
     }
   }
@@ -291,6 +299,7 @@ private:
 
 } // namespace
 
-std::unique_ptr<Dataset> ns::runtime::openNpz(const std::string &path, const std::string &split, int64_t classes) {
+std::unique_ptr<Dataset> ns::runtime::openNpz(const std::string &path, const std::string &split,
+                                              int64_t classes) {
   return std::make_unique<NpzDataset>(path, split, classes);
 }

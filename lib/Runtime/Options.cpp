@@ -22,7 +22,8 @@ using nlohmann::json;
 
 namespace {
 
-/// Flat YAML, one "flag: value" a line, values as JSON writes them or bare words: what args.yaml holds.
+/// Flat YAML, one "flag: value" a line, values as JSON writes them or bare words: what args.yaml
+/// holds.
 class YamlConfig : public CLI::Config {
   std::string to_config(const CLI::App *, bool, bool, std::string) const override { return ""; }
 
@@ -36,7 +37,8 @@ class YamlConfig : public CLI::Config {
         continue;
       size_t colon = line.find(": ");
       if (colon == std::string::npos)
-        throw CLI::FileError("--config: line " + std::to_string(number) + ": expected 'flag: value', found '" + line + "'");
+        throw CLI::FileError("--config: line " + std::to_string(number) +
+                             ": expected 'flag: value', found '" + line + "'");
       std::string text = line.substr(colon + 2);
       json value = json::parse(text, nullptr, false);
       CLI::ConfigItem item;
@@ -61,8 +63,7 @@ class Flags {
 public:
   Flags(CLI::App &app) : app(app) {}
 
-  template <class T>
-  CLI::Option *add(const std::string &name, T &value, const std::string &help) {
+  template <class T> CLI::Option *add(const std::string &name, T &value, const std::string &help) {
     values.emplace_back(name, [&value] { return json(value); });
     CLI::Option *option = app.add_option("--" + name, value, help);
     if constexpr (!std::is_same_v<T, std::vector<std::string>>)
@@ -77,13 +78,14 @@ public:
     values.emplace_back(name, [&value] { return json(value); });
     return app.add_flag("--" + name, value, help);
   }
-  CLI::Option *addChoice(const std::string &name, std::string &value, std::vector<std::string> choices,
-                         const std::string &help) {
+  CLI::Option *addChoice(const std::string &name, std::string &value,
+                         std::vector<std::string> choices, const std::string &help) {
     return add(name, value, help)->check(CLI::IsMember(choices))->type_name("");
   }
   /// A finite number in [low, high].
   template <class T>
-  CLI::Option *addNumber(const std::string &name, T &value, double low, double high, const std::string &help) {
+  CLI::Option *addNumber(const std::string &name, T &value, double low, double high,
+                         const std::string &help) {
     return add(name, value, help)->check([=](const std::string &text) -> std::string {
       double x;
       if (!CLI::detail::lexical_cast(text, x) || !(x >= low && x <= high))
@@ -106,79 +108,106 @@ private:
 constexpr double kMany = 9007199254740992.0; // 2^53: integers are exact up to here
 
 void addCommon(Flags &flags, CommonOptions &options) {
-  flags.add("data-dir", options.dataDir, "Folder with train/ and val/ (a folder for each class), or an .npz with "
-                                         "x_train y_train x_val y_val (uint8 NHWC, integer labels)");
+  flags.add("data-dir", options.dataDir,
+            "Folder with train/ and val/ (a folder for each class), or an .npz with "
+            "x_train y_train x_val y_val (uint8 NHWC, integer labels)");
   flags.add("output", options.output, "Folder for the results; made if it is not there");
   flags.add("weights", options.weights, "Weights (.safetensors) instead of those compiled against");
-  flags.add("class-map", options.classMap, "File with the class (folder) names, one a line, in the model's order");
+  flags.add("class-map", options.classMap,
+            "File with the class (folder) names, one a line, in the model's order");
   flags.addNumber("seed", options.seed, 0, kMany, "Seed of every random number");
   flags.addNumber("threads", options.threads, 0, 4096, "Threads; 0: all cores");
-  flags.addNumber("max-samples", options.maxSamples, 0, kMany,
-                  "Use at most so many images: the first of an .npz, evenly spaced ones of folders; 0: all");
-  flags.addFlag("verify", options.verify, "Compare the whole weights file with the hash compiled in");
+  flags.addNumber(
+      "max-samples", options.maxSamples, 0, kMany,
+      "Use at most so many images: the first of an .npz, evenly spaced ones of folders; 0: all");
+  flags.addFlag("verify", options.verify,
+                "Compare the whole weights file with the hash compiled in");
 }
 
 void addSynthesis(Flags &flags, SynthesisOptions &o) {
   flags.addNumber("steps", o.steps, 0, kMany, "Steps at most; 0: as many as --rounds visit");
   flags.addNumber("rounds", o.rounds, 1, 1e9, "Rounds over the synthesis subset");
-  flags.addNumber("batch-size", o.batchSize, 1, 1e9, "Images of one step; gradients of the compiled batches add up");
-  flags.addChoice("objective", o.objective, {"logit_l2sq", "logit_l2"}, "Distance of the logits to minimise");
-  flags.addChoice("reg", o.reg, {"none", "log_norm", "fixed_norm"}, "Regulariser of the noise's norm");
+  flags.addNumber("batch-size", o.batchSize, 1, 1e9,
+                  "Images of one step; gradients of the compiled batches add up");
+  flags.addChoice("objective", o.objective, {"logit_l2sq", "logit_l2"},
+                  "Distance of the logits to minimise");
+  flags.addChoice("reg", o.reg, {"none", "log_norm", "fixed_norm"},
+                  "Regulariser of the noise's norm");
   flags.addNumber("lambda", o.lambda, 0, 1e30, "Weight of --reg log_norm: - lambda log ||v||");
   flags.addNumber("norm", o.norm, 0, 1e30, "Norm that --reg fixed_norm holds; 0: the start's");
-  flags.add("lim", o.lim, "Start U(-lim, lim) or N(0, lim); auto: the start's norm is the mean norm of the site's tensor");
+  flags.add("lim", o.lim,
+            "Start U(-lim, lim) or N(0, lim); auto: the start's norm is the mean norm of the "
+            "site's tensor");
   flags.add("init", o.init, "Start: uniform, normal, zero, or a noise file");
   flags.addNumber("lr", o.lr, 0, 1e30, "Learning rate of AdamW, cosine to 0");
   flags.addNumber("weight-decay", o.weightDecay, 0, 1e30, "Weight decay of AdamW");
-  flags.addNumber("eps", o.eps, 0, 1e30, "Stop when the mean squared difference of probabilities is below");
+  flags.addNumber("eps", o.eps, 0, 1e30,
+                  "Stop when the mean squared difference of probabilities is below");
   flags.addNumber("eval-every", o.evalEvery, 1, kMany, "Steps between stop tests");
-  flags.addNumber("train-fraction", o.trainFraction, 1e-9, 1, "Share of the training images to synthesise on");
+  flags.addNumber("train-fraction", o.trainFraction, 1e-9, 1,
+                  "Share of the training images to synthesise on");
   flags.addNumber("stop-samples", o.stopSamples, 0, kMany,
                   "Training images outside that share for the stop test; 0: no stop test");
   flags.addFlag("no-shuffle", o.noShuffle, "Take images in file order");
   flags.addChoice("recipe", o.recipe, {"", "paper"},
-                  "paper: the published procedure, which tests each step on its own batch and decays the noise");
+                  "paper: the published procedure, which tests each step on its own batch and "
+                  "decays the noise");
 }
 
 /// The synthesis inside finetuning: the same options under names that do not clash.
 void addInnerSynthesis(Flags &flags, SynthesisOptions &o) {
   flags.addNumber("noise-lr", o.lr, 0, 1e30, "Learning rate of the noise");
-  flags.addNumber("noise-steps", o.steps, 0, kMany, "Synthesis steps of a round at most; 0: as many as --noise-rounds visit");
+  flags.addNumber("noise-steps", o.steps, 0, kMany,
+                  "Synthesis steps of a round at most; 0: as many as --noise-rounds visit");
   flags.addNumber("noise-rounds", o.rounds, 1, 1e9, "Rounds of synthesis over its subset");
   flags.addNumber("noise-batch-size", o.batchSize, 1, 1e9, "Images of one synthesis step");
-  flags.addChoice("objective", o.objective, {"logit_l2sq", "logit_l2"}, "Distance of the logits to minimise");
-  flags.addChoice("reg", o.reg, {"none", "log_norm", "fixed_norm"}, "Regulariser of the noise's norm");
+  flags.addChoice("objective", o.objective, {"logit_l2sq", "logit_l2"},
+                  "Distance of the logits to minimise");
+  flags.addChoice("reg", o.reg, {"none", "log_norm", "fixed_norm"},
+                  "Regulariser of the noise's norm");
   flags.addNumber("lambda", o.lambda, 0, 1e30, "Weight of --reg log_norm");
   flags.addNumber("norm", o.norm, 0, 1e30, "Norm that --reg fixed_norm holds; 0: the start's");
   flags.add("lim", o.lim, "Start of a noise, as in synthesis: a number or auto");
   flags.add("init", o.init, "Start: uniform, normal, zero, or a noise file");
   flags.addNumber("eps", o.eps, 0, 1e30, "Stop test of the synthesis");
   flags.addNumber("eval-every", o.evalEvery, 1, kMany, "Steps between stop tests");
-  flags.addNumber("train-fraction", o.trainFraction, 1e-9, 1, "Share of the training images to synthesise on");
-  flags.addNumber("stop-samples", o.stopSamples, 0, kMany, "Images of the stop test; 0: no stop test");
+  flags.addNumber("train-fraction", o.trainFraction, 1e-9, 1,
+                  "Share of the training images to synthesise on");
+  flags.addNumber("stop-samples", o.stopSamples, 0, kMany,
+                  "Images of the stop test; 0: no stop test");
   flags.addFlag("no-shuffle", o.noShuffle, "Take images in file order");
 }
 
 void addFinetune(Flags &flags, FinetuneOptions &o) {
-  flags.addChoice("arm", o.arm, {"nullspace", "none", "gaussian"}, "What is added to plain finetuning");
-  flags.addNumber("rounds", o.rounds, 1, 1e9, "Rounds: a fresh noise, then --steps-per-round steps");
+  flags.addChoice("arm", o.arm, {"nullspace", "none", "gaussian"},
+                  "What is added to plain finetuning");
+  flags.addNumber("rounds", o.rounds, 1, 1e9,
+                  "Rounds: a fresh noise, then --steps-per-round steps");
   flags.addNumber("steps-per-round", o.stepsPerRound, 1, kMany, "Steps of a round");
-  flags.addNumber("batch-size", o.batchSize, 1, 1e9, "Images of one step; gradients of the compiled batches add up");
+  flags.addNumber("batch-size", o.batchSize, 1, 1e9,
+                  "Images of one step; gradients of the compiled batches add up");
   flags.addNumber("lr", o.lr, 0, 1e30, "Learning rate of AdamW, cosine to --min-lr by step");
   flags.addNumber("min-lr", o.minLr, 0, 1e30, "Last learning rate");
   flags.addNumber("weight-decay", o.weightDecay, 0, 1e30, "Weight decay of AdamW (matrices only)");
   flags.addChoice("aug", o.aug, {"none", "basic"}, "basic: random resized crop and flip");
   flags.add("noise", o.noise, "A noise file to use in every round instead of synthesising");
-  flags.addNumber("noise-norm", o.noiseNorm, 0, 1e30, "Norm of arm gaussian; 0: shrunk by 0.8 until the stop test passes");
-  flags.addNumber("holdout-samples", o.holdoutSamples, 0, kMany, "Training images kept aside to choose the best round");
+  flags.addNumber("noise-norm", o.noiseNorm, 0, 1e30,
+                  "Norm of arm gaussian; 0: shrunk by 0.8 until the stop test passes");
+  flags.addNumber("holdout-samples", o.holdoutSamples, 0, kMany,
+                  "Training images kept aside to choose the best round");
   flags.addFlag("resume", o.resume, "Go on from what is in --output");
 }
 
 void addEvaluate(Flags &flags, EvaluateOptions &o) {
   flags.addChoice("split", o.split, {"val", "train"}, "Which images");
-  flags.add("noise", o.noise, "Measure invariance under this noise, the same permuted, and gaussian noise of its norm");
-  flags.add("attack", o.attackTexts, "KIND[:key=value,...], repeatable: fgsm:eps=4/255 | "
-                                     "pgd:eps=8/255,alpha=2/255,steps=10,restarts=1,norm=linf | square:eps=8/255,queries=5000,p=0.8")
+  flags.add(
+      "noise", o.noise,
+      "Measure invariance under this noise, the same permuted, and gaussian noise of its norm");
+  flags
+      .add("attack", o.attackTexts,
+           "KIND[:key=value,...], repeatable: fgsm:eps=4/255 | "
+           "pgd:eps=8/255,alpha=2/255,steps=10,restarts=1,norm=linf | "
+           "square:eps=8/255,queries=5000,p=0.8")
       ->type_name("KIND[:KEY=VALUE,...]")
       ->type_size(1)
       ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)
@@ -221,7 +250,8 @@ std::string absolute(const std::string &path) {
 
 } // namespace
 
-std::optional<Options> ns::runtime::parseCommandLine(const Metadata &meta, const std::string &program,
+std::optional<Options> ns::runtime::parseCommandLine(const Metadata &meta,
+                                                     const std::string &program,
                                                      std::vector<std::string> arguments) {
   CLI::App app("A Nullspace executable (" + meta.emit + ") of " + meta.model.name, program);
   Options options;
@@ -230,7 +260,8 @@ std::optional<Options> ns::runtime::parseCommandLine(const Metadata &meta, const
   app.get_formatter()->column_width(34);
   app.add_flag("--info", info, "Print what was compiled in, as JSON, and stop");
   app.config_formatter(std::make_shared<YamlConfig>());
-  app.set_config("--config", "", "Flags from a file, such as args.yaml of a former run")->type_name("FILE");
+  app.set_config("--config", "", "Flags from a file, such as args.yaml of a former run")
+      ->type_name("FILE");
   addCommon(flags, options.common);
   if (meta.emit == "synth")
     addSynthesis(flags, options.synthesis);
@@ -253,8 +284,10 @@ std::optional<Options> ns::runtime::parseCommandLine(const Metadata &meta, const
     return std::nullopt;
   }
   if (meta.emit == "library")
-    throw UsageError("compiled with --emit=library: load it with nullspace.runtime; only --info works here");
-  for (auto [name, value] : {std::pair("--data-dir", &options.common.dataDir), {"--output", &options.common.output}})
+    throw UsageError(
+        "compiled with --emit=library: load it with nullspace.runtime; only --info works here");
+  for (auto [name, value] :
+       {std::pair("--data-dir", &options.common.dataDir), {"--output", &options.common.output}})
     if (value->empty())
       throw UsageError(str(name, " is required"));
   if (options.synthesis.recipe == "paper")
@@ -262,8 +295,9 @@ std::optional<Options> ns::runtime::parseCommandLine(const Metadata &meta, const
   resolveNoise(meta, options.synthesis);
   for (const std::string &text : options.evaluate.attackTexts)
     options.evaluate.attacks.push_back(parseAttack(text));
-  for (std::string *path : {&options.common.dataDir, &options.common.output, &options.common.weights,
-                            &options.common.classMap, &options.finetune.noise, &options.evaluate.noise})
+  for (std::string *path :
+       {&options.common.dataDir, &options.common.output, &options.common.weights,
+        &options.common.classMap, &options.finetune.noise, &options.evaluate.noise})
     *path = absolute(*path);
   options.argsYaml = flags.yaml();
   return options;

@@ -31,7 +31,8 @@ void ns::runtime::installSignalHandlers() {
 int ns::runtime::stopRequested() { return stopSignal ? 128 + stopSignal : 0; }
 
 Progress::Progress(std::string title, int64_t total, std::string unit)
-    : title(std::move(title)), unit(std::move(unit)), total(total), terminal(::isatty(STDERR_FILENO)) {}
+    : title(std::move(title)), unit(std::move(unit)), total(total),
+      terminal(::isatty(STDERR_FILENO)) {}
 
 Progress::~Progress() {
   if (terminal && done > 0 && !finished)
@@ -59,7 +60,8 @@ static std::string timeText(double seconds) {
   char text[32];
   int64_t s = static_cast<int64_t>(seconds + 0.5);
   if (s >= 3600)
-    std::snprintf(text, sizeof text, "%lld:%02lld:%02lld", (long long)(s / 3600), (long long)(s / 60 % 60), (long long)(s % 60));
+    std::snprintf(text, sizeof text, "%lld:%02lld:%02lld", (long long)(s / 3600),
+                  (long long)(s / 60 % 60), (long long)(s % 60));
   else
     std::snprintf(text, sizeof text, "%lld:%02lld", (long long)(s / 60), (long long)(s % 60));
   return text;
@@ -67,16 +69,19 @@ static std::string timeText(double seconds) {
 
 void Progress::draw(const std::string &words, bool last) {
   double seconds = clock.seconds(), rate = done / (seconds > 1e-9 ? seconds : 1e-9);
-  std::string left = last ? "in " + timeText(seconds) : "ETA " + timeText((total - done) / (rate > 1e-9 ? rate : 1e-9));
+  std::string left = last ? "in " + timeText(seconds)
+                          : "ETA " + timeText((total - done) / (rate > 1e-9 ? rate : 1e-9));
   if (!terminal) {
-    std::fprintf(stderr, "%s: %lld/%lld, %.3g %s/s, %s%s%s\n", title.c_str(), (long long)done, (long long)total, rate,
-                 unit.c_str(), left.c_str(), words.empty() ? "" : ", ", words.c_str());
+    std::fprintf(stderr, "%s: %lld/%lld, %.3g %s/s, %s%s%s\n", title.c_str(), (long long)done,
+                 (long long)total, rate, unit.c_str(), left.c_str(), words.empty() ? "" : ", ",
+                 words.c_str());
     return;
   }
   constexpr int kWidth = 24;
   int full = total > 0 ? static_cast<int>(kWidth * done / total) : kWidth;
   std::string bar = std::string(full, '#') + std::string(kWidth - full, '.');
-  std::fprintf(stderr, "\r\033[K%s [%s] %lld/%lld %.3g %s/s %s %s%s", title.c_str(), bar.c_str(), (long long)done,
-               (long long)total, rate, unit.c_str(), left.c_str(), words.c_str(), last ? "\n" : "");
+  std::fprintf(stderr, "\r\033[K%s [%s] %lld/%lld %.3g %s/s %s %s%s", title.c_str(), bar.c_str(),
+               (long long)done, (long long)total, rate, unit.c_str(), left.c_str(), words.c_str(),
+               last ? "\n" : "");
   std::fflush(stderr);
 }

@@ -69,7 +69,8 @@ void ns::runtime::writeNpy(const std::string &path, const TensorView &tensor) {
   header += '\n';
   AtomicFile file(path);
   file.write(std::string_view("\x93NUMPY\1\0", 8));
-  uint8_t length[2] = {static_cast<uint8_t>(header.size()), static_cast<uint8_t>(header.size() >> 8)};
+  uint8_t length[2] = {static_cast<uint8_t>(header.size()),
+                       static_cast<uint8_t>(header.size() >> 8)};
   file.write(length, 2);
   file.write(header);
   file.write(tensor.data, tensor.bytes());

@@ -14,7 +14,8 @@
 
 using namespace ns::runtime;
 
-// Weights are fixed-point numbers with this many fractional bits: 8 bits of pixel and 2 of overshoot are left.
+// Weights are fixed-point numbers with this many fractional bits: 8 bits of pixel and 2 of
+// overshoot are left.
 static constexpr int kPrecision = 32 - 8 - 2;
 
 Filter ns::runtime::parseFilter(const std::string &name) {
@@ -41,10 +42,14 @@ static double weightOf(Filter filter, double x) {
   case Filter::Bilinear:
     return x < 1 ? 1 - x : 0;
   case Filter::Hamming:
-    return x == 0 ? 1 : x >= 1 ? 0 : std::sin(x * M_PI) / (x * M_PI) * (0.54 + 0.46 * std::cos(x * M_PI));
+    return x == 0   ? 1
+           : x >= 1 ? 0
+                    : std::sin(x * M_PI) / (x * M_PI) * (0.54 + 0.46 * std::cos(x * M_PI));
   case Filter::Bicubic: {
     constexpr double a = -0.5;
-    return x < 1 ? ((a + 2) * x - (a + 3)) * x * x + 1 : x < 2 ? (((x - 5) * x + 8) * x - 4) * a : 0;
+    return x < 1   ? ((a + 2) * x - (a + 3)) * x * x + 1
+           : x < 2 ? (((x - 5) * x + 8) * x - 4) * a
+                   : 0;
   }
   case Filter::Lanczos:
     return x >= -3 && x < 3 ? sinc(x) * sinc(x / 3) : 0;
@@ -91,7 +96,9 @@ struct Kernel {
   }
 };
 
-uint8_t clip(int32_t value) { return static_cast<uint8_t>(std::clamp(value >> kPrecision, 0, 255)); }
+uint8_t clip(int32_t value) {
+  return static_cast<uint8_t>(std::clamp(value >> kPrecision, 0, 255));
+}
 
 } // namespace
 
@@ -144,5 +151,6 @@ Image ns::runtime::resizeImage(const Image &image, int width, int height, Filter
 }
 
 Image ns::runtime::resizeImage(const Image &image, int width, int height, Filter filter) {
-  return resizeImage(image, width, height, filter, {0, 0, double(image.width), double(image.height)});
+  return resizeImage(image, width, height, filter,
+                     {0, 0, double(image.width), double(image.height)});
 }

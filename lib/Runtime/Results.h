@@ -20,17 +20,23 @@ namespace ns::runtime {
 /// Collects measurements, and for each image what came out, for results.json and outcomes.csv.
 class Results {
 public:
-  Results(std::string folder, nlohmann::json header) : folder(std::move(folder)), root(std::move(header)) {
+  Results(std::string folder, nlohmann::json header)
+      : folder(std::move(folder)), root(std::move(header)) {
     root["measurements"] = nlohmann::json::array();
   }
 
-  void add(const std::string &kind, double value, int64_t n, numerics::Interval interval, nlohmann::json parameters) {
-    root["measurements"].push_back(
-        {{"kind", kind}, {"value", value}, {"n", n}, {"interval", {interval.low, interval.high}}, {"parameters", std::move(parameters)}});
+  void add(const std::string &kind, double value, int64_t n, numerics::Interval interval,
+           nlohmann::json parameters) {
+    root["measurements"].push_back({{"kind", kind},
+                                    {"value", value},
+                                    {"n", n},
+                                    {"interval", {interval.low, interval.high}},
+                                    {"parameters", std::move(parameters)}});
   }
-  /// A share of yes among one outcome for each image, with Wilson's interval; also a column of outcomes.csv.
-  double addShare(const std::string &kind, const std::string &column, const std::vector<char> &outcomes,
-                  nlohmann::json parameters) {
+  /// A share of yes among one outcome for each image, with Wilson's interval; also a column of
+  /// outcomes.csv.
+  double addShare(const std::string &kind, const std::string &column,
+                  const std::vector<char> &outcomes, nlohmann::json parameters) {
     int64_t yes = 0, n = static_cast<int64_t>(outcomes.size());
     for (char outcome : outcomes)
       yes += outcome;
@@ -50,7 +56,8 @@ public:
     writeTextFile(folder + "/results.json", root.dump(2) + "\n");
     std::string header;
     for (auto &[name, cells] : columns)
-      header += (header.empty() ? "" : ",") + (name.find(',') == std::string::npos ? name : "\"" + name + "\"");
+      header += (header.empty() ? "" : ",") +
+                (name.find(',') == std::string::npos ? name : "\"" + name + "\"");
     CsvFile table(folder + "/outcomes.csv", header);
     for (size_t i = 0; !columns.empty() && i < columns[0].second.size(); ++i) {
       std::vector<std::string> row;

@@ -33,8 +33,9 @@ double ns::runtime::normOf(const TensorView &view) {
 
 static uint64_t elementSize(const std::string &dtype) {
   static const std::map<std::string, uint64_t> sizes = {
-      {"F64", 8}, {"F32", 4}, {"F16", 2}, {"BF16", 2}, {"I64", 8}, {"U64", 8},     {"I32", 4},    {"U32", 4},
-      {"I16", 2}, {"U16", 2}, {"I8", 1},  {"U8", 1},   {"BOOL", 1}, {"F8_E4M3", 1}, {"F8_E5M2", 1}};
+      {"F64", 8}, {"F32", 4}, {"F16", 2},  {"BF16", 2},    {"I64", 8},
+      {"U64", 8}, {"I32", 4}, {"U32", 4},  {"I16", 2},     {"U16", 2},
+      {"I8", 1},  {"U8", 1},  {"BOOL", 1}, {"F8_E4M3", 1}, {"F8_E5M2", 1}};
   auto it = sizes.find(dtype);
   return it == sizes.end() ? 0 : it->second;
 }
@@ -48,8 +49,8 @@ SafeTensorsReader::SafeTensorsReader(std::string path) : file(std::move(path)) {
   for (int i = 7; i >= 0; --i)
     length = length << 8 | raw[i];
   if (length > kMaxHeader || length > file.size() - 8)
-    fail(file.path(), ": expected a safetensors header of at most ", std::min(kMaxHeader, file.size() - 8),
-         " bytes, found a length of ", length);
+    fail(file.path(), ": expected a safetensors header of at most ",
+         std::min(kMaxHeader, file.size() - 8), " bytes, found a length of ", length);
   std::string text(8 + length, '\0');
   file.readAt(0, text.data(), text.size());
   hash = xxh3Hex(text.data(), text.size());
@@ -57,12 +58,12 @@ SafeTensorsReader::SafeTensorsReader(std::string path) : file(std::move(path)) {
 }
 
 /// Reads one entry of the header into `info`.
-static void parseEntry(const std::string &path, const json &value, uint64_t dataBegin, uint64_t dataSize,
-                       TensorInfo &info) {
+static void parseEntry(const std::string &path, const json &value, uint64_t dataBegin,
+                       uint64_t dataSize, TensorInfo &info) {
   auto bad = [&](auto... what) { fail(path, ": tensor '", info.name, "': ", what...); };
-  if (!value.is_object() || !value.contains("dtype") || !value["dtype"].is_string() || !value.contains("shape") ||
-      !value["shape"].is_array() || !value.contains("data_offsets") || !value["data_offsets"].is_array() ||
-      value["data_offsets"].size() != 2)
+  if (!value.is_object() || !value.contains("dtype") || !value["dtype"].is_string() ||
+      !value.contains("shape") || !value["shape"].is_array() || !value.contains("data_offsets") ||
+      !value["data_offsets"].is_array() || value["data_offsets"].size() != 2)
     bad("expected dtype, shape and data_offsets [begin, end]");
   info.dtype = value["dtype"];
   uint64_t size = elementSize(info.dtype);
@@ -81,9 +82,11 @@ static void parseEntry(const std::string &path, const json &value, uint64_t data
       bad("expected non-negative data_offsets, found ", value["data_offsets"].dump());
   uint64_t begin = value["data_offsets"][0], end = value["data_offsets"][1];
   if (begin > end || end > dataSize)
-    bad("data_offsets ", value["data_offsets"].dump(), " lie outside the ", dataSize, " bytes of data");
+    bad("data_offsets ", value["data_offsets"].dump(), " lie outside the ", dataSize,
+        " bytes of data");
   if (end - begin != size)
-    bad("expected ", size, " bytes for shape ", value["shape"].dump(), " of ", info.dtype, ", found ", end - begin);
+    bad("expected ", size, " bytes for shape ", value["shape"].dump(), " of ", info.dtype,
+        ", found ", end - begin);
   info.begin = dataBegin + begin;
   info.end = dataBegin + end;
 }
@@ -92,7 +95,8 @@ void SafeTensorsReader::parseHeader(const std::string &text, uint64_t dataBegin)
   std::set<std::string> seen;
   std::string duplicate;
   auto note = [&](int depth, json::parse_event_t event, json &value) {
-    if (event == json::parse_event_t::key && depth == 1 && !seen.insert(value.get<std::string>()).second)
+    if (event == json::parse_event_t::key && depth == 1 &&
+        !seen.insert(value.get<std::string>()).second)
       duplicate = value.get<std::string>();
     return true;
   };
@@ -126,11 +130,13 @@ void SafeTensorsReader::parseHeader(const std::string &text, uint64_t dataBegin)
   uint64_t at = dataBegin;
   for (const TensorInfo &entry : entries) {
     if (entry.begin != at)
-      fail(path(), ": tensor '", entry.name, entry.begin < at ? "' overlaps the one before it" : "' leaves a hole before it");
+      fail(path(), ": tensor '", entry.name,
+           entry.begin < at ? "' overlaps the one before it" : "' leaves a hole before it");
     at = entry.end;
   }
   if (at != file.size())
-    fail(path(), ": expected the tensors to fill the file, found ", file.size() - at, " bytes after them");
+    fail(path(), ": expected the tensors to fill the file, found ", file.size() - at,
+         " bytes after them");
 }
 
 const TensorInfo *SafeTensorsReader::find(const std::string &name) const {
@@ -157,7 +163,8 @@ static float fromBFloat(uint16_t bits) {
 
 /// Reads count elements of type From in pieces and stores convert(x).
 template <class From, class To, class Convert>
-static void readConverted(const InputFile &file, uint64_t begin, int64_t count, To *out, Convert convert) {
+static void readConverted(const InputFile &file, uint64_t begin, int64_t count, To *out,
+                          Convert convert) {
   constexpr int64_t kPiece = 1 << 18;
   std::vector<From> piece(std::min(count, kPiece));
   for (int64_t at = 0; at < count; at += kPiece) {
@@ -174,7 +181,8 @@ void SafeTensorsReader::read(const TensorInfo &tensor, const TensorView &out) co
     fail(path(), ": tensor '", tensor.name, "': expected shape ", shapeText(out.shape), ", found ",
          shapeText(tensor.shape));
   auto same = [](auto x) { return x; };
-  if ((tensor.dtype == "F32" && out.dtype == Dtype::F32) || (tensor.dtype == "F64" && out.dtype == Dtype::F64))
+  if ((tensor.dtype == "F32" && out.dtype == Dtype::F32) ||
+      (tensor.dtype == "F64" && out.dtype == Dtype::F64))
     return file.readAt(tensor.begin, out.data, out.bytes());
   visitFloat(out, [&](auto *to) {
     if (tensor.dtype == "F32")
@@ -186,7 +194,8 @@ void SafeTensorsReader::read(const TensorInfo &tensor, const TensorView &out) co
     else if (tensor.dtype == "BF16")
       readConverted<uint16_t>(file, tensor.begin, count, to, fromBFloat);
     else
-      fail(path(), ": tensor '", tensor.name, "': expected F64, F32, F16 or BF16, found ", tensor.dtype);
+      fail(path(), ": tensor '", tensor.name, "': expected F64, F32, F16 or BF16, found ",
+           tensor.dtype);
   });
 }
 
@@ -196,7 +205,9 @@ void SafeTensorsWriter::write(const std::string &path) const {
     header["__metadata__"] = extra;
   uint64_t at = 0;
   for (const auto &[name, tensor] : entries) {
-    const char *dtype = tensor.dtype == Dtype::F32 ? "F32" : tensor.dtype == Dtype::F64 ? "F64" : "I32";
+    const char *dtype = tensor.dtype == Dtype::F32   ? "F32"
+                        : tensor.dtype == Dtype::F64 ? "F64"
+                                                     : "I32";
     uint64_t end = at + tensor.bytes();
     header[name] = {{"dtype", dtype}, {"shape", tensor.shape}, {"data_offsets", {at, end}}};
     at = end;

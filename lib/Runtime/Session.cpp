@@ -23,7 +23,7 @@ Session::Session(const std::string &path) : artifact(Artifact::open(path)) {
   for (int i = 0; i < NSRT_NUM_REGIONS; ++i) {
     uint64_t bytes = (std::max<uint64_t>(metadata().regions[i], 1) + kPage - 1) / kPage * kPage;
     // Fresh pages are zero and cost nothing before they are touched.
-    void *p = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    void *p = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (p == MAP_FAILED)
       fail(path, ": no memory for a region of ", bytes, " bytes");
     memory[i] = {static_cast<char *>(p), Unmap{bytes}};
@@ -70,7 +70,8 @@ std::string Session::defaultWeights() const {
   fs::path beside = fs::path(path()).parent_path() / fs::path(then).filename();
   if (fs::exists(beside, code))
     return beside.string();
-  fail("cannot find the weights ", then, ", nor ", beside.string(), "; give their place with --weights");
+  fail("cannot find the weights ", then, ", nor ", beside.string(),
+       "; give their place with --weights");
 }
 
 /// Lists every entry of the file that does not fit the model.
@@ -87,8 +88,10 @@ static void checkEntries(const SafeTensorsReader &file, const Metadata &meta) {
     if (!entry)
       add(str("missing: '", param.name, "' ", shapeText(param.shape)));
     else if (entry->shape != param.shape)
-      add(str("'", param.name, "': expected shape ", shapeText(param.shape), ", found ", shapeText(entry->shape)));
-    else if (entry->dtype != "F32" && entry->dtype != "F64" && entry->dtype != "F16" && entry->dtype != "BF16")
+      add(str("'", param.name, "': expected shape ", shapeText(param.shape), ", found ",
+              shapeText(entry->shape)));
+    else if (entry->dtype != "F32" && entry->dtype != "F64" && entry->dtype != "F16" &&
+             entry->dtype != "BF16")
       add(str("'", param.name, "': expected F64, F32, F16 or BF16, found ", entry->dtype));
   }
   for (const TensorInfo &entry : file.tensors())
@@ -97,7 +100,8 @@ static void checkEntries(const SafeTensorsReader &file, const Metadata &meta) {
   if (count > kShown)
     problems += str("\n  and ", count - kShown, " more");
   if (count > 0)
-    fail(file.path(), ": ", count, " entries do not fit the model ", meta.model.name, ":", problems);
+    fail(file.path(), ": ", count, " entries do not fit the model ", meta.model.name, ":",
+         problems);
 }
 
 void Session::loadWeights(const std::string &path, bool verify) {
@@ -105,9 +109,9 @@ void Session::loadWeights(const std::string &path, bool verify) {
   SafeTensorsReader file(path.empty() ? defaultWeights() : path);
   bool same = file.fileSize() == expected.size && file.headerHash() == expected.header;
   if (path.empty() && !same)
-    fail(file.path(), ": not the weights this was compiled against: expected ", expected.size, " bytes, header ",
-         expected.header, "; found ", file.fileSize(), " bytes, header ", file.headerHash(),
-         "; name the file with --weights to use it all the same");
+    fail(file.path(), ": not the weights this was compiled against: expected ", expected.size,
+         " bytes, header ", expected.header, "; found ", file.fileSize(), " bytes, header ",
+         file.headerHash(), "; name the file with --weights to use it all the same");
   checkEntries(file, metadata());
   std::string content = verify || !path.empty() ? file.contentHash() : expected.content;
   if (verify && content != expected.content)
@@ -118,7 +122,8 @@ void Session::loadWeights(const std::string &path, bool verify) {
   loadedHash = content;
 }
 
-void Session::saveWeights(const std::string &path, std::map<std::string, std::string> provenance) const {
+void Session::saveWeights(const std::string &path,
+                          std::map<std::string, std::string> provenance) const {
   SafeTensorsWriter writer;
   for (const ParamInfo &info : metadata().params)
     writer.add(info.name, param(info));

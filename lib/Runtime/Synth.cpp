@@ -16,15 +16,17 @@ using namespace ns::runtime;
 
 int ns::runtime::runSynth(Session &session, const Options &options) {
   const SynthesisOptions &synthesis = options.synthesis;
-  auto data = openDataset(options.common.dataDir, "train", options.common.classMap, session.metadata().model.classes);
+  auto data = openDataset(options.common.dataDir, "train", options.common.classMap,
+                          session.metadata().model.classes);
   BatchLoader loader(session, *data);
-  TrainSplit split = splitTraining(selectImages(*data, options.common.maxSamples), synthesis, 0, options.common.seed);
+  TrainSplit split = splitTraining(selectImages(*data, options.common.maxSamples), synthesis, 0,
+                                   options.common.seed);
   Synthesizer synthesizer(session, loader, synthesis, split, options.common.seed);
 
   CsvFile summary(options.common.output + "/summary.csv", "step,loss,prob_mse,norm,lr,seconds");
   SynthesisResult result = synthesizer.run(0, "synthesis", [&](const Synthesizer::Step &step) {
-    summary.row({std::to_string(step.step), numberText(step.loss), numberText(step.probMse), numberText(step.norm),
-                 numberText(step.lr), numberText(step.seconds)});
+    summary.row({std::to_string(step.step), numberText(step.loss), numberText(step.probMse),
+                 numberText(step.norm), numberText(step.lr), numberText(step.seconds)});
   });
   summary.flush();
   auto provenance = result.provenance(synthesis, options.common.seed);
@@ -35,12 +37,13 @@ int ns::runtime::runSynth(Session &session, const Options &options) {
   if (result.nanStep)
     fail("the loss of step ", result.nanStep, " is not finite; the noise before it is in ", file,
          "; try a smaller --lr or --lim");
-  std::printf("noise of norm %.6g (start %.6g) after %lld steps, %.1f s\n", result.norm, result.startNorm,
-              static_cast<long long>(result.steps), result.seconds);
+  std::printf("noise of norm %.6g (start %.6g) after %lld steps, %.1f s\n", result.norm,
+              result.startNorm, static_cast<long long>(result.steps), result.seconds);
   if (result.tested)
-    std::printf("prob_mse %.6g [%.6g, %.6g] on %lld images, eps %g: %s\n", result.stop.estimate.mean,
-                result.stop.estimate.interval.low, result.stop.estimate.interval.high,
-                static_cast<long long>(result.stop.images), synthesis.eps, result.converged ? "converged" : "not converged");
+    std::printf("prob_mse %.6g [%.6g, %.6g] on %lld images, eps %g: %s\n",
+                result.stop.estimate.mean, result.stop.estimate.interval.low,
+                result.stop.estimate.interval.high, static_cast<long long>(result.stop.images),
+                synthesis.eps, result.converged ? "converged" : "not converged");
   if (result.status)
     throw Stopped{result.status};
   return result.tested && !result.converged ? kNotConverged : kOk;

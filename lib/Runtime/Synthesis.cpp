@@ -17,8 +17,9 @@ using namespace ns::runtime;
 
 static constexpr double kBeta1 = 0.9, kBeta2 = 0.999, kAdamEps = 1e-8; // torch.optim.AdamW
 
-TrainSplit ns::runtime::splitTraining(const std::vector<int64_t> &chosen, const SynthesisOptions &options,
-                                      int64_t holdout, uint64_t seed) {
+TrainSplit ns::runtime::splitTraining(const std::vector<int64_t> &chosen,
+                                      const SynthesisOptions &options, int64_t holdout,
+                                      uint64_t seed) {
   int64_t total = static_cast<int64_t>(chosen.size());
   std::vector<int64_t> order(total);
   std::iota(order.begin(), order.end(), int64_t(0));
@@ -28,31 +29,45 @@ TrainSplit ns::runtime::splitTraining(const std::vector<int64_t> &chosen, const 
     i = chosen[i];
   holdout = std::min(holdout, total / 10);
   int64_t usable = total - holdout;
-  int64_t subset = std::clamp<int64_t>(static_cast<int64_t>(total * options.trainFraction + 1e-9), 1, usable);
+  int64_t subset =
+      std::clamp<int64_t>(static_cast<int64_t>(total * options.trainFraction + 1e-9), 1, usable);
   int64_t stop = std::min(options.stopSamples, usable - subset);
-  auto part = [&](int64_t begin, int64_t end) { return std::vector<int64_t>(order.begin() + begin, order.begin() + end); };
+  auto part = [&](int64_t begin, int64_t end) {
+    return std::vector<int64_t>(order.begin() + begin, order.begin() + end);
+  };
   return {part(0, subset), part(subset, subset + stop), part(usable, total), part(0, usable)};
 }
 
 double ns::runtime::cosineRate(double lr, double last, int64_t step, int64_t total) {
-  return last + (lr - last) * (1 + std::cos(M_PI * static_cast<double>(step) / static_cast<double>(total))) / 2;
+  return last + (lr - last) *
+                    (1 + std::cos(M_PI * static_cast<double>(step) / static_cast<double>(total))) /
+                    2;
 }
 
 void ns::runtime::storeAdamW(const TensorView &hyper, double lr, double weightDecay, int64_t t) {
-  double values[] = {lr, kBeta1, kBeta2, kAdamEps, weightDecay, 1 - std::pow(kBeta1, t), 1 - std::pow(kBeta2, t)};
+  double values[] = {
+      lr, kBeta1, kBeta2, kAdamEps, weightDecay, 1 - std::pow(kBeta1, t), 1 - std::pow(kBeta2, t)};
   for (int i = 0; i < 7; ++i)
     hyper.set(i, values[i]);
 }
 
-std::map<std::string, std::string> SynthesisResult::provenance(const SynthesisOptions &o, uint64_t seed) const {
-  std::map<std::string, std::string> values = {
-      {"seed", std::to_string(seed)},        {"steps", std::to_string(steps)},
-      {"norm", numberText(norm)},            {"start_norm", numberText(startNorm)},
-      {"converged", !tested ? "untested" : converged ? "yes" : "no"},
-      {"objective", o.objective},            {"reg", o.reg},
-      {"lim", o.lim},                        {"init", o.init},
-      {"lr", numberText(o.lr)},              {"weight_decay", numberText(o.weightDecay)},
-      {"eps", numberText(o.eps)},            {"batch_size", std::to_string(o.batchSize)}};
+std::map<std::string, std::string> SynthesisResult::provenance(const SynthesisOptions &o,
+                                                               uint64_t seed) const {
+  std::map<std::string, std::string> values = {{"seed", std::to_string(seed)},
+                                               {"steps", std::to_string(steps)},
+                                               {"norm", numberText(norm)},
+                                               {"start_norm", numberText(startNorm)},
+                                               {"converged", !tested     ? "untested"
+                                                             : converged ? "yes"
+                                                                         : "no"},
+                                               {"objective", o.objective},
+                                               {"reg", o.reg},
+                                               {"lim", o.lim},
+                                               {"init", o.init},
+                                               {"lr", numberText(o.lr)},
+                                               {"weight_decay", numberText(o.weightDecay)},
+                                               {"eps", numberText(o.eps)},
+                                               {"batch_size", std::to_string(o.batchSize)}};
   if (tested) {
     values["stop_value"] = numberText(stop.estimate.mean);
     values["stop_low"] = numberText(stop.estimate.interval.low);
@@ -72,7 +87,8 @@ Synthesizer::Synthesizer(Session &session, BatchLoader &loader, const SynthesisO
 }
 
 int64_t Synthesizer::plannedSteps() const {
-  int64_t perRound = (static_cast<int64_t>(images.size()) + options.batchSize - 1) / options.batchSize;
+  int64_t perRound =
+      (static_cast<int64_t>(images.size()) + options.batchSize - 1) / options.batchSize;
   return options.steps > 0 ? options.steps : options.rounds * perRound;
 }
 
@@ -82,7 +98,8 @@ void Synthesizer::weightsChanged() {
 }
 
 std::vector<int64_t> Synthesizer::positionsOf(int64_t step, uint64_t round) {
-  int64_t count = static_cast<int64_t>(images.size()), perRound = (count + options.batchSize - 1) / options.batchSize;
+  int64_t count = static_cast<int64_t>(images.size()),
+          perRound = (count + options.batchSize - 1) / options.batchSize;
   int64_t pass = step / perRound, first = step % perRound * options.batchSize;
   if (int64_t key = static_cast<int64_t>(round << 24) + pass; key != orderRound) {
     orderRound = key;
@@ -94,7 +111,8 @@ std::vector<int64_t> Synthesizer::positionsOf(int64_t step, uint64_t round) {
   return {order.begin() + first, order.begin() + std::min(first + options.batchSize, count)};
 }
 
-/// Loads the images at these positions, a compiled batch at a time, with their clean logits; fn(first, count).
+/// Loads the images at these positions, a compiled batch at a time, with their clean logits;
+/// fn(first, count).
 template <class Fn>
 void Synthesizer::forEachMicroBatch(const std::vector<int64_t> &positions, Fn fn) {
   forEachPiece(positions, loader.batch(), [&](int64_t first, std::span<const int64_t> piece) {
@@ -152,7 +170,8 @@ SynthesisResult Synthesizer::run(uint64_t round, const std::string &title,
   int64_t total = plannedSteps();
   bool paper = options.recipe == "paper";
   // The published code plans its cosine over batches it never visits (peers.md 1.7).
-  int64_t horizon = paper ? std::max<int64_t>(total, std::llround(total / options.trainFraction)) : total;
+  int64_t horizon =
+      paper ? std::max<int64_t>(total, std::llround(total / options.trainFraction)) : total;
   constexpr double kUnknown = std::numeric_limits<double>::quiet_NaN();
   Progress progress(title, total, "steps");
   Stopwatch clock;
@@ -174,14 +193,16 @@ SynthesisResult Synthesizer::run(uint64_t round, const std::string &title,
     }
     result.norm = update(step, lr);
     result.steps = step + 1;
-    if (!paper && !test.empty() && (result.steps % options.evalEvery == 0 || result.steps == total)) {
+    if (!paper && !test.empty() &&
+        (result.steps % options.evalEvery == 0 || result.steps == total)) {
       passes(result);
       probMse = result.stop.estimate.mean;
       testedAt = result.steps;
     }
     report({result.steps, loss, probMse, result.norm, lr, clock.seconds()});
-    std::string words = str("loss ", shortText(loss), ", norm ", shortText(result.norm),
-                            result.tested ? ", prob_mse " + shortText(result.stop.estimate.mean) : "");
+    std::string words =
+        str("loss ", shortText(loss), ", norm ", shortText(result.norm),
+            result.tested ? ", prob_mse " + shortText(result.stop.estimate.mean) : "");
     progress.update(result.steps, words);
     if (result.converged)
       progress.finish(words);

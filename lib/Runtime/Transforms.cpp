@@ -36,7 +36,8 @@ Image ns::runtime::evalTransform(const Image &image, const Preprocessing &to) {
   double width, height;
   if (to.width == to.height) { // torchvision.transforms.Resize(size)
     bool upright = image.width <= image.height;
-    int64_t longer = int64_t(targetWidth) * (upright ? image.height : image.width) / (upright ? image.width : image.height);
+    int64_t longer = int64_t(targetWidth) * (upright ? image.height : image.width) /
+                     (upright ? image.width : image.height);
     width = upright ? targetWidth : longer;
     height = upright ? longer : targetWidth;
   } else { // timm's ResizeKeepRatio
@@ -46,10 +47,11 @@ Image ns::runtime::evalTransform(const Image &image, const Preprocessing &to) {
   }
   // A strip so thin that its longer side explodes is no photograph.
   if (width < 1 || height < 1 || width * height > 178'956'970.0)
-    fail("an image of ", image.width, " x ", image.height, " pixels cannot be resized to ", to.width, " x ", to.height);
+    fail("an image of ", image.width, " x ", image.height, " pixels cannot be resized to ",
+         to.width, " x ", to.height);
   Image resized = resizeImage(image, static_cast<int>(width), static_cast<int>(height), to.filter);
-  return cropImage(resized, roundEven((resized.width - to.width) / 2.0), roundEven((resized.height - to.height) / 2.0),
-                   to.width, to.height);
+  return cropImage(resized, roundEven((resized.width - to.width) / 2.0),
+                   roundEven((resized.height - to.height) / 2.0), to.width, to.height);
 }
 
 namespace {
@@ -64,7 +66,8 @@ static Rect randomCrop(const Image &image, Rng &rng) {
   double area = double(image.width) * image.height;
   for (int attempt = 0; attempt < 10; ++attempt) {
     double target = area * (kMinScale + (1 - kMinScale) * rng.next());
-    double ratio = std::exp(std::log(kMinRatio) + (std::log(kMaxRatio) - std::log(kMinRatio)) * rng.next());
+    double ratio =
+        std::exp(std::log(kMinRatio) + (std::log(kMaxRatio) - std::log(kMinRatio)) * rng.next());
     int width = roundEven(std::sqrt(target * ratio)), height = roundEven(std::sqrt(target / ratio));
     if (width > 0 && width <= image.width && height > 0 && height <= image.height) {
       int top = static_cast<int>(rng.nextBelow(image.height - height + 1));
@@ -82,7 +85,8 @@ static Rect randomCrop(const Image &image, Rng &rng) {
 
 Image ns::runtime::trainTransform(const Image &image, const Preprocessing &to, Rng &rng) {
   Rect rect = randomCrop(image, rng);
-  Image result = resizeImage(cropImage(image, rect.left, rect.top, rect.width, rect.height), to.width, to.height, to.filter);
+  Image result = resizeImage(cropImage(image, rect.left, rect.top, rect.width, rect.height),
+                             to.width, to.height, to.filter);
   if (rng.next() < 0.5)
     for (int y = 0; y < result.height; ++y)
       for (int x = 0; x < result.width / 2; ++x)

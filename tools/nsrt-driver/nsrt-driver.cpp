@@ -7,9 +7,9 @@
 //===----------------------------------------------------------------------===//
 
 //
-// ns-compile appends an artefact to a copy of this program (docs/abi.md). Without one it takes the path of an artefact as
-// its first argument. Environment: NSRT_LIBRARY, a libnsrt.so instead of the recorded one; NSRT_TORCH_LIB,
-// LibTorch's lib folder where it moved after the build.
+// ns-compile appends an artefact to a copy of this program (docs/abi.md). Without one it takes the
+// path of an artefact as its first argument. Environment: NSRT_LIBRARY, a libnsrt.so instead of the
+// recorded one; NSRT_TORCH_LIB, LibTorch's lib folder where it moved after the build.
 //
 #include <cstdio>
 #include <cstdlib>

@@ -40,7 +40,8 @@ struct NoiseInfo {
   double lim = 0;
 };
 
-/// docs/abi.md, as far as the runtime reads it; sizes and offsets have been checked against the regions.
+/// docs/abi.md, as far as the runtime reads it; sizes and offsets have been checked against the
+/// regions.
 struct Metadata {
   std::string json; ///< the whole text
   std::string emit, target, cpu, precision, compilerVersion;
@@ -69,10 +70,12 @@ struct Metadata {
 /// Reads metadata; `origin` names the artefact in errors.
 Metadata parseMetadata(const std::string &origin, const std::string &text);
 
-/// The features among `wanted` (CPUID names as LLVM spells them) that this machine lacks or nobody knows.
+/// The features among `wanted` (CPUID names as LLVM spells them) that this machine lacks or nobody
+/// knows.
 std::vector<std::string> missingCpuFeatures(const std::vector<std::string> &wanted);
 
-/// A loaded artefact. Its ABI, CPU features and metadata have been checked: nothing of it ran before.
+/// A loaded artefact. Its ABI, CPU features and metadata have been checked: nothing of it ran
+/// before.
 class Artifact {
 public:
   /// From a shared object, or from the tail of an executable.

@@ -17,7 +17,8 @@
 
 namespace ns::runtime {
 
-/// What every attack needs. Pixels stay in [0, 1]; eps is in pixels; the model's normalisation is inside.
+/// What every attack needs. Pixels stay in [0, 1]; eps is in pixels; the model's normalisation is
+/// inside.
 struct AttackContext {
   Session &session;
   BatchLoader &loader;
@@ -25,18 +26,21 @@ struct AttackContext {
   uint64_t seed;
 };
 
-/// One entry for each image: 1 where the model still predicts its class. Entry i does not depend on the other images.
+/// One entry for each image: 1 where the model still predicts its class. Entry i does not depend on
+/// the other images.
 using Survivors = std::vector<char>;
 
 /// x + eps sign(dCE/dx), clamped (Goodfellow et al. 2015); sign(0) = 0.
 Survivors attackFgsm(AttackContext &context, const AttackSpec &spec);
-/// Projected gradient ascent on CE from a random start in the Linf or L2 ball (Madry et al. 2018); the last iterate of each
-/// restart counts, and one failure is a failure.
+/// Projected gradient ascent on CE from a random start in the Linf or L2 ball (Madry et al. 2018);
+/// the last iterate of each restart counts, and one failure is a failure.
 Survivors attackPgd(AttackContext &context, const AttackSpec &spec);
-/// Square attack, Linf (Andriushchenko et al. 2020, as in AutoAttack): random search on the margin, no gradient.
+/// Square attack, Linf (Andriushchenko et al. 2020, as in AutoAttack): random search on the margin,
+/// no gradient.
 Survivors attackSquare(AttackContext &context, const AttackSpec &spec);
 
-/// Runs the forward entry on what the image slot holds; row i: does it predict the class of images[i]?
+/// Runs the forward entry on what the image slot holds; row i: does it predict the class of
+/// images[i]?
 void predictsLabel(AttackContext &context, std::span<const int64_t> images, char *out);
 
 } // namespace ns::runtime

@@ -19,8 +19,8 @@ namespace ns::runtime {
 /// Random crops and flips, or none.
 enum class Augmentation { None, Basic };
 
-/// Fills the slots `image`, `labels` and `weights` (the last two where the artefact has them) with images of one dataset,
-/// pixels in [0, 1], channels first.
+/// Fills the slots `image`, `labels` and `weights` (the last two where the artefact has them) with
+/// images of one dataset, pixels in [0, 1], channels first.
 class BatchLoader {
 public:
   BatchLoader(Session &session, const Dataset &data);
@@ -29,12 +29,13 @@ public:
   int64_t batch() const { return session.metadata().batch; }
   const Dataset &dataset() const { return data; }
 
-  /// Loads at most batch() images; the rest of the batch becomes black, of class 0 and weight 0. `weight` goes
-  /// to each real image. The result does not depend on the thread count.
+  /// Loads at most batch() images; the rest of the batch becomes black, of class 0 and weight 0.
+  /// `weight` goes to each real image. The result does not depend on the thread count.
   void load(std::span<const int64_t> indices, double weight = 1);
 
   /// The same with augmentation; image i draws the random numbers of (seed, firstDraw + i).
-  void loadAugmented(std::span<const int64_t> indices, double weight, uint64_t seed, uint64_t firstDraw);
+  void loadAugmented(std::span<const int64_t> indices, double weight, uint64_t seed,
+                     uint64_t firstDraw);
 
 private:
   template <class Transform>
@@ -45,12 +46,12 @@ private:
   Preprocessing to;
 };
 
-/// pixels / 255 into row `row` of a B,c,H,W tensor of the image's size; one channel is Pillow's luma.
+/// pixels / 255 into row `row` of a B,c,H,W tensor of the image's size; one channel is Pillow's
+/// luma.
 void storeImage(const Image &image, const TensorView &batch, int64_t row);
 
 /// Calls fn(first, piece) for consecutive pieces of at most `size` indices.
-template <class Fn>
-void forEachPiece(std::span<const int64_t> indices, int64_t size, Fn fn) {
+template <class Fn> void forEachPiece(std::span<const int64_t> indices, int64_t size, Fn fn) {
   for (int64_t at = 0, n = static_cast<int64_t>(indices.size()); at < n; at += size)
     fn(at, indices.subspan(at, std::min(size, n - at)));
 }

@@ -31,16 +31,19 @@ public:
   virtual bool sortedByClass() const = 0;
 };
 
-/// `path`: an ImageFolder (`train/`, `val/` or `validation/`, a folder for each class) or one .npz. Labels are checked
-/// against `classes`. classMap: a file with the class names (folder names), one a line, in the model's order.
-std::unique_ptr<Dataset> openDataset(const std::string &path, const std::string &split, const std::string &classMap,
-                                     int64_t classes);
+/// `path`: an ImageFolder (`train/`, `val/` or `validation/`, a folder for each class) or one .npz.
+/// Labels are checked against `classes`. classMap: a file with the class names (folder names), one
+/// a line, in the model's order.
+std::unique_ptr<Dataset> openDataset(const std::string &path, const std::string &split,
+                                     const std::string &classMap, int64_t classes);
 
 std::unique_ptr<Dataset> openImageFolder(const std::string &path, const std::string &split,
                                          const std::string &classMap, int64_t classes);
-std::unique_ptr<Dataset> openNpz(const std::string &path, const std::string &split, int64_t classes);
+std::unique_ptr<Dataset> openNpz(const std::string &path, const std::string &split,
+                                 int64_t classes);
 
-/// The images a run uses: all, or `max` of them (0: all): the first of an .npz, evenly spaced ones of folders.
+/// The images a run uses: all, or `max` of them (0: all): the first of an .npz, evenly spaced ones
+/// of folders.
 std::vector<int64_t> selectImages(const Dataset &data, int64_t max);
 
 } // namespace ns::runtime

@@ -18,7 +18,8 @@ namespace ns::runtime {
 /// Exit statuses of the executables (design.md 6).
 enum ExitStatus { kOk = 0, kUserError = 1, kUsageError = 2, kNotConverged = 3, kTerminated = 143 };
 
-/// Something the user can mend. The text names the file, the entry, what was expected and what was found.
+/// Something the user can mend. The text names the file, the entry, what was expected and what was
+/// found.
 class Error : public std::runtime_error {
 public:
   using std::runtime_error::runtime_error;
@@ -31,21 +32,18 @@ public:
 };
 
 /// The parts, printed one after the other.
-template <class... Parts>
-std::string str(const Parts &...parts) {
+template <class... Parts> std::string str(const Parts &...parts) {
   std::ostringstream os;
   (os << ... << parts);
   return os.str();
 }
 
-template <class... Parts>
-[[noreturn]] void fail(const Parts &...parts) {
+template <class... Parts> [[noreturn]] void fail(const Parts &...parts) {
   throw Error(str(parts...));
 }
 
 /// "[2, 3]": a shape as Python prints it.
-template <class Shape>
-std::string shapeText(const Shape &shape) {
+template <class Shape> std::string shapeText(const Shape &shape) {
   std::string text = "[";
   for (auto dim : shape)
     text += (text.size() > 1 ? ", " : "") + std::to_string(dim);

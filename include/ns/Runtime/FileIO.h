@@ -38,8 +38,9 @@ private:
 std::vector<uint8_t> readFile(const std::string &path);
 std::string readText(const std::string &path);
 
-/// A file that appears under its name only when whole: written beside it, synced, renamed by commit().
-/// Without commit() (an exception, a full disk) nothing is left and what had that name stays.
+/// A file that appears under its name only when whole: written beside it, synced, renamed by
+/// commit(). Without commit() (an exception, a full disk) nothing is left and what had that name
+/// stays.
 class AtomicFile {
 public:
   explicit AtomicFile(std::string path);

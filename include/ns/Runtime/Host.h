@@ -17,8 +17,9 @@
 
 namespace ns::runtime {
 
-/// The CPU host: one thread pool (libgomp, shared with LibTorch), scratch memory of each thread, GEMM of the
-/// BLAS that was found at configure time. A GEMM inside parallel_for runs on the calling thread alone.
+/// The CPU host: one thread pool (libgomp, shared with LibTorch), scratch memory of each thread,
+/// GEMM of the BLAS that was found at configure time. A GEMM inside parallel_for runs on the
+/// calling thread alone.
 class Host {
 public:
   Host();
@@ -29,10 +30,9 @@ public:
   void setThreads(int count);
   int threads() const { return numThreads; }
 
-  /// Runs fn(begin, end) over [0, count) in pieces of at least grain; the first exception of a piece is
-  /// thrown again here after all have ended.
-  template <class Fn>
-  void parallelFor(int64_t count, int64_t grain, Fn fn) {
+  /// Runs fn(begin, end) over [0, count) in pieces of at least grain; the first exception of a
+  /// piece is thrown again here after all have ended.
+  template <class Fn> void parallelFor(int64_t count, int64_t grain, Fn fn) {
     struct Call {
       Fn &fn;
       std::exception_ptr failure;

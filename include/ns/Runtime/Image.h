@@ -28,8 +28,8 @@ struct Image {
   uint8_t *at(int x, int y) { return &pixels[3 * (size_t(y) * width + x)]; }
 };
 
-/// JPEG or PNG, told apart by content, as Pillow's convert("RGB") gives it: alpha dropped, grey tripled, CMYK
-/// converted. `name` stands in errors.
+/// JPEG or PNG, told apart by content, as Pillow's convert("RGB") gives it: alpha dropped, grey
+/// tripled, CMYK converted. `name` stands in errors.
 Image decodeImage(const std::string &name, const std::vector<uint8_t> &bytes);
 
 enum class Filter { Box, Bilinear, Hamming, Bicubic, Lanczos };
@@ -41,7 +41,8 @@ struct Box {
   double left, top, right, bottom;
 };
 
-/// Pillow's Image.resize((width, height), filter, box), bit for bit: antialiased, separable, 22-bit fixed point.
+/// Pillow's Image.resize((width, height), filter, box), bit for bit: antialiased, separable, 22-bit
+/// fixed point.
 Image resizeImage(const Image &image, int width, int height, Filter filter, Box box);
 Image resizeImage(const Image &image, int width, int height, Filter filter);
 Image cropImage(const Image &image, int left, int top, int width, int height);
@@ -53,12 +54,12 @@ struct Preprocessing {
   Filter filter = Filter::Bicubic;
 };
 
-/// timm's evaluation transform: the shorter side to floor(size / crop_pct), then the centre. An image already
-/// of the model's size stays as it is.
+/// timm's evaluation transform: the shorter side to floor(size / crop_pct), then the centre. An
+/// image already of the model's size stays as it is.
 Image evalTransform(const Image &image, const Preprocessing &to);
 
-/// timm's basic training transform: a random crop of 8 to 100 % of the area and aspect 3/4 to 4/3, resized, then
-/// a horizontal flip with probability 1/2.
+/// timm's basic training transform: a random crop of 8 to 100 % of the area and aspect 3/4 to 4/3,
+/// resized, then a horizontal flip with probability 1/2.
 Image trainTransform(const Image &image, const Preprocessing &to, Rng &rng);
 
 } // namespace ns::runtime

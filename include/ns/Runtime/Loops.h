@@ -14,8 +14,8 @@
 
 namespace ns::runtime {
 
-/// Each runs one mode to its end, writes its files into options.common.output and returns the exit status. Throws Error
-/// for the user's mistakes and Stopped after a signal.
+/// Each runs one mode to its end, writes its files into options.common.output and returns the exit
+/// status. Throws Error for the user's mistakes and Stopped after a signal.
 int runSynth(Session &session, const Options &options);
 int runFinetune(Session &session, const Options &options);
 int runEvaluate(Session &session, const Options &options);

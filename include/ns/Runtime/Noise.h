@@ -27,12 +27,13 @@ void scaleNoise(const TensorView &noise, double norm);
 
 /// Reads the tensor `noise` of a file into the artefact's noise slot.
 void loadNoise(const std::string &path, Session &session);
-void saveNoise(const std::string &path, const Session &session, std::map<std::string, std::string> provenance);
+void saveNoise(const std::string &path, const Session &session,
+               std::map<std::string, std::string> provenance);
 
-/// Sets the start of a synthesis: the draw of (seed, round), with the norm or bound that `lim` asks for. `images` measure
-/// the site where lim is auto.
-void startNoise(Session &session, BatchLoader &loader, const SynthesisOptions &options, uint64_t seed, uint64_t round,
-                std::span<const int64_t> images);
+/// Sets the start of a synthesis: the draw of (seed, round), with the norm or bound that `lim` asks
+/// for. `images` measure the site where lim is auto.
+void startNoise(Session &session, BatchLoader &loader, const SynthesisOptions &options,
+                uint64_t seed, uint64_t round, std::span<const int64_t> images);
 
 /// Mean norm of the site's tensor over some images.
 double meanSiteNorm(Session &session, BatchLoader &loader, std::span<const int64_t> images);
@@ -41,7 +42,8 @@ double meanSiteNorm(Session &session, BatchLoader &loader, std::span<const int64
 class LogitCache {
 public:
   LogitCache(Session &session, size_t images);
-  /// Fills the slot clean_logits for the images at these positions of the list, which the image slot holds now.
+  /// Fills the slot clean_logits for the images at these positions of the list, which the image
+  /// slot holds now.
   void provide(std::span<const int64_t> positions);
   /// After the weights changed.
   void clear() { std::fill(known.begin(), known.end(), 0); }

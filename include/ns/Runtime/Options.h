@@ -34,8 +34,8 @@ struct SynthesisOptions {
   int64_t batchSize = 128;
   std::string objective = "logit_l2sq", reg = "none";
   double lambda = 0.1;
-  double norm = 0; ///< of fixed_norm; 0: the start's
-  std::string lim; ///< a number or auto; from the artefact unless given
+  double norm = 0;  ///< of fixed_norm; 0: the start's
+  std::string lim;  ///< a number or auto; from the artefact unless given
   std::string init; ///< uniform, normal, zero or a file; from the artefact unless given
   double lr = 0.1, weightDecay = 0, eps = 0.03;
   int64_t evalEvery = 50, stopSamples = 512;
@@ -50,7 +50,7 @@ struct FinetuneOptions {
   int64_t rounds = 20, stepsPerRound = 40, batchSize = 128;
   double lr = 1e-5, minLr = 1e-6, weightDecay = 0.05;
   std::string aug = "basic";
-  std::string noise; ///< a file: fixed noise in every round
+  std::string noise;    ///< a file: fixed noise in every round
   double noiseNorm = 0; ///< of arm gaussian; 0: shrink until the stop test passes
   int64_t holdoutSamples = 512;
   bool resume = false;
@@ -82,8 +82,8 @@ struct Options {
 /// Fills in defaults, checks every key and value. Throws UsageError.
 AttackSpec parseAttack(const std::string &text);
 
-/// The command line of an executable with this artefact; arguments without the program's name. Prints and
-/// returns nothing for --help and --info. Throws UsageError.
+/// The command line of an executable with this artefact; arguments without the program's name.
+/// Prints and returns nothing for --help and --info. Throws UsageError.
 std::optional<Options> parseCommandLine(const Metadata &metadata, const std::string &program,
                                         std::vector<std::string> arguments);
 

@@ -17,14 +17,16 @@ namespace ns::runtime {
 
 class Stopwatch {
 public:
-  double seconds() const { return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count(); }
+  double seconds() const {
+    return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  }
 
 private:
   std::chrono::steady_clock::time_point start = std::chrono::steady_clock::now();
 };
 
-/// Shows how far a known amount of work has come, with rate and time left, on stderr: one bar redrawn on a terminal, a
-/// line now and then where stderr is a pipe or a file.
+/// Shows how far a known amount of work has come, with rate and time left, on stderr: one bar
+/// redrawn on a terminal, a line now and then where stderr is a pipe or a file.
 class Progress {
 public:
   Progress(std::string title, int64_t total, std::string unit);
@@ -46,7 +48,8 @@ private:
   bool finished = false;
 };
 
-/// A request to stop (SIGTERM, SIGINT): work ends after the step it is at, saves, and leaves with 128 + the signal.
+/// A request to stop (SIGTERM, SIGINT): work ends after the step it is at, saves, and leaves with
+/// 128 + the signal.
 void installSignalHandlers();
 /// 0, or the exit status of the signal that came.
 int stopRequested();

@@ -25,7 +25,8 @@ std::string shortText(double value);
 /// A CSV file, always whole on disk: rewritten at most once a second, and by flush().
 class CsvFile {
 public:
-  CsvFile(std::string path, const std::string &header) : path(std::move(path)), text(header + "\n") {}
+  CsvFile(std::string path, const std::string &header)
+      : path(std::move(path)), text(header + "\n") {}
   void row(const std::vector<std::string> &cells);
   void flush();
   /// Keeps what an earlier run wrote: its rows, up to `rows` of them.

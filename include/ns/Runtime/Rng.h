@@ -17,8 +17,8 @@
 
 namespace ns::runtime {
 
-/// What a random number is for. Numbers of different streams never meet; the values are part of what makes a
-/// run reproducible, so they never change.
+/// What a random number is for. Numbers of different streams never meet; the values are part of
+/// what makes a run reproducible, so they never change.
 enum class Stream : uint32_t {
   Split = 1,       ///< which training images belong to which part
   Order = 2,       ///< order of the images in a round
@@ -44,8 +44,8 @@ inline std::array<uint32_t, 4> philox(std::array<uint32_t, 4> counter, uint64_t 
   return counter;
 }
 
-/// The numbers of (seed, stream, step), step below 2^56: element i is the same whoever asks, in whatever order or thread. next()
-/// walks the elements from 0.
+/// The numbers of (seed, stream, step), step below 2^56: element i is the same whoever asks, in
+/// whatever order or thread. next() walks the elements from 0.
 class Rng {
 public:
   Rng(uint64_t seed, Stream stream, uint64_t step = 0)
@@ -67,7 +67,9 @@ public:
 
   double next() { return uniform(position++); }
   /// In [0, bound), bound at most 2^32.
-  int64_t nextBelow(int64_t bound) { return static_cast<int64_t>((static_cast<__uint128_t>(bits(position++)) * bound) >> 32); }
+  int64_t nextBelow(int64_t bound) {
+    return static_cast<int64_t>((static_cast<__uint128_t>(bits(position++)) * bound) >> 32);
+  }
 
 private:
   uint64_t seed;

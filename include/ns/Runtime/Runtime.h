@@ -15,9 +15,10 @@
 extern "C" {
 #endif
 
-/* A loaded artefact with its memory. Every function returns 0, or a status of design.md 6 with the reason in
- * nsrt_last_error (of the calling thread, valid until its next failing call). Use a session from one thread at
- * a time. Memory handed out belongs to the session and lives until nsrt_close. */
+/* A loaded artefact with its memory. Every function returns 0, or a status of design.md 6 with the
+ * reason in nsrt_last_error (of the calling thread, valid until its next failing call). Use a
+ * session from one thread at a time. Memory handed out belongs to the session and lives until
+ * nsrt_close. */
 typedef struct nsrt_session nsrt_session;
 
 int nsrt_open(const char *path, nsrt_session **out);
@@ -35,8 +36,8 @@ int nsrt_param(nsrt_session *session, const char *name, void **data, uint64_t *b
 int nsrt_run(nsrt_session *session, const char *entry);
 int nsrt_set_threads(nsrt_session *session, int count);
 
-/* The command line of an executable: the artefact at the end of the file argv[0] runs from, or the shared
- * object named by argv[1]. Returns the exit status. */
+/* The command line of an executable: the artefact at the end of the file argv[0] runs from, or the
+ * shared object named by argv[1]. Returns the exit status. */
 int nsrt_main(int argc, char **argv);
 
 #ifdef __cplusplus

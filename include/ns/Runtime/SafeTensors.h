@@ -25,8 +25,8 @@ struct TensorInfo {
   uint64_t begin = 0, end = 0;
 };
 
-/// A .safetensors file whose header has been checked in full: sizes, shapes, types, no overlap, no hole, no
-/// duplicate. Nothing of the data is read before it is asked for.
+/// A .safetensors file whose header has been checked in full: sizes, shapes, types, no overlap, no
+/// hole, no duplicate. Nothing of the data is read before it is asked for.
 class SafeTensorsReader {
 public:
   explicit SafeTensorsReader(std::string path);
@@ -54,10 +54,13 @@ private:
   std::map<std::string, std::string> extra;
 };
 
-/// Collects tensors (not copied: they must live until write) and writes them as one file, whole or not at all.
+/// Collects tensors (not copied: they must live until write) and writes them as one file, whole or
+/// not at all.
 class SafeTensorsWriter {
 public:
-  void add(std::string name, const TensorView &tensor) { entries.push_back({std::move(name), tensor}); }
+  void add(std::string name, const TensorView &tensor) {
+    entries.push_back({std::move(name), tensor});
+  }
   void setMetadata(std::map<std::string, std::string> values) { extra = std::move(values); }
   void write(const std::string &path) const;
 

@@ -35,12 +35,13 @@ public:
   TensorView param(const std::string &name) const;
   TensorView param(const ParamInfo &info) const;
 
-  /// Reads all parameters. An empty path means the file the artefact was compiled against, whose size and header
-  /// hash must be those of then; another file only needs matching entries, all mismatches in one
-  /// Error. `verify` compares the hash of the whole file as well.
+  /// Reads all parameters. An empty path means the file the artefact was compiled against, whose
+  /// size and header hash must be those of then; another file only needs matching entries, all
+  /// mismatches in one Error. `verify` compares the hash of the whole file as well.
   void loadWeights(const std::string &path = "", bool verify = false);
   /// Writes all parameters in the session's precision.
-  void saveWeights(const std::string &path, std::map<std::string, std::string> provenance = {}) const;
+  void saveWeights(const std::string &path,
+                   std::map<std::string, std::string> provenance = {}) const;
 
   /// What loadWeights read, and the XXH3-128 of it.
   const std::string &weightsFile() const { return loadedFile; }

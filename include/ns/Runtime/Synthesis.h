@@ -18,21 +18,23 @@ namespace ns::runtime {
 
 /// Parts of the training images, disjoint but for `pool`.
 struct TrainSplit {
-  std::vector<int64_t> subset; ///< for synthesis
-  std::vector<int64_t> stop; ///< for the stop test
+  std::vector<int64_t> subset;  ///< for synthesis
+  std::vector<int64_t> stop;    ///< for the stop test
   std::vector<int64_t> holdout; ///< to choose the best weights; empty for synth
-  std::vector<int64_t> pool; ///< for finetuning: all but holdout
+  std::vector<int64_t> pool;    ///< for finetuning: all but holdout
 };
 
-/// Deals `chosen` out, shuffled by the seed unless noShuffle: the subset from the front, the stop images after it, the holdout
-/// from the end (at most a tenth of all).
-TrainSplit splitTraining(const std::vector<int64_t> &chosen, const SynthesisOptions &options, int64_t holdout,
-                         uint64_t seed);
+/// Deals `chosen` out, shuffled by the seed unless noShuffle: the subset from the front, the stop
+/// images after it, the holdout from the end (at most a tenth of all).
+TrainSplit splitTraining(const std::vector<int64_t> &chosen, const SynthesisOptions &options,
+                         int64_t holdout, uint64_t seed);
 
-/// The learning rate of step `step` (from 0) of `total`: cosine from `lr` to `last`, as torch's CosineAnnealingLR.
+/// The learning rate of step `step` (from 0) of `total`: cosine from `lr` to `last`, as torch's
+/// CosineAnnealingLR.
 double cosineRate(double lr, double last, int64_t step, int64_t total);
 
-/// Writes [lr, beta1, beta2, eps, weight decay, 1 - beta1^t, 1 - beta2^t] of torch.optim.AdamW's defaults; t from 1.
+/// Writes [lr, beta1, beta2, eps, weight decay, 1 - beta1^t, 1 - beta2^t] of torch.optim.AdamW's
+/// defaults; t from 1.
 void storeAdamW(const TensorView &hyper, double lr, double weightDecay, int64_t t);
 
 /// How one synthesis ended.
@@ -42,24 +44,28 @@ struct SynthesisResult {
   StopValue stop; ///< of the last test
   double norm = 0, startNorm = 0, seconds = 0;
   int64_t nanStep = 0; ///< 1-based step whose loss was not finite; 0: none
-  int status = 0; ///< exit status of the signal that ended it; 0: none
+  int status = 0;      ///< exit status of the signal that ended it; 0: none
 
-  std::map<std::string, std::string> provenance(const SynthesisOptions &options, uint64_t seed) const;
+  std::map<std::string, std::string> provenance(const SynthesisOptions &options,
+                                                uint64_t seed) const;
 };
 
 /// Finds a noise that keeps the logits of the current weights: method.md 3.
 class Synthesizer {
 public:
-  Synthesizer(Session &session, BatchLoader &loader, const SynthesisOptions &options, const TrainSplit &split,
-              uint64_t seed);
+  Synthesizer(Session &session, BatchLoader &loader, const SynthesisOptions &options,
+              const TrainSplit &split, uint64_t seed);
 
-  /// Every step: its 1-based number, loss, probability MSE (NaN where it was not measured), norm, learning rate.
+  /// Every step: its 1-based number, loss, probability MSE (NaN where it was not measured), norm,
+  /// learning rate.
   struct Step {
     int64_t step;
     double loss, probMse, norm, lr, seconds;
   };
-  /// A run from a fresh start; `round` keys the start and the order. The noise slot holds the result.
-  SynthesisResult run(uint64_t round, const std::string &title, const std::function<void(const Step &)> &report);
+  /// A run from a fresh start; `round` keys the start and the order. The noise slot holds the
+  /// result.
+  SynthesisResult run(uint64_t round, const std::string &title,
+                      const std::function<void(const Step &)> &report);
   /// Steps at most.
   int64_t plannedSteps() const;
   StopTest &stopTest() { return test; }
@@ -73,8 +79,7 @@ private:
   double gradientStep(const std::vector<int64_t> &positions);
   /// The published code's test: on the images of the step itself.
   double probMseOn(const std::vector<int64_t> &positions);
-  template <class Fn>
-  void forEachMicroBatch(const std::vector<int64_t> &positions, Fn fn);
+  template <class Fn> void forEachMicroBatch(const std::vector<int64_t> &positions, Fn fn);
   double update(int64_t step, double lr);
   bool passes(SynthesisResult &result);
 

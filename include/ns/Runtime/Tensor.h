@@ -54,8 +54,7 @@ struct TensorView {
 };
 
 /// Calls fn with a typed pointer to a float tensor's data.
-template <class Fn>
-auto visitFloat(const TensorView &view, Fn &&fn) {
+template <class Fn> auto visitFloat(const TensorView &view, Fn &&fn) {
   if (view.dtype == Dtype::F64)
     return fn(static_cast<double *>(view.data));
   return fn(static_cast<float *>(view.data));

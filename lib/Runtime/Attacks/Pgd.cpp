@@ -21,9 +21,9 @@ struct Ball {
   bool l2;
   double eps;
 
-  /// A random point of the ball around x, clamped: uniform in Linf; in L2 a random direction at a uniform radius.
-  template <class T>
-  void start(T *y, const T *x, int64_t n, Rng rng) const {
+  /// A random point of the ball around x, clamped: uniform in Linf; in L2 a random direction at a
+  /// uniform radius.
+  template <class T> void start(T *y, const T *x, int64_t n, Rng rng) const {
     double norm = 0;
     for (int64_t i = 0; l2 && i < n; ++i)
       norm += rng.normal(i) * rng.normal(i);
@@ -35,8 +35,7 @@ struct Ball {
   }
 
   /// One step of size alpha up the gradient, back into the ball around x and into [0, 1].
-  template <class T>
-  void step(T *y, const T *x, const T *g, int64_t n, double alpha) const {
+  template <class T> void step(T *y, const T *x, const T *g, int64_t n, double alpha) const {
     if (!l2) {
       T a = static_cast<T>(alpha), e = static_cast<T>(eps);
       for (int64_t i = 0; i < n; ++i) {
@@ -64,7 +63,8 @@ struct Ball {
 Survivors ns::runtime::attackPgd(AttackContext &context, const AttackSpec &spec) {
   Survivors survivors(context.images.size(), 1);
   Ball ball{spec.words.at("norm") == "l2", spec.number("eps")};
-  int64_t steps = static_cast<int64_t>(spec.number("steps")), restarts = static_cast<int64_t>(spec.number("restarts"));
+  int64_t steps = static_cast<int64_t>(spec.number("steps")),
+          restarts = static_cast<int64_t>(spec.number("restarts"));
   Progress progress(spec.text, context.images.size() * restarts, "images");
   TensorView image = context.session.slot("image"), grad = context.session.slot("image_grad");
   int64_t row = image.rowCount();
@@ -73,32 +73,36 @@ Survivors ns::runtime::attackPgd(AttackContext &context, const AttackSpec &spec)
   auto forEachImage = [&](size_t count, auto fn) {
     visitFloat(image, [&](auto *y) {
       using T = std::remove_pointer_t<decltype(y)>;
-      const T *x = reinterpret_cast<const T *>(clean.data()), *g = static_cast<const T *>(grad.data);
+      const T *x = reinterpret_cast<const T *>(clean.data()),
+              *g = static_cast<const T *>(grad.data);
       context.session.host().parallelFor(count, 1, [&](int64_t begin, int64_t end) {
         for (int64_t i = begin; i < end; ++i)
           fn(y + i * row, x + i * row, g + i * row, i);
       });
     });
   };
-  forEachPiece(context.images, context.loader.batch(), [&](int64_t first, std::span<const int64_t> piece) {
-    for (int64_t restart = 0; restart < restarts; ++restart) {
-      context.loader.load(piece);
-      std::memcpy(clean.data(), image.data, clean.size());
-      forEachImage(piece.size(), [&](auto *y, auto *x, auto *, int64_t i) {
-        ball.start(y, x, row, Rng(context.seed, Stream::AttackStart, piece[i] * 4096 + restart));
-      });
-      for (int64_t step = 0; step < steps; ++step) {
-        if (int status = stopRequested())
-          throw Stopped{status};
-        context.session.run("value_and_grad");
-        forEachImage(piece.size(),
-                     [&](auto *y, auto *x, auto *g, int64_t) { ball.step(y, x, g, row, spec.number("alpha")); });
-      }
-      predictsLabel(context, piece, survives.data());
-      for (size_t i = 0; i < piece.size(); ++i)
-        survivors[first + i] &= survives[i];
-      progress.update(first * restarts + piece.size() * (restart + 1));
-    }
-  });
+  forEachPiece(context.images, context.loader.batch(),
+               [&](int64_t first, std::span<const int64_t> piece) {
+                 for (int64_t restart = 0; restart < restarts; ++restart) {
+                   context.loader.load(piece);
+                   std::memcpy(clean.data(), image.data, clean.size());
+                   forEachImage(piece.size(), [&](auto *y, auto *x, auto *, int64_t i) {
+                     ball.start(y, x, row,
+                                Rng(context.seed, Stream::AttackStart, piece[i] * 4096 + restart));
+                   });
+                   for (int64_t step = 0; step < steps; ++step) {
+                     if (int status = stopRequested())
+                       throw Stopped{status};
+                     context.session.run("value_and_grad");
+                     forEachImage(piece.size(), [&](auto *y, auto *x, auto *g, int64_t) {
+                       ball.step(y, x, g, row, spec.number("alpha"));
+                     });
+                   }
+                   predictsLabel(context, piece, survives.data());
+                   for (size_t i = 0; i < piece.size(); ++i)
+                     survivors[first + i] &= survives[i];
+                   progress.update(first * restarts + piece.size() * (restart + 1));
+                 }
+               });
   return survivors;
 }

@@ -17,8 +17,8 @@ using namespace ns::runtime;
 /// The share of the image a square covers, by the iteration on the schedule of 10,000 queries.
 static double shareAt(double p, int64_t iteration, int64_t queries) {
   int64_t it = iteration * 10000 / queries;
-  static constexpr std::pair<int64_t, int> kHalvings[] = {{10, 0},   {50, 1},   {200, 2},  {500, 3},  {1000, 4},
-                                                          {2000, 5}, {4000, 6}, {6000, 7}, {8000, 8}};
+  static constexpr std::pair<int64_t, int> kHalvings[] = {
+      {10, 0}, {50, 1}, {200, 2}, {500, 3}, {1000, 4}, {2000, 5}, {4000, 6}, {6000, 7}, {8000, 8}};
   for (auto [until, halvings] : kHalvings)
     if (it <= until)
       return p / (1 << halvings);
@@ -28,12 +28,12 @@ static double shareAt(double p, int64_t iteration, int64_t queries) {
 namespace {
 
 /// The attack on one image, proposal by proposal. T is the model's precision.
-template <class T>
-class Search {
+template <class T> class Search {
 public:
   Search(const AttackSpec &spec, const TensorView &batch, uint64_t seed)
-      : channels(batch.shape[1]), height(batch.shape[2]), width(batch.shape[3]), eps(static_cast<T>(spec.number("eps"))),
-        share(spec.number("p")), queries(static_cast<int64_t>(spec.number("queries"))), seed(seed),
+      : channels(batch.shape[1]), height(batch.shape[2]), width(batch.shape[3]),
+        eps(static_cast<T>(spec.number("eps"))), share(spec.number("p")),
+        queries(static_cast<int64_t>(spec.number("queries"))), seed(seed),
         rng(seed, Stream::Square) {}
 
   /// Starts on image `id` with pixels x; proposes vertical stripes.
@@ -75,9 +75,11 @@ private:
   }
   void propose() {
     proposal = best;
-    int64_t side = std::max<int64_t>(std::llround(std::sqrt(shareAt(share, iteration, queries) * height * width)), 1);
+    int64_t side = std::max<int64_t>(
+        std::llround(std::sqrt(shareAt(share, iteration, queries) * height * width)), 1);
     int64_t tall = std::min(side, height), wide = std::min(side, width);
-    int64_t top = rng.nextBelow(std::max<int64_t>(height - tall, 1)), left = rng.nextBelow(std::max<int64_t>(width - wide, 1));
+    int64_t top = rng.nextBelow(std::max<int64_t>(height - tall, 1)),
+            left = rng.nextBelow(std::max<int64_t>(width - wide, 1));
     for (int64_t c = 0; c < channels; ++c) {
       T delta = 2 * sign();
       for (int64_t r = top; r < top + tall; ++r)
@@ -113,7 +115,8 @@ double marginOf(const TensorView &logits, int64_t row, int32_t label) {
 template <class T>
 void runSearches(AttackContext &context, const AttackSpec &spec, T *images, Survivors &survivors) {
   TensorView batch = context.session.slot("image"), logits = context.session.slot("logits");
-  int64_t rows = context.loader.batch(), pixels = batch.rowCount(), total = context.images.size(), next = 0, done = 0;
+  int64_t rows = context.loader.batch(), pixels = batch.rowCount(), total = context.images.size(),
+          next = 0, done = 0;
   Progress progress(spec.text, total, "images");
   std::vector<Search<T>> searches(rows, Search<T>(spec, batch, context.seed));
   std::vector<T> loaded;
@@ -137,13 +140,15 @@ void runSearches(AttackContext &context, const AttackSpec &spec, T *images, Surv
       throw Stopped{status};
     for (int64_t i = 0; i < rows; ++i)
       if (searches[i].position >= 0)
-        std::copy(searches[i].candidate().begin(), searches[i].candidate().end(), images + i * pixels);
+        std::copy(searches[i].candidate().begin(), searches[i].candidate().end(),
+                  images + i * pixels);
     context.session.run("forward");
     for (int64_t i = 0; i < rows; ++i) {
       Search<T> &search = searches[i];
       if (search.position < 0)
         continue;
-      if (search.accept(marginOf(logits, i, context.loader.dataset().label(context.images[search.position]))))
+      if (search.accept(
+              marginOf(logits, i, context.loader.dataset().label(context.images[search.position]))))
         continue;
       survivors[search.position] = !search.fooled();
       progress.update(++done);
@@ -156,6 +161,7 @@ void runSearches(AttackContext &context, const AttackSpec &spec, T *images, Surv
 
 Survivors ns::runtime::attackSquare(AttackContext &context, const AttackSpec &spec) {
   Survivors survivors(context.images.size(), 1);
-  visitFloat(context.session.slot("image"), [&](auto *images) { runSearches(context, spec, images, survivors); });
+  visitFloat(context.session.slot("image"),
+             [&](auto *images) { runSearches(context, spec, images, survivors); });
   return survivors;
 }

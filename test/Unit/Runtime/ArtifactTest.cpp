@@ -45,15 +45,18 @@ TEST(Artifact, OpensTheTailOfAnExecutable) {
 
 TEST(Artifact, DamagedTailIsAnError) {
   TempFolder folder;
-  std::ofstream(folder / "exe", std::ios::binary) << "driver" << std::string(8, '\x7f') << "NSRTEXE1";
+  std::ofstream(folder / "exe", std::ios::binary)
+      << "driver" << std::string(8, '\x7f') << "NSRTEXE1";
   EXPECT_HAS(errorOf([&] { Artifact::open(folder / "exe"); }), "damaged");
 }
 
 TEST(Artifact, TruncatedSharedObjectsAreErrors) {
   TempFolder folder;
   std::vector<uint8_t> object = readFile(fake("synth"));
-  for (size_t keep : {size_t(0), size_t(3), size_t(63), size_t(200), object.size() / 4, object.size() / 2}) {
-    std::ofstream(folder / "cut.so", std::ios::binary).write(reinterpret_cast<char *>(object.data()), keep);
+  for (size_t keep :
+       {size_t(0), size_t(3), size_t(63), size_t(200), object.size() / 4, object.size() / 2}) {
+    std::ofstream(folder / "cut.so", std::ios::binary)
+        .write(reinterpret_cast<char *>(object.data()), keep);
     EXPECT_THROW(Artifact::open(folder / "cut.so"), Error) << keep;
   }
 }
@@ -98,8 +101,8 @@ TEST(Session, ReadsSlotsAndRunsEntries) {
   session.slot("image").set(7, 1);
   session.run("forward");
   for (int k = 0; k < 5; ++k) {
-    EXPECT_FLOAT_EQ(session.slot("logits").get(k),
-                    session.param("head.weight").get(k * 48 + 7) + session.param("head.bias").get(k));
+    EXPECT_FLOAT_EQ(session.slot("logits").get(k), session.param("head.weight").get(k * 48 + 7) +
+                                                       session.param("head.bias").get(k));
     EXPECT_FLOAT_EQ(session.slot("logits").get(5 + k), session.param("head.bias").get(k));
   }
   EXPECT_HAS(errorOf([&] { session.run("backward"); }), "backward");

@@ -15,7 +15,8 @@ using namespace ns::runtime;
 using namespace ns::runtime::test;
 namespace fs = std::filesystem;
 
-static void addClass(const std::string &root, const std::string &split, const std::string &name, int images = 1) {
+static void addClass(const std::string &root, const std::string &split, const std::string &name,
+                     int images = 1) {
   fs::create_directories(root + "/" + split + "/" + name);
   for (int i = 0; i < images; ++i)
     writePng(root + "/" + split + "/" + name + "/" + std::to_string(i) + ".png", Image(4, 4));
@@ -32,7 +33,8 @@ TEST(ImageFolder, ClassesSortAsNumbersSort) {
     EXPECT_EQ(data->label(i), i);
     names.push_back(data->name(i));
   }
-  EXPECT_EQ(names, (std::vector<std::string>{"0/0.png", "1/0.png", "2/0.png", "10/0.png", "a10b/0.png"}));
+  EXPECT_EQ(names,
+            (std::vector<std::string>{"0/0.png", "1/0.png", "2/0.png", "10/0.png", "a10b/0.png"}));
 }
 
 TEST(ImageFolder, ClassesOfTrainCountInVal) {
@@ -45,7 +47,8 @@ TEST(ImageFolder, ClassesOfTrainCountInVal) {
   EXPECT_EQ(data->label(0), 2);
   addClass(folder.path, "val", "zebra");
   addClass(folder.path, "val", "yak");
-  EXPECT_HAS(errorOf([&] { openDataset(folder.path, "val", "", 3); }), "2 folders are no class of the model: yak, zebra");
+  EXPECT_HAS(errorOf([&] { openDataset(folder.path, "val", "", 3); }),
+             "2 folders are no class of the model: yak, zebra");
 }
 
 TEST(ImageFolder, ClassMapNamesTheModelsClasses) {
@@ -84,7 +87,8 @@ TEST(BatchLoader, PadsWithBlackOfWeightZero) {
   EXPECT_EQ(session.slot("weights").get(2), 0);
   EXPECT_EQ(session.slot("image").get(190), 0);
   Image first = data->image(9);
-  EXPECT_FLOAT_EQ(session.slot("image").get(16), first.pixels[1] / 255.f); // green plane, first pixel
+  EXPECT_FLOAT_EQ(session.slot("image").get(16),
+                  first.pixels[1] / 255.f); // green plane, first pixel
 }
 
 TEST(BatchLoader, AnUnreadableImageLeavesTheParallelLoop) {

@@ -6,7 +6,8 @@
 //
 //===----------------------------------------------------------------------===//
 //
-// logits = W u + b with u the pixels, noise added to u: every entry of docs/abi.md by hand, so that the
+// logits = W u + b with u the pixels, noise added to u: every entry of docs/abi.md by hand, so that
+the
 // runtime's loops are tested without the compiler. EMIT names the mode.
 //
 //===----------------------------------------------------------------------===*/
@@ -53,9 +54,11 @@
 
 #define S(x) #x
 #define STR(x) S(x)
-#define SLOT(name, region, off, type, shape) \
-  "{\"name\":\"" name "\",\"region\":\"" region "\",\"offset\":" STR(off) ",\"dtype\":\"" type "\",\"shape\":" shape "}"
-#define ENTRY(name) "{\"name\":\"" name "\",\"inputs\":[],\"outputs\":[],\"flops\":0,\"kernels\":0,\"gemms\":1}"
+#define SLOT(name, region, off, type, shape)                                                       \
+  "{\"name\":\"" name "\",\"region\":\"" region                                                    \
+  "\",\"offset\":" STR(off) ",\"dtype\":\"" type "\",\"shape\":" shape "}"
+#define ENTRY(name)                                                                                \
+  "{\"name\":\"" name "\",\"inputs\":[],\"outputs\":[],\"flops\":0,\"kernels\":0,\"gemms\":1}"
 
 #ifndef INTERPOLATION
 #define INTERPOLATION "bilinear"
@@ -65,6 +68,7 @@
 #define FEATURES ""
 #endif
 
+/* clang-format off */
 static const char metadata[] =
     "{\"format\":1,\"compiler\":{\"version\":\"fake\",\"git\":\"\",\"mlir\":\"\"},\"emit\":\"" EMIT "\",\"options\":{},"
     "\"target\":\"cpu\",\"cpu\":\"x86-64-v3\",\"cpu_features\":[" FEATURES "],\"precision\":\"f32\",\"batch\":4,"
@@ -92,6 +96,7 @@ static const char metadata[] =
     ENTRY("synth_step_l2") "," ENTRY("synth_update") "," ENTRY("stop_test") "," ENTRY("finetune_step") ","
     ENTRY("finetune_step_noised") "," ENTRY("finetune_update") "," ENTRY("value_and_grad") "]}";
 
+/* clang-format on */
 #define F(region, off) ((float *)(r[region] + (off)))
 #define WEIGHT F(NSRT_PARAMS, 0)
 #define BIAS F(NSRT_PARAMS, OFF_BIAS)
@@ -117,8 +122,12 @@ static void softmax(const float *z, float *p) {
     p[k] /= sum;
 }
 
-static int32_t forward(const nsrt_host *h, char *const *r) { return logitsOf(h, r, 0, IO(OFF_LOGITS)), 0; }
-static int32_t forwardNoised(const nsrt_host *h, char *const *r) { return logitsOf(h, r, 1, IO(OFF_NOISED)), 0; }
+static int32_t forward(const nsrt_host *h, char *const *r) {
+  return logitsOf(h, r, 0, IO(OFF_LOGITS)), 0;
+}
+static int32_t forwardNoised(const nsrt_host *h, char *const *r) {
+  return logitsOf(h, r, 1, IO(OFF_NOISED)), 0;
+}
 
 static int32_t siteNorm(const nsrt_host *h, char *const *r) {
   for (int b = 0; b < B; ++b) {
@@ -131,7 +140,8 @@ static int32_t siteNorm(const nsrt_host *h, char *const *r) {
 }
 
 static int32_t synth(const nsrt_host *h, char *const *r, int squared) {
-  float *z = IO(OFF_NOISED), *c = IO(OFF_CLEAN), *g = F(NSRT_STATE, OFF_NGRAD), loss = 0, fresh[D] = {0};
+  float *z = IO(OFF_NOISED), *c = IO(OFF_CLEAN), *g = F(NSRT_STATE, OFF_NGRAD), loss = 0,
+        fresh[D] = {0};
   logitsOf(h, r, 1, z);
   for (int b = 0; b < B; ++b) {
     float sq = 0, w = IO(OFF_WEIGHTS)[b];
@@ -152,7 +162,8 @@ static int32_t synthStep(const nsrt_host *h, char *const *r) { return synth(h, r
 static int32_t synthStepL2(const nsrt_host *h, char *const *r) { return synth(h, r, 0); }
 
 /* torch.optim.AdamW on n numbers. */
-static void adamw(float *p, const float *g, float *m, float *v, int n, const float *y, float decay) {
+static void adamw(float *p, const float *g, float *m, float *v, int n, const float *y,
+                  float decay) {
   for (int i = 0; i < n; ++i) {
     p[i] *= 1 - y[0] * decay;
     m[i] += (1 - y[1]) * (g[i] - m[i]);
@@ -240,8 +251,8 @@ static int32_t finetuneUpdate(const nsrt_host *h, char *const *r) {
   const float *y = IO(OFF_HYPER);
   for (int part = 0; part < 2; ++part) {
     int at = part ? OFF_BIAS / 4 : 0, n = part ? K : K * D;
-    adamw(WEIGHT + at, F(NSRT_STATE, OFF_PGRAD) + at, F(NSRT_STATE, OFF_PM) + at, F(NSRT_STATE, OFF_PV) + at, n, y,
-          part ? 0 : y[4]);
+    adamw(WEIGHT + at, F(NSRT_STATE, OFF_PGRAD) + at, F(NSRT_STATE, OFF_PM) + at,
+          F(NSRT_STATE, OFF_PV) + at, n, y, part ? 0 : y[4]);
   }
   return 0;
 }
@@ -263,15 +274,25 @@ static int32_t valueAndGrad(const nsrt_host *h, char *const *r) {
   return 0;
 }
 
-static const nsrt_entry entries[] = {
-    {"forward", forward},         {"forward_noised", forwardNoised},
-    {"site_norm", siteNorm},      {"synth_step", synthStep},
-    {"synth_step_l2", synthStepL2}, {"synth_update", synthUpdate},
-    {"stop_test", stopTest},      {"finetune_step", finetuneStep},
-    {"finetune_step_noised", finetuneStepNoised}, {"finetune_update", finetuneUpdate},
-    {"value_and_grad", valueAndGrad}};
+static const nsrt_entry entries[] = {{"forward", forward},
+                                     {"forward_noised", forwardNoised},
+                                     {"site_norm", siteNorm},
+                                     {"synth_step", synthStep},
+                                     {"synth_step_l2", synthStepL2},
+                                     {"synth_update", synthUpdate},
+                                     {"stop_test", stopTest},
+                                     {"finetune_step", finetuneStep},
+                                     {"finetune_step_noised", finetuneStepNoised},
+                                     {"finetune_update", finetuneUpdate},
+                                     {"value_and_grad", valueAndGrad}};
 
-static const nsrt_artifact artifact = {sizeof(nsrt_artifact), NSRT_ABI_VERSION, metadata, sizeof metadata - 1,
-                                       sizeof entries / sizeof entries[0], entries};
+static const nsrt_artifact artifact = {sizeof(nsrt_artifact),
+                                       NSRT_ABI_VERSION,
+                                       metadata,
+                                       sizeof metadata - 1,
+                                       sizeof entries / sizeof entries[0],
+                                       entries};
 
-const nsrt_artifact *nsrt_artifact_query(uint32_t abi) { return abi == NSRT_ABI_VERSION ? &artifact : 0; }
+const nsrt_artifact *nsrt_artifact_query(uint32_t abi) {
+  return abi == NSRT_ABI_VERSION ? &artifact : 0;
+}

@@ -15,8 +15,20 @@ using namespace ns::runtime;
 using namespace ns::runtime::test;
 namespace fs = std::filesystem;
 
-static const std::vector<std::string> kShort = {"--rounds", "4",   "--steps-per-round", "5", "--batch-size", "6", "--lr", "0.05", "--noise-steps",
-                                                "20",       "--lim", "auto",            "--train-fraction", "0.3"};
+static const std::vector<std::string> kShort = {"--rounds",
+                                                "4",
+                                                "--steps-per-round",
+                                                "5",
+                                                "--batch-size",
+                                                "6",
+                                                "--lr",
+                                                "0.05",
+                                                "--noise-steps",
+                                                "20",
+                                                "--lim",
+                                                "auto",
+                                                "--train-fraction",
+                                                "0.3"};
 
 static std::vector<std::string> with(std::vector<std::string> flags) {
   flags.insert(flags.begin(), kShort.begin(), kShort.end()); // the last of a flag wins
@@ -51,8 +63,10 @@ TEST(Finetune, EveryArmLearns) {
     EXPECT_LT(std::stod(losses[19]), std::stod(losses[0])) << arm;
     for (const char *file : {"last", "best", "optimizer"})
       EXPECT_TRUE(fs::exists(work.folder / (std::string("out/") + file + ".safetensors"))) << file;
-    EXPECT_EQ(fs::exists(work.folder / "out/noise/round-004.safetensors"), std::string(arm) != "none");
-    EXPECT_EQ(work.run("evaluate", "eval", {"--weights", work.folder / "out/last.safetensors"}), kOk);
+    EXPECT_EQ(fs::exists(work.folder / "out/noise/round-004.safetensors"),
+              std::string(arm) != "none");
+    EXPECT_EQ(work.run("evaluate", "eval", {"--weights", work.folder / "out/last.safetensors"}),
+              kOk);
   }
 }
 
@@ -65,32 +79,43 @@ TEST(Finetune, ResumeIsExact) {
   fs::remove_all(work.folder / "broken/noise/round-003.safetensors");
   EXPECT_EQ(work.run("finetune", "broken", with({"--resume"})), kOk);
   for (const char *file : {"last.safetensors", "noise/round-004.safetensors", "best.safetensors"})
-    EXPECT_EQ(readFile(work.folder / (std::string("whole/") + file)), readFile(work.folder / (std::string("broken/") + file))) << file;
-  EXPECT_EQ(column(work.folder / "whole/summary.csv", "loss"), column(work.folder / "broken/summary.csv", "loss"));
+    EXPECT_EQ(readFile(work.folder / (std::string("whole/") + file)),
+              readFile(work.folder / (std::string("broken/") + file)))
+        << file;
+  EXPECT_EQ(column(work.folder / "whole/summary.csv", "loss"),
+            column(work.folder / "broken/summary.csv", "loss"));
 }
 
 TEST(Finetune, ResumeRefusesOtherFlagsAndDamage) {
   Workspace work;
   EXPECT_THROW(work.run("finetune", "out", with({"--resume"})), Error);
   work.run("finetune", "out", with({}));
-  std::string error = errorOf([&] { work.run("finetune", "out", with({"--resume", "--aug", "none"})); });
+  std::string error =
+      errorOf([&] { work.run("finetune", "out", with({"--resume", "--aug", "none"})); });
   EXPECT_HAS(error, "--aug: expected \"basic\", found \"none\"");
   fs::resize_file(work.folder / "out/optimizer.safetensors", 700);
-  EXPECT_HAS(errorOf([&] { work.run("finetune", "out", with({"--resume"})); }), "optimizer.safetensors");
+  EXPECT_HAS(errorOf([&] { work.run("finetune", "out", with({"--resume"})); }),
+             "optimizer.safetensors");
 }
 
 TEST(Finetune, FixedNoiseAndNormMatchedGaussian) {
   Workspace work;
   work.run("synth", "s", {"--steps", "5", "--stop-samples", "0", "--train-fraction", "0.3"});
-  EXPECT_EQ(work.run("finetune", "fixed", with({"--noise", work.folder / "s/noise.safetensors"})), kOk);
+  EXPECT_EQ(work.run("finetune", "fixed", with({"--noise", work.folder / "s/noise.safetensors"})),
+            kOk);
   EXPECT_FALSE(fs::exists(work.folder / "fixed/noise/round-001.safetensors"));
   EXPECT_EQ(work.run("finetune", "g", with({"--arm", "gaussian", "--noise-norm", "1.5"})), kOk);
-  EXPECT_NEAR(std::stod(SafeTensorsReader(work.folder / "g/noise/round-001.safetensors").metadata().at("norm")), 1.5, 1e-4);
+  EXPECT_NEAR(
+      std::stod(
+          SafeTensorsReader(work.folder / "g/noise/round-001.safetensors").metadata().at("norm")),
+      1.5, 1e-4);
 }
 
 TEST(Finetune, NotFiniteLossKeepsTheLastWeightsAndSaysWhen) {
   Workspace work;
-  std::string error = errorOf([&] { work.run("finetune", "out", with({"--arm", "none", "--lr", "1e30", "--weight-decay", "0"})); });
+  std::string error = errorOf([&] {
+    work.run("finetune", "out", with({"--arm", "none", "--lr", "1e30", "--weight-decay", "0"}));
+  });
   EXPECT_HAS(error, "is not finite");
   SafeTensorsReader reader(work.folder / "out/last.safetensors");
   EXPECT_NE(reader.find("head.weight"), nullptr);

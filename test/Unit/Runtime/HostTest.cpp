@@ -20,7 +20,8 @@
 
 using namespace ns::runtime;
 
-/// Waits, bounded, until `count` threads are inside at once: possible only where they truly run side by side.
+/// Waits, bounded, until `count` threads are inside at once: possible only where they truly run
+/// side by side.
 static bool meet(std::atomic<int> &arrived, int count) {
   ++arrived;
   for (int i = 0; i < 2000 && arrived < count; ++i)
@@ -47,7 +48,9 @@ TEST(Host, OneLibgompIsMapped) {
       for (const char *name : {"libgomp", "libomp.", "libiomp"})
         if (line.find(name) != std::string::npos)
           libraries.insert(line.substr(at));
-  EXPECT_EQ(libraries.size(), 1u) << (libraries.empty() ? "none" : *libraries.begin() + ", " + *libraries.rbegin());
+  EXPECT_EQ(libraries.size(), 1u) << (libraries.empty()
+                                          ? "none"
+                                          : *libraries.begin() + ", " + *libraries.rbegin());
 }
 
 TEST(Host, PiecesCoverTheRangeOnceWithAtLeastTheGrain) {
@@ -69,12 +72,14 @@ TEST(Host, PiecesCoverTheRangeOnceWithAtLeastTheGrain) {
 TEST(Host, ExceptionsLeaveTheLoop) {
   Host host;
   host.setThreads(2);
-  EXPECT_THROW(host.parallelFor(4, 1, [](int64_t, int64_t) { throw std::runtime_error("x"); }), std::runtime_error);
+  EXPECT_THROW(host.parallelFor(4, 1, [](int64_t, int64_t) { throw std::runtime_error("x"); }),
+               std::runtime_error);
 }
 
 /// Row-major reference.
 template <class T>
-static void naive(bool ta, bool tb, int m, int n, int k, T alpha, const T *a, int lda, const T *b, int ldb, T beta, T *c, int ldc) {
+static void naive(bool ta, bool tb, int m, int n, int k, T alpha, const T *a, int lda, const T *b,
+                  int ldb, T beta, T *c, int ldc) {
   for (int i = 0; i < m; ++i)
     for (int j = 0; j < n; ++j) {
       T sum = 0;
@@ -94,7 +99,8 @@ TEST(Host, GemmIsRowMajorForEveryTranspose) {
     for (int tb : {0, 1})
       for (double beta : {0.0, 0.5}) {
         std::vector<double> c(81, 2), d(81, 2);
-        host.abi()->gemm_f64(&host, ta, tb, m, n, k, 1.5, a.data(), ld, b.data(), ld, beta, c.data(), ld);
+        host.abi()->gemm_f64(&host, ta, tb, m, n, k, 1.5, a.data(), ld, b.data(), ld, beta,
+                             c.data(), ld);
         naive<double>(ta, tb, m, n, k, 1.5, a.data(), ld, b.data(), ld, beta, d.data(), ld);
         EXPECT_EQ(c, d) << ta << tb;
       }
@@ -104,11 +110,13 @@ TEST(Host, GemmInsideTasksAgreesWithOutside) {
   Host host;
   host.setThreads(2);
   const int64_t n = 128;
-  std::vector<float> a(n * n, 0.5f), whole(n * n), nested[2] = {std::vector<float>(n * n), std::vector<float>(n * n)};
+  std::vector<float> a(n * n, 0.5f), whole(n * n),
+      nested[2] = {std::vector<float>(n * n), std::vector<float>(n * n)};
   host.abi()->gemm_f32(&host, 0, 0, n, n, n, 1, a.data(), n, a.data(), n, 0, whole.data(), n);
   host.parallelFor(2, 1, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i)
-      host.abi()->gemm_f32(&host, 0, 0, n, n, n, 1, a.data(), n, a.data(), n, 0, nested[i].data(), n);
+      host.abi()->gemm_f32(&host, 0, 0, n, n, n, 1, a.data(), n, a.data(), n, 0, nested[i].data(),
+                           n);
   });
   EXPECT_EQ(nested[0], whole);
   EXPECT_EQ(nested[1], whole);

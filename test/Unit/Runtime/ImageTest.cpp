@@ -27,7 +27,8 @@ static std::vector<uint8_t> jpegOf(const Image &image) {
   tjhandle encoder = tjInitCompress();
   unsigned char *data = nullptr;
   unsigned long size = 0;
-  tjCompress2(encoder, image.pixels.data(), image.width, 0, image.height, TJPF_RGB, &data, &size, TJSAMP_444, 95, 0);
+  tjCompress2(encoder, image.pixels.data(), image.width, 0, image.height, TJPF_RGB, &data, &size,
+              TJSAMP_444, 95, 0);
   std::vector<uint8_t> bytes(data, data + size);
   tjFree(data);
   tjDestroy(encoder);
@@ -56,7 +57,8 @@ TEST(Codec, DamagedFilesAreErrorsThatNameThem) {
       SCOPED_TRACE(std::to_string(keep) + " of " + std::to_string(whole.size()));
       EXPECT_HAS(errorOf([&] { decodeImage("the-file", cut); }), "the-file");
     }
-  EXPECT_HAS(errorOf([] { decodeImage("gif", {'G', 'I', 'F', '8', '9', 'a', 0, 0, 0}); }), "JPEG or PNG");
+  EXPECT_HAS(errorOf([] { decodeImage("gif", {'G', 'I', 'F', '8', '9', 'a', 0, 0, 0}); }),
+             "JPEG or PNG");
 }
 
 TEST(Codec, FlippedBitsNeverCrash) {
@@ -76,7 +78,8 @@ TEST(Codec, FlippedBitsNeverCrash) {
 TEST(Resize, ConstantsStayAndSizesAreAsAsked) {
   Image flat(13, 9);
   std::fill(flat.pixels.begin(), flat.pixels.end(), 77);
-  for (Filter filter : {Filter::Box, Filter::Bilinear, Filter::Hamming, Filter::Bicubic, Filter::Lanczos})
+  for (Filter filter :
+       {Filter::Box, Filter::Bilinear, Filter::Hamming, Filter::Bicubic, Filter::Lanczos})
     for (auto [w, h] : {std::pair(5, 4), {40, 3}, {1, 1}}) {
       Image result = resizeImage(flat, w, h, filter);
       ASSERT_EQ(result.pixels.size(), size_t(3) * w * h);

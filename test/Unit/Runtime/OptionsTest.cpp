@@ -43,22 +43,25 @@ TEST(Options, PaperRecipeGivesWayToFlags) {
 
 TEST(Options, ArgsYamlReproducesTheRun) {
   TempFolder folder;
-  Options first = parse("evaluate", {"--attack", "fgsm:eps=1/255", "--attack=pgd", "--seed", "7", "--verify"});
+  Options first =
+      parse("evaluate", {"--attack", "fgsm:eps=1/255", "--attack=pgd", "--seed", "7", "--verify"});
   std::ofstream(folder / "args.yaml") << "# comment\n" << first.argsYaml;
   Metadata metadata = Artifact::open(fake("evaluate")).metadata();
   Options second = *parseCommandLine(metadata, "evaluate", {"--config", folder / "args.yaml"});
   EXPECT_EQ(first.argsYaml, second.argsYaml);
   EXPECT_EQ(second.evaluate.attacks.size(), 2u);
   EXPECT_EQ(second.common.seed, 7u);
-  Options third = *parseCommandLine(metadata, "evaluate", {"--config", folder / "args.yaml", "--seed", "8"});
+  Options third =
+      *parseCommandLine(metadata, "evaluate", {"--config", folder / "args.yaml", "--seed", "8"});
   EXPECT_EQ(third.common.seed, 8u);
 }
 
 TEST(Options, BadUsageIsAUsageError) {
   const std::vector<std::vector<std::string>> bad = {
-      {"--nonsense"},        {"--steps", "x"},          {"--steps", "-1"},       {"--steps", "1.5"}, {"--lr", "nan"},
-      {"--eps"},             {"--lim", "wide"},         {"--lim", "3x"},         {"--reg", "l3"},    {"positional"},
-      {"--train-fraction", "0"}, {"--train-fraction", "2"}, {"--batch-size", "0"}, {"--seed", "-3"}, {"--config", "/nowhere"}};
+      {"--nonsense"},        {"--steps", "x"}, {"--steps", "-1"},         {"--steps", "1.5"},
+      {"--lr", "nan"},       {"--eps"},        {"--lim", "wide"},         {"--lim", "3x"},
+      {"--reg", "l3"},       {"positional"},   {"--train-fraction", "0"}, {"--train-fraction", "2"},
+      {"--batch-size", "0"}, {"--seed", "-3"}, {"--config", "/nowhere"}};
   for (auto flags : bad)
     EXPECT_THROW(parse("synth", flags), UsageError) << flags[0];
   EXPECT_THROW(parse("finetune", {"--arm", "madry"}), UsageError);
@@ -73,7 +76,8 @@ TEST(Options, AttacksAreCheckedKeyByKey) {
   EXPECT_EQ(spec.number("steps"), 20);
   EXPECT_EQ(spec.number("restarts"), 1);
   EXPECT_EQ(spec.words["norm"], "l2");
-  for (const char *text : {"", "cw", "fgsm:eps", "fgsm:eps=", "fgsm:eps=x", "fgsm:eps=1/0", "fgsm:steps=3", "pgd:norm=l1", "pgd:steps=1.5",
-                           "pgd:steps=0", "square:p=2", "fgsm:eps=-1", "fgsm:eps=nan", "fgsm:eps=1/255/3"})
+  for (const char *text : {"", "cw", "fgsm:eps", "fgsm:eps=", "fgsm:eps=x", "fgsm:eps=1/0",
+                           "fgsm:steps=3", "pgd:norm=l1", "pgd:steps=1.5", "pgd:steps=0",
+                           "square:p=2", "fgsm:eps=-1", "fgsm:eps=nan", "fgsm:eps=1/255/3"})
     EXPECT_THROW(parseAttack(text), UsageError) << text;
 }

@@ -6,8 +6,8 @@
 //
 //===----------------------------------------------------------------------===//
 
-#include "ns/Numerics/Statistics.h"
 #include "ns/Runtime/Rng.h"
+#include "ns/Numerics/Statistics.h"
 
 #include <gtest/gtest.h>
 

@@ -16,7 +16,8 @@ using namespace ns::runtime;
 using namespace ns::runtime::test;
 
 /// Writes a file with this header and so many bytes of data.
-static void writeRaw(const std::string &path, const std::string &header, size_t dataBytes, int64_t length = -1) {
+static void writeRaw(const std::string &path, const std::string &header, size_t dataBytes,
+                     int64_t length = -1) {
   std::ofstream out(path, std::ios::binary);
   uint64_t n = length < 0 ? header.size() : length;
   out.write(reinterpret_cast<char *>(&n), 8) << header << std::string(dataBytes, '\0');
@@ -62,7 +63,8 @@ TEST(SafeTensors, HashIsXxh3InCanonicalOrder) {
 TEST(SafeTensors, ConvertsHalfAndBFloat) {
   TempFolder folder;
   std::ofstream out(folder / "x.safetensors", std::ios::binary);
-  std::string header = R"({"h":{"dtype":"F16","shape":[5],"data_offsets":[0,10]},"b":{"dtype":"BF16","shape":[2],"data_offsets":[10,14]}})";
+  std::string header =
+      R"({"h":{"dtype":"F16","shape":[5],"data_offsets":[0,10]},"b":{"dtype":"BF16","shape":[2],"data_offsets":[10,14]}})";
   uint64_t n = header.size();
   uint16_t data[7] = {0x3c00, 0xc100, 0x0001, 0x7c00, 0x7e00, 0x3f80, 0xc049};
   out.write(reinterpret_cast<char *>(&n), 8) << header;
@@ -87,14 +89,28 @@ TEST(SafeTensors, HostileHeadersAreErrors) {
   EXPECT_HAS(openError(R"({"a":1})", 0), "'a'");
   EXPECT_HAS(openError(R"({"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}})", 4), "outside");
   EXPECT_HAS(openError(R"({"a":{"dtype":"F32","shape":[2],"data_offsets":[8,0]}})", 8), "outside");
-  EXPECT_HAS(openError(R"({"a":{"dtype":"F32","shape":[3],"data_offsets":[0,8]}})", 8), "expected 12 bytes");
-  EXPECT_HAS(openError(R"({"a":{"dtype":"F32","shape":[-2],"data_offsets":[0,8]}})", 8), "dimensions");
-  EXPECT_HAS(openError(R"({"a":{"dtype":"F32","shape":[4294967296,4294967296,4],"data_offsets":[0,0]}})", 0), "overflows");
+  EXPECT_HAS(openError(R"({"a":{"dtype":"F32","shape":[3],"data_offsets":[0,8]}})", 8),
+             "expected 12 bytes");
+  EXPECT_HAS(openError(R"({"a":{"dtype":"F32","shape":[-2],"data_offsets":[0,8]}})", 8),
+             "dimensions");
+  EXPECT_HAS(
+      openError(R"({"a":{"dtype":"F32","shape":[4294967296,4294967296,4],"data_offsets":[0,0]}})",
+                0),
+      "overflows");
   EXPECT_HAS(openError(R"({"a":{"dtype":"C64","shape":[1],"data_offsets":[0,8]}})", 8), "dtype");
-  EXPECT_HAS(openError(R"({"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"a":{"dtype":"F32","shape":[1],"data_offsets":[4,8]}})", 8), "twice");
-  EXPECT_HAS(openError(R"({"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},"b":{"dtype":"F32","shape":[2],"data_offsets":[4,12]}})", 12), "overlaps");
+  EXPECT_HAS(
+      openError(
+          R"({"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"a":{"dtype":"F32","shape":[1],"data_offsets":[4,8]}})",
+          8),
+      "twice");
+  EXPECT_HAS(
+      openError(
+          R"({"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},"b":{"dtype":"F32","shape":[2],"data_offsets":[4,12]}})",
+          12),
+      "overlaps");
   EXPECT_HAS(openError(R"({"a":{"dtype":"F32","shape":[1],"data_offsets":[4,8]}})", 8), "hole");
-  EXPECT_HAS(openError(R"({"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}})", 9), "after them");
+  EXPECT_HAS(openError(R"({"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}})", 9),
+             "after them");
   EXPECT_HAS(openError(R"({"__metadata__":{"k":1}})", 0), "__metadata__");
   EXPECT_HAS(openError(std::string(200000, '['), 0), "not JSON");
 }
@@ -104,7 +120,8 @@ TEST(SafeTensors, EveryTruncationIsAnError) {
   writeWeights(folder / "w.safetensors");
   std::vector<uint8_t> whole = readFile(folder / "w.safetensors");
   for (size_t keep = 0; keep < whole.size(); keep += 13) {
-    std::ofstream(folder / "cut", std::ios::binary).write(reinterpret_cast<char *>(whole.data()), keep);
+    std::ofstream(folder / "cut", std::ios::binary)
+        .write(reinterpret_cast<char *>(whole.data()), keep);
     EXPECT_THROW(SafeTensorsReader reader(folder / "cut"), Error) << keep;
   }
 }
@@ -116,7 +133,8 @@ TEST(SafeTensors, FlippedBitsNeverCrash) {
   for (int i = 0; i < 400; ++i) {
     std::vector<uint8_t> bent = whole;
     bent[i % 160] ^= 1 << (i / 160 + i % 8) % 8;
-    std::ofstream(folder / "bent", std::ios::binary).write(reinterpret_cast<char *>(bent.data()), bent.size());
+    std::ofstream(folder / "bent", std::ios::binary)
+        .write(reinterpret_cast<char *>(bent.data()), bent.size());
     try {
       Session session(fake("library"));
       session.loadWeights(folder / "bent");

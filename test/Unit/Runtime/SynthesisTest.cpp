@@ -6,11 +6,11 @@
 //
 //===----------------------------------------------------------------------===//
 
-#include "TestSupport.h"
 #include "ns/Runtime/Synthesis.h"
+#include "TestSupport.h"
 
-#include <csignal>
 #include <cmath>
+#include <csignal>
 
 using namespace ns::runtime;
 using namespace ns::runtime::test;
@@ -22,7 +22,10 @@ static int lines(const std::string &path) {
 
 TEST(Synthesis, ConvergesOnALinearModel) {
   Workspace work;
-  EXPECT_EQ(work.run("synth", "a", {"--train-fraction", "0.5", "--lim", "auto", "--steps", "200", "--eval-every", "10", "--batch-size", "6"}), kOk);
+  EXPECT_EQ(work.run("synth", "a",
+                     {"--train-fraction", "0.5", "--lim", "auto", "--steps", "200", "--eval-every",
+                      "10", "--batch-size", "6"}),
+            kOk);
   SafeTensorsReader noise(work.folder / "a/noise.safetensors");
   EXPECT_EQ(noise.metadata().at("converged"), "yes");
   EXPECT_LT(std::stod(noise.metadata().at("stop_value")), 0.03);
@@ -43,7 +46,8 @@ TEST(Synthesis, AutoStartsAtTheSitesNorm) {
 TEST(Synthesis, NotConvergedIsStatus3WithFiles) {
   Workspace work;
   EXPECT_EQ(work.run("synth", "a", {"--steps", "3", "--lr", "0", "--lim", "5"}), kNotConverged);
-  EXPECT_EQ(SafeTensorsReader(work.folder / "a/noise.safetensors").metadata().at("converged"), "no");
+  EXPECT_EQ(SafeTensorsReader(work.folder / "a/noise.safetensors").metadata().at("converged"),
+            "no");
 }
 
 TEST(Synthesis, SameSeedSameBitsWhateverTheThreads) {
@@ -62,14 +66,16 @@ TEST(Synthesis, SameSeedSameBitsWhateverTheThreads) {
 }
 
 TEST(Synthesis, AccumulationEqualsOneBatch) {
-  // One step of 8 images in two compiled batches of 4 against two runs of 4 whose gradients are averaged by hand.
+  // One step of 8 images in two compiled batches of 4 against two runs of 4 whose gradients are
+  // averaged by hand.
   Workspace work;
   Session session(fake("synth"));
   session.loadWeights(work.folder / "linear.safetensors");
   auto data = openDataset(work.folder.path, "train", "", 5);
   BatchLoader loader(session, *data);
   SynthesisOptions options;
-  options.lim = "1", options.init = "uniform", options.batchSize = 8, options.steps = 1, options.lr = 0;
+  options.lim = "1", options.init = "uniform", options.batchSize = 8, options.steps = 1,
+  options.lr = 0;
   options.noShuffle = true, options.trainFraction = 8.0 / 60, options.stopSamples = 0;
   TrainSplit split = splitTraining(selectImages(*data, 0), options, 0, 1);
   ASSERT_EQ(split.subset.size(), 8u);
@@ -122,7 +128,8 @@ TEST(Synthesis, CosineIsTorchs) {
 
 TEST(Synthesis, RegularisersAndStarts) {
   Workspace work;
-  std::vector<std::string> common = {"--steps", "5", "--stop-samples", "0", "--train-fraction", "0.4"};
+  std::vector<std::string> common = {"--steps",          "5",  "--stop-samples", "0",
+                                     "--train-fraction", "0.4"};
   auto normOfRun = [&](std::vector<std::string> flags) {
     flags.insert(flags.end(), common.begin(), common.end());
     EXPECT_EQ(work.run("synth", "r", flags), kOk);
@@ -142,17 +149,23 @@ TEST(Synthesis, BadNoiseFilesAreErrors) {
   Workspace work;
   float data[48] = {};
   data[3] = NAN;
-  for (auto [name, shape, part] : {std::tuple("noise", std::vector<int64_t>{48}, "expected shape [1, 48], found [48]"),
-                                   {"other", {1, 48}, "expected a tensor 'noise'"}, {"noise", {1, 48}, "NaN"}}) {
+  for (auto [name, shape, part] :
+       {std::tuple("noise", std::vector<int64_t>{48}, "expected shape [1, 48], found [48]"),
+        {"other", {1, 48}, "expected a tensor 'noise'"},
+        {"noise", {1, 48}, "NaN"}}) {
     SafeTensorsWriter writer;
     writer.add(name, {data, Dtype::F32, shape});
     writer.write(work.folder / "n.safetensors");
-    EXPECT_HAS(errorOf([&] { work.run("synth", "a", {"--init", work.folder / "n.safetensors"}); }), part);
+    EXPECT_HAS(errorOf([&] { work.run("synth", "a", {"--init", work.folder / "n.safetensors"}); }),
+               part);
   }
 }
 
 TEST(Synthesis, NotFiniteLossKeepsTheNoiseAndSaysWhen) {
   Workspace work;
-  EXPECT_HAS(errorOf([&] { work.run("synth", "a", {"--lim", "1e25", "--steps", "5", "--stop-samples", "0"}); }), "step 1 is not finite");
+  EXPECT_HAS(errorOf([&] {
+               work.run("synth", "a", {"--lim", "1e25", "--steps", "5", "--stop-samples", "0"});
+             }),
+             "step 1 is not finite");
   EXPECT_TRUE(std::filesystem::exists(work.folder / "a/noise.safetensors"));
 }

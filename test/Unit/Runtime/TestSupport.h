@@ -37,7 +37,9 @@ public:
   std::string path;
 };
 
-inline std::string fake(const std::string &mode) { return std::string(FAKE_FOLDER) + "/fake-" + mode + ".so"; }
+inline std::string fake(const std::string &mode) {
+  return std::string(FAKE_FOLDER) + "/fake-" + mode + ".so";
+}
 
 /// Weights of the linear model, random by `seed`.
 inline void writeWeights(const std::string &path, uint64_t seed = 1) {
@@ -62,8 +64,8 @@ inline void writePng(const std::string &path, const Image &image) {
   ASSERT_TRUE(png_image_write_to_file(&png, path.c_str(), 0, image.pixels.data(), 0, nullptr));
 }
 
-/// An ImageFolder of `perClass` random 4 x 4 images in each of 5 classes, in train/ and val/. Images of class k are
-/// brighter in a pattern of its own, so there is something to learn.
+/// An ImageFolder of `perClass` random 4 x 4 images in each of 5 classes, in train/ and val/.
+/// Images of class k are brighter in a pattern of its own, so there is something to learn.
 inline void writeImages(const std::string &root, int perClass) {
   for (const char *split : {"train", "val"})
     for (int label = 0; label < 5; ++label) {
@@ -73,7 +75,8 @@ inline void writeImages(const std::string &root, int perClass) {
         Image image(4, 4);
         Rng rng(label * 1000 + i, Stream::Split, split[0]);
         for (size_t k = 0; k < image.pixels.size(); ++k)
-          image.pixels[k] = static_cast<uint8_t>(rng.nextBelow(128) + (k % 5 == size_t(label) ? 127 : 0));
+          image.pixels[k] =
+              static_cast<uint8_t>(rng.nextBelow(128) + (k % 5 == size_t(label) ? 127 : 0));
         writePng(folder + "/" + std::to_string(i) + ".png", image);
       }
     }
@@ -92,16 +95,18 @@ struct Workspace {
     auto options = parseCommandLine(session.metadata(), mode, flags);
     if (!options)
       return kOk;
-    session.loadWeights(options->common.weights.empty() ? folder / "linear.safetensors" : options->common.weights);
+    session.loadWeights(options->common.weights.empty() ? folder / "linear.safetensors"
+                                                        : options->common.weights);
     makeDirectory(options->common.output);
-    return mode == "synth" ? runSynth(session, *options) : mode == "finetune" ? runFinetune(session, *options) : runEvaluate(session, *options);
+    return mode == "synth"      ? runSynth(session, *options)
+           : mode == "finetune" ? runFinetune(session, *options)
+                                : runEvaluate(session, *options);
   }
   TempFolder folder;
 };
 
 /// The text of the Error that fn throws; fails where it throws none.
-template <class Fn>
-std::string errorOf(Fn fn) {
+template <class Fn> std::string errorOf(Fn fn) {
   try {
     fn();
   } catch (const Error &error) {

@@ -18,12 +18,12 @@ using namespace ns::runtime;
 
 // The Fortran interface of BLAS, 32-bit integers: MKL inside libtorch_cpu.so, or any BLAS.
 extern "C" {
-void sgemm_(const char *transA, const char *transB, const int *m, const int *n, const int *k, const float *alpha,
-            const float *a, const int *lda, const float *b, const int *ldb, const float *beta, float *c,
-            const int *ldc);
-void dgemm_(const char *transA, const char *transB, const int *m, const int *n, const int *k, const double *alpha,
-            const double *a, const int *lda, const double *b, const int *ldb, const double *beta, double *c,
-            const int *ldc);
+void sgemm_(const char *transA, const char *transB, const int *m, const int *n, const int *k,
+            const float *alpha, const float *a, const int *lda, const float *b, const int *ldb,
+            const float *beta, float *c, const int *ldc);
+void dgemm_(const char *transA, const char *transB, const int *m, const int *n, const int *k,
+            const double *alpha, const double *a, const int *lda, const double *b, const int *ldb,
+            const double *beta, double *c, const int *ldc);
 // MKL only; returns the value that held before (0: the global one).
 int MKL_Set_Num_Threads_Local(int count) __attribute__((weak));
 }
@@ -89,17 +89,19 @@ void runParallel(void *context, nsrt_task task, void *arg, int64_t count, int64_
 }
 
 // Row-major C = op(A) op(B) is column-major C^T = op(B)^T op(A)^T.
-void gemmF32(void *, int32_t transA, int32_t transB, int64_t m, int64_t n, int64_t k, float alpha, const float *a,
-             int64_t lda, const float *b, int64_t ldb, float beta, float *c, int64_t ldc) {
-  int M = static_cast<int>(m), N = static_cast<int>(n), K = static_cast<int>(k), A = static_cast<int>(lda),
-      B = static_cast<int>(ldb), C = static_cast<int>(ldc);
+void gemmF32(void *, int32_t transA, int32_t transB, int64_t m, int64_t n, int64_t k, float alpha,
+             const float *a, int64_t lda, const float *b, int64_t ldb, float beta, float *c,
+             int64_t ldc) {
+  int M = static_cast<int>(m), N = static_cast<int>(n), K = static_cast<int>(k),
+      A = static_cast<int>(lda), B = static_cast<int>(ldb), C = static_cast<int>(ldc);
   sgemm_(transB ? "T" : "N", transA ? "T" : "N", &N, &M, &K, &alpha, b, &B, a, &A, &beta, c, &C);
 }
 
-void gemmF64(void *, int32_t transA, int32_t transB, int64_t m, int64_t n, int64_t k, double alpha, const double *a,
-             int64_t lda, const double *b, int64_t ldb, double beta, double *c, int64_t ldc) {
-  int M = static_cast<int>(m), N = static_cast<int>(n), K = static_cast<int>(k), A = static_cast<int>(lda),
-      B = static_cast<int>(ldb), C = static_cast<int>(ldc);
+void gemmF64(void *, int32_t transA, int32_t transB, int64_t m, int64_t n, int64_t k, double alpha,
+             const double *a, int64_t lda, const double *b, int64_t ldb, double beta, double *c,
+             int64_t ldc) {
+  int M = static_cast<int>(m), N = static_cast<int>(n), K = static_cast<int>(k),
+      A = static_cast<int>(lda), B = static_cast<int>(ldb), C = static_cast<int>(ldc);
   dgemm_(transB ? "T" : "N", transA ? "T" : "N", &N, &M, &K, &alpha, b, &B, a, &A, &beta, c, &C);
 }
 
