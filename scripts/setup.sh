@@ -14,11 +14,9 @@ PACKAGES=(
 say() { printf 'setup: %s\n' "$*"; }
 fail() { printf 'setup: error: %s\n' "$*" >&2; exit 1; }
 
-# Ubuntu's libjpeg-turbo has other package names than Debian's.
 . /etc/os-release
-if [ "${ID:-}" = ubuntu ]; then
+if [ "${ID:-}" = ubuntu ]; then # which has another name for it
   PACKAGES=("${PACKAGES[@]/libjpeg62-turbo-dev/libjpeg-turbo8-dev}")
-  PACKAGES=("${PACKAGES[@]/libturbojpeg0-dev/libturbojpeg-dev}")
 fi
 
 as_root() {
