@@ -35,7 +35,7 @@ std::optional<Raiser::Heads> Raiser::headsOf(const View &view) {
 
 Value Raiser::headChannels(const View &view, const Heads &heads, const Node &node) {
   std::optional<IndexMap> map = IndexMap::identity(shapeOf(view.root)).slice(2, heads.from, heads.count * heads.width);
-  return materialize({view.root, *map}, node);
+  return materialize({view.root, *map, view.source}, node);
 }
 
 Error Raiser::raiseAttention(const Node &node) {

@@ -18,8 +18,7 @@ using namespace llvm;
 using namespace ns::pt2;
 
 Error Raiser::raiseIdentity(const Node &node) {
-  View operand = view(node, "self");
-  define(node, operand.root, operand.map);
+  environment[node.outputs.front()] = view(node, "self"); // keeps its source
   return Error::success();
 }
 
@@ -27,8 +26,7 @@ Error Raiser::raiseDropout(const Node &node) {
   const Argument *train = node.find("train");
   if ((!train || train->flag) && number(node, "p") != 0.0)
     return outside(node, "in training mode: export the model after .eval()");
-  View operand = view(node, "input");
-  define(node, operand.root, operand.map);
+  environment[node.outputs.front()] = view(node, "input"); // keeps its source
   return Error::success();
 }
 

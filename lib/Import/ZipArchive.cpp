@@ -160,6 +160,9 @@ Expected<ZipArchive::Entry> ZipArchive::read(StringRef name) const {
     return createStringError("entry '" + name + "' is missing");
   const Entry &entry = found->second;
   uint32_t crc = crc32(arrayRefFromStringRef(entry.bytes));
+#ifdef FUZZING_BUILD_MODE_UNSAFE_FOR_PRODUCTION
+  crc = entry.crc; // random changes would not get past it
+#endif
   if (crc != entry.crc)
     return createStringError("entry '" + name + "' is damaged: expected CRC-32 " + utohexstr(entry.crc, true, 8) +
                              ", found " + utohexstr(crc, true, 8));
