@@ -116,7 +116,7 @@ void addCommon(Flags &flags, CommonOptions &options) {
   flags.add("class-map", options.classMap,
             "File with the class (folder) names, one a line, in the model's order");
   flags.addNumber("seed", options.seed, 0, kMany, "Seed of every random number");
-  flags.addNumber("threads", options.threads, 0, 4096, "Threads; 0: all cores");
+  flags.addNumber("threads", options.threads, 0, 1024, "Threads; 0: all cores");
   flags.addNumber(
       "max-samples", options.maxSamples, 0, kMany,
       "Use at most so many images: the first of an .npz, evenly spaced ones of folders; 0: all");
