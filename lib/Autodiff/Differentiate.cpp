@@ -162,19 +162,26 @@ struct DifferentiatePass : impl::DifferentiatePassBase<DifferentiatePass> {
     if (requests.empty())
       return success();
     llvm::SetVector<Value> saved;
+    int64_t vjps = 0;
     for (harden::GradientOp request : requests) {
       Differentiator differentiator(request);
       if (failed(differentiator.run()))
         return failure();
-      numVjps += differentiator.numVjps;
+      vjps += differentiator.numVjps;
       saved.insert(differentiator.saved.begin(), differentiator.saved.end());
     }
     nn::eraseDeadOps(block);
-    numSavedValues += saved.size();
+    int64_t bytes = 0;
     for (Value value : saved) {
       auto type = cast<RankedTensorType>(value.getType());
-      numSavedBytes += type.getNumElements() * llvm::divideCeil(type.getElementTypeBitWidth(), 8);
+      bytes += type.getNumElements() * llvm::divideCeil(type.getElementTypeBitWidth(), 8);
     }
+    numVjps += vjps;
+    numSavedValues += saved.size();
+    numSavedBytes += bytes;
+    if (report)
+      emitRemark(func.getLoc()) << "@" << func.getName() << ": backward forms of " << vjps << " ops read " << saved.size()
+                                << " saved values, " << bytes << " bytes";
     return success();
   }
 };

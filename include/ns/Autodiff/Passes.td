@@ -23,6 +23,7 @@ def DifferentiatePass : Pass<"ns-differentiate", "::mlir::ModuleOp"> {
     Example: `%g = ns.gradient %loss wrt %v` becomes `nn.weighted_sum_grad`, ..., `%g = nn.sum_batch %du`.
   }];
   let dependentDialects = ["::mlir::arith::ArithDialect", "::ns::nn::NNDialect", "::ns::harden::NSDialect"];
+  let options = [Option<"report", "report", "bool", /*default=*/"false", "Print what each entry saves for its backward ops, as remarks">];
   let statistics = [
     Statistic<"numVjps", "num-vjps", "Ops that got a backward form">,
     Statistic<"numSavedValues", "num-saved-values", "Computed values that the backward ops read">,

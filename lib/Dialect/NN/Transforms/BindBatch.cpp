@@ -40,7 +40,7 @@ struct BindBatchPass : impl::BindBatchPassBase<BindBatchPass> {
 
   void runOnOperation() override {
     if (batch < 1) {
-      emitError(getOperation().getLoc()) << "expected option batch to be at least 1, but got " << batch;
+      emitError(getOperation().getLoc()) << "expected option batch to be at least 1, but got " << batch.getValue();
       return signalPassFailure();
     }
     for (func::FuncOp func : getOperation().getOps<func::FuncOp>())

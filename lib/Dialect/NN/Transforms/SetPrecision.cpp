@@ -25,7 +25,7 @@ struct SetPrecisionPass : impl::SetPrecisionPassBase<SetPrecisionPass> {
     if (precision == "f32")
       return;
     if (precision != "f64") {
-      emitError(getOperation().getLoc()) << "expected option precision to be f32 or f64, but got " << precision;
+      emitError(getOperation().getLoc()) << "expected option precision to be f32 or f64, but got " << precision.getValue();
       return signalPassFailure();
     }
     AttrTypeReplacer replacer;

@@ -103,6 +103,8 @@ LogicalResult GradientOp::verify() {
 LogicalResult StoreGradOp::verifySymbolUses(SymbolTableCollection &symbols) {
   Type type = getValue().getType();
   auto param = symbols.lookupNearestSymbolFrom<ns::nn::ParamOp>(*this, getTargetAttr());
+  if (!param && !symbols.lookupNearestSymbolFrom<NoiseOp>(*this, getTargetAttr()))
+    return emitOpError("expected @") << getTarget() << " to be an nn.param or ns.noise, but got none of that name";
   if (!param)
     return verifyNoise(*this, symbols, getTargetAttr(), type);
   if (param.getBuffer())

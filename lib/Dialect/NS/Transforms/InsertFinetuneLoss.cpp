@@ -49,7 +49,7 @@ struct InsertFinetuneLossPass : impl::InsertFinetuneLossPassBase<InsertFinetuneL
 LogicalResult InsertFinetuneLossPass::insertStep() {
   bool noised = arm == "noised";
   if (!noised && arm != "none")
-    return emitError(getOperation().getLoc()) << "expected option arm to be none or noised, but got " << arm;
+    return emitError(getOperation().getLoc()) << "expected option arm to be none or noised, but got " << arm.getValue();
   FailureOr<func::FuncOp> forward = getForward(getOperation());
   if (failed(forward))
     return failure();

@@ -38,9 +38,9 @@ FailureOr<NoiseOp> InsertNoisePass::declareNoise(func::FuncOp forward) {
   Location loc = getOperation().getLoc();
   std::optional<NoiseInit> distribution = symbolizeNoiseInit(init);
   if (!distribution)
-    return emitError(loc) << "expected option init to be uniform, normal or zero, but got " << init;
+    return emitError(loc) << "expected option init to be uniform, normal or zero, but got " << init.getValue();
   if (!(lim >= 0))
-    return emitError(loc) << "expected option lim to be at least 0, but got " << lim;
+    return emitError(loc) << "expected option lim to be at least 0, but got " << lim.getValue();
   if (getOperation().lookupSymbol("noise"))
     return emitError(loc) << "expected the symbol @noise to be free, but got a definition";
   FailureOr<Value> value = findSite(forward, site);

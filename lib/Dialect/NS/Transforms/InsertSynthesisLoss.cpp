@@ -37,7 +37,7 @@ LogicalResult InsertSynthesisLossPass::insertStep(func::FuncOp forward, NoiseOp 
   std::optional<Objective> distance = symbolizeObjective(objective);
   if (!distance)
     return emitError(getOperation().getLoc())
-           << "expected option objective to be logit_l2sq or logit_l2, but got " << objective;
+           << "expected option objective to be logit_l2sq or logit_l2, but got " << objective.getValue();
   bool squared = *distance == Objective::LogitL2Sq;
   FailureOr<EntryBuilder> entry = EntryBuilder::cloneForward(forward, squared ? "synth_step" : "synth_step_l2");
   if (failed(entry) || failed(injectNoise(*entry, noise)))

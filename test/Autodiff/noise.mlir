@@ -1,0 +1,37 @@
+// RUN: ns-opt %s --ns-differentiate | FileCheck %s
+
+ns.noise @noise uniform lim 3.0 site "tokens" : tensor<1x5x8xf32>
+ns.noise @pixels uniform lim 3.0 site "image" : tensor<1x5x8xf32>
+
+// A noise is shared by the batch; the loss's objective goes along, and no gradient flows into the clean logits.
+// CHECK-LABEL: func.func @tokens(
+// CHECK-SAME: %[[U:.*]]: tensor<4x5x8xf32>, %[[CLEAN:.*]]: tensor<4x8xf32>,
+// CHECK: %[[Z:.*]] = nn.mean_tokens
+// CHECK: %[[DZ:.*]] = ns.synthesis_loss_grad %{{.*}}, %[[Z]], %[[CLEAN]] objective logit_l2 :
+// CHECK: %[[DU:.*]] = nn.expand_tokens %[[DZ]]
+// CHECK: %[[DV:.*]] = nn.sum_batch %[[DU]] : tensor<4x5x8xf32> -> tensor<1x5x8xf32>
+// CHECK: return %[[DU]], %[[DV]]
+func.func @tokens(%u: tensor<4x5x8xf32>, %clean: tensor<4x8xf32>, %w: tensor<4xf32>) -> (tensor<4x5x8xf32>, tensor<1x5x8xf32>) {
+  %v = ns.read_noise @noise : tensor<1x5x8xf32>
+  %n = ns.inject %u, %v site "tokens" : tensor<4x5x8xf32>, tensor<1x5x8xf32>
+  %z = nn.mean_tokens %n : tensor<4x5x8xf32> -> tensor<4x8xf32>
+  %l = ns.synthesis_loss %z, %clean objective logit_l2 : tensor<4x8xf32> -> tensor<4xf32>
+  %s = nn.weighted_sum %l, %w : (tensor<4xf32>, tensor<4xf32>) -> tensor<f32>
+  %g:2 = ns.gradient %s wrt %u, %v : (tensor<f32>, tensor<4x5x8xf32>, tensor<1x5x8xf32>) -> (tensor<4x5x8xf32>, tensor<1x5x8xf32>)
+  return %g#0, %g#1 : tensor<4x5x8xf32>, tensor<1x5x8xf32>
+}
+
+// The clamp at the image lets no gradient through where it binds.
+// CHECK-LABEL: func.func @image(
+// CHECK: %[[V:.*]] = ns.read_noise @pixels
+// CHECK: %[[C:.*]] = ns.clip_grad %{{.*}}, %arg0, %[[V]]
+// CHECK: nn.sum_batch %[[C]]
+func.func @image(%u: tensor<4x5x8xf32>, %clean: tensor<4x8xf32>, %w: tensor<4xf32>) -> tensor<1x5x8xf32> {
+  %v = ns.read_noise @pixels : tensor<1x5x8xf32>
+  %n = ns.inject %u, %v site "image" clip : tensor<4x5x8xf32>, tensor<1x5x8xf32>
+  %z = nn.mean_tokens %n : tensor<4x5x8xf32> -> tensor<4x8xf32>
+  %l = ns.synthesis_loss %z, %clean objective logit_l2sq : tensor<4x8xf32> -> tensor<4xf32>
+  %s = nn.weighted_sum %l, %w : (tensor<4xf32>, tensor<4xf32>) -> tensor<f32>
+  %g = ns.gradient %s wrt %v : (tensor<f32>, tensor<1x5x8xf32>) -> tensor<1x5x8xf32>
+  return %g : tensor<1x5x8xf32>
+}

@@ -1,0 +1,35 @@
+// RUN: ns-opt %S/Inputs/small.mlir --ns-insert-finetune-loss | FileCheck %s --check-prefix=CLEAN
+// RUN: ns-opt %S/Inputs/small.mlir --ns-insert-noise --ns-insert-finetune-loss=arm=noised | FileCheck %s --check-prefix=NOISED
+// RUN: not ns-opt %S/Inputs/small.mlir --ns-insert-finetune-loss=arm=noised 2>&1 | FileCheck %s --check-prefix=NO-NOISE
+// RUN: not ns-opt %S/Inputs/small.mlir --ns-insert-finetune-loss=arm=gaussian 2>&1 | FileCheck %s --check-prefix=ARM
+
+// NO-NOISE: error: expected the module to declare a noise, but got none
+// ARM: error: expected option arm to be none or noised, but got gaussian
+
+// Every parameter that is read and no buffer gets a gradient, in the module's order.
+// CLEAN-LABEL: func.func @finetune_step(
+// CLEAN-SAME: {ns.name = "image"}, %[[LABELS:.*]]: tensor<?xi32> {ns.name = "labels"}, %[[WEIGHTS:.*]]: tensor<?xf32> {ns.name = "weights"}, %[[ACC:.*]]: tensor<f32> {ns.name = "accumulate"}) -> (tensor<f32> {ns.name = "loss"}) attributes {ns.entry}
+// CLEAN: %[[W:.*]] = nn.load_param @w
+// CLEAN: %[[G:.*]] = nn.load_param @g
+// CLEAN: %[[HEAD:.*]] = nn.load_param @head
+// CLEAN: %[[L:.*]] = nn.cross_entropy %{{.*}}, %[[LABELS]]
+// CLEAN: %[[LOSS:.*]] = nn.weighted_sum %[[L]], %[[WEIGHTS]]
+// CLEAN: %[[D:.*]]:3 = ns.gradient %[[LOSS]] wrt %[[W]], %[[G]], %[[HEAD]] :
+// CLEAN: ns.store_grad @w, %[[D]]#0 accumulate %[[ACC]]
+// CLEAN: ns.store_grad @g, %[[D]]#1 accumulate %[[ACC]]
+// CLEAN: ns.store_grad @head, %[[D]]#2 accumulate %[[ACC]]
+// CLEAN-NOT: ns.store_grad
+// CLEAN: return %[[LOSS]]
+// CLEAN-LABEL: func.func @finetune_update(
+// CLEAN-SAME: %[[HYPER:.*]]: tensor<7xf32> {ns.name = "hyper"}) attributes {ns.entry}
+// CLEAN: ns.adamw_params %[[HYPER]] : tensor<7xf32>
+
+// Clean and noised images behind one patch embedding; they share labels.
+// NOISED-LABEL: func.func @finetune_step_noised(
+// NOISED: %[[U:.*]] = nn.patch_embed
+// NOISED-NOT: nn.patch_embed
+// NOISED: %[[UN:.*]] = ns.inject %[[U]]
+// NOISED: %[[B:.*]] = nn.concat_batch %[[U]], %[[UN]] : (tensor<?x4x8xf32>, tensor<?x4x8xf32>) -> tensor<?x4x8xf32>
+// NOISED: nn.layer_scale %[[B]]
+// NOISED: nn.cross_entropy %{{.*}}, %arg1
+// NOISED: ns.gradient
