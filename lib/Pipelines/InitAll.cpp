@@ -9,10 +9,13 @@
 #include "ns/InitAll.h"
 
 #include "ns/Autodiff/Passes.h"
+#include "ns/Conversion/Passes.h"
 #include "ns/Dialect/NN/IR/NN.h"
 #include "ns/Dialect/NN/Transforms/Passes.h"
 #include "ns/Dialect/NS/IR/NS.h"
 #include "ns/Dialect/NS/Transforms/Passes.h"
+#include "ns/Dialect/RT/IR/RT.h"
+#include "ns/Dialect/RT/Transforms/Passes.h"
 #include "ns/Pipelines/Pipelines.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
@@ -28,7 +31,7 @@
 void ns::registerAllDialects(mlir::DialectRegistry &registry) {
   registry.insert<mlir::arith::ArithDialect, mlir::func::FuncDialect, mlir::LLVM::LLVMDialect, mlir::math::MathDialect,
                   mlir::memref::MemRefDialect, mlir::scf::SCFDialect, mlir::vector::VectorDialect>();
-  registry.insert<nn::NNDialect, harden::NSDialect>();
+  registry.insert<nn::NNDialect, harden::NSDialect, rt::RTDialect>();
   autodiff::registerDifferentiableOpModels(registry);
 }
 
@@ -37,5 +40,7 @@ void ns::registerAllPasses() {
   autodiff::registerAutodiffPasses();
   harden::registerNSPasses();
   nn::registerNNPasses();
+  registerConversionPasses();
+  rt::registerRTPasses();
   registerPipelines();
 }

@@ -10,7 +10,12 @@
 
 #include "ns/Autodiff/Passes.h"
 #include "ns/Dialect/NN/Transforms/Passes.h"
+#include "ns/Conversion/Passes.h"
 #include "ns/Dialect/NS/Transforms/Passes.h"
+#include "ns/Dialect/RT/Transforms/Passes.h"
+
+#include "mlir/Conversion/Passes.h"
+#include "mlir/Transforms/Passes.h"
 
 #include "mlir/Pass/PassRegistry.h"
 
@@ -68,10 +73,33 @@ void ns::buildDifferentiatePipeline(OpPassManager &manager) {
   manager.addPass(harden::createVerifyLowerablePass());
 }
 
+void ns::buildPlanPipeline(OpPassManager &manager) {
+  manager.addPass(createCanonicalizerPass());
+  manager.addPass(createCSEPass());
+  manager.addPass(createNNToRTPass());
+  manager.addNestedPass<func::FuncOp>(rt::createRTFusePass());
+  manager.addNestedPass<func::FuncOp>(rt::createRTPlanMemoryPass());
+}
+
+void ns::buildEmitPipeline(OpPassManager &manager, const EmitOptions &options) {
+  manager.addPass(createRTToLLVMPass({.metadata = options.metadata, .vectorBits = options.vectorBits}));
+  manager.addPass(createExpandMathPass());
+  manager.addPass(createCSEPass());
+  manager.addPass(createSCFToControlFlowPass());
+  manager.addPass(createConvertVectorToLLVMPass());
+  manager.addPass(createConvertMathToLLVMPass());
+  manager.addPass(createArithToLLVMConversionPass());
+  manager.addPass(createConvertControlFlowToLLVMPass());
+  manager.addPass(createConvertFuncToLLVMPass());
+  manager.addPass(createReconcileUnrealizedCastsPass());
+}
+
 void ns::registerPipelines() {
   PassPipelineRegistration<HardenOptions>("ns-harden-pipeline", "Imported network -> entries with losses and gradient requests",
                                           buildHardenPipeline);
   PassPipelineRegistration<SimplifyOptions>("ns-simplify-pipeline", "Bind batch and precision, compute only what is read",
                                             buildSimplifyPipeline);
   PassPipelineRegistration<>("ns-differentiate-pipeline", "Gradient requests -> backward ops", buildDifferentiatePipeline);
+  PassPipelineRegistration<>("ns-plan-pipeline", "nn and ns ops -> fused rt ops with offsets", buildPlanPipeline);
+  PassPipelineRegistration<EmitOptions>("ns-emit-pipeline", "Planned rt ops -> the LLVM dialect", buildEmitPipeline);
 }

@@ -36,6 +36,12 @@ struct SimplifyOptions : mlir::PassPipelineOptions<SimplifyOptions> {
                                 llvm::cl::init("f32")};
 };
 
+/// Options of the phase `emit`.
+struct EmitOptions : mlir::PassPipelineOptions<EmitOptions> {
+  Option<std::string> metadata{*this, "metadata", llvm::cl::desc("JSON text that the artefact carries"), llvm::cl::init("{}")};
+  Option<int64_t> vectorBits{*this, "vector-bits", llvm::cl::desc("Width of a vector register"), llvm::cl::init(512)};
+};
+
 /// The entries of an artefact for `emit`, in its order (docs/abi.md); empty where `emit` is none of the four.
 llvm::ArrayRef<llvm::StringRef> getEntries(llvm::StringRef emit);
 
@@ -46,7 +52,12 @@ void buildSimplifyPipeline(mlir::OpPassManager &manager, const SimplifyOptions &
 /// Gradient requests -> backward ops.
 void buildDifferentiatePipeline(mlir::OpPassManager &manager);
 
-/// Registers the phases as `ns-harden-pipeline`, `ns-simplify-pipeline` and `ns-differentiate-pipeline`.
+/// nn and ns ops -> fused rt ops with offsets.
+void buildPlanPipeline(mlir::OpPassManager &manager);
+/// Planned rt ops -> the LLVM dialect. `metadata` is the artefact's JSON.
+void buildEmitPipeline(mlir::OpPassManager &manager, const EmitOptions &options);
+
+/// Registers the phases as `ns-harden-pipeline`, `ns-simplify-pipeline`, `ns-differentiate-pipeline`, `ns-plan-pipeline` and `ns-emit-pipeline`.
 void registerPipelines();
 
 } // namespace ns

@@ -1,0 +1,39 @@
+//===- RT.h - the rt dialect ------------------------------------*- C++ -*-===//
+//
+// Part of the Nullspace compiler, under the Apache License v2.0 with LLVM Exceptions.
+// See LICENSE for license information.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef NS_DIALECT_RT_IR_RT_H
+#define NS_DIALECT_RT_IR_RT_H
+
+#include "mlir/Bytecode/BytecodeOpInterface.h"
+#include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/Func/IR/FuncOps.h"
+#include "mlir/Dialect/Math/IR/Math.h"
+#include "mlir/IR/BuiltinAttributes.h"
+#include "mlir/IR/BuiltinTypes.h"
+#include "mlir/IR/Dialect.h"
+#include "mlir/IR/OpDefinition.h"
+#include "mlir/IR/OpImplementation.h"
+#include "mlir/IR/AffineMap.h"
+#include "mlir/Interfaces/InferTypeOpInterface.h"
+#include "mlir/Interfaces/SideEffectInterfaces.h"
+
+#include "ns/Dialect/RT/IR/RTDialect.h.inc"
+#include "ns/Dialect/RT/IR/RTEnums.h.inc"
+
+#define GET_OP_CLASSES
+#include "ns/Dialect/RT/IR/RTOps.h.inc"
+
+namespace ns::rt {
+/// Elements in a row of a tensor seen as a matrix: its last dimension, or 1 for vectors and scalars, whose (row, 0) and (0, col) both
+/// count single elements.
+int64_t rowPitch(mlir::RankedTensorType type);
+/// Bytes of a tensor.
+int64_t byteSize(mlir::RankedTensorType type);
+} // namespace ns::rt
+
+#endif // NS_DIALECT_RT_IR_RT_H

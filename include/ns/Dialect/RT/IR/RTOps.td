@@ -1,0 +1,222 @@
+//===- RTOps.td - ops of the rt dialect -----------------------*- tablegen -*-===//
+//
+// Part of the Nullspace compiler, under the Apache License v2.0 with LLVM Exceptions.
+// See LICENSE for license information.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef NS_DIALECT_RT_IR_RTOPS_TD
+#define NS_DIALECT_RT_IR_RTOPS_TD
+
+include "mlir/IR/BuiltinAttributes.td"
+include "mlir/IR/OpBase.td"
+include "mlir/Interfaces/InferTypeOpInterface.td"
+include "mlir/Interfaces/SideEffectInterfaces.td"
+include "ns/Dialect/RT/IR/RTEnums.td"
+
+def RT_Dialect : Dialect {
+  let name = "rt";
+  let cppNamespace = "::ns::rt";
+  let summary = "How the step runs";
+  let description = [{
+    One entry function is a straight line of library calls (`rt.gemm`), attention, and fused row programs (`rt.fused`) on
+    immutable tensors of static shape; `rt-plan-memory` gives every value an offset in the arena. Made by `nn-to-rt`; gone after
+    `rt-to-llvm`. A tensor is row-major and contiguous; ops see it as a matrix whose row is the last dimension (a vector or scalar has rows of
+    one element).
+  }];
+  let dependentDialects = ["::mlir::arith::ArithDialect", "::mlir::math::MathDialect", "::mlir::func::FuncDialect"];
+  let extraClassDeclaration = [{
+    /// Bytes from the start of region work, one for each result: set by `rt-plan-memory`.
+    static constexpr llvm::StringLiteral kOffsetsAttr = "rt.offsets";
+    /// Bytes of region work that an entry needs: set on functions by `rt-plan-memory`.
+    static constexpr llvm::StringLiteral kWorkBytesAttr = "rt.work_bytes";
+    /// Module attribute: the layout of regions params, state and io (a dictionary).
+    static constexpr llvm::StringLiteral kLayoutAttr = "rt.layout";
+  }];
+}
+
+def RT_Tensor : RankedTensorOf<[F32, F64, BF16, I32]>;
+def RT_FloatTensor : RankedTensorOf<[F32, F64, BF16]>;
+def RT_Scalar : TensorRankOf<[F32, F64], [0]>;
+def RT_Element : AnyTypeOf<[F32, F64, BF16, I32, I1]>;
+
+class RT_Op<string mnemonic, list<Trait> traits = []> : Op<RT_Dialect, mnemonic, traits>;
+
+def RT_SlotOp : RT_Op<"slot", [Pure]> {
+  let summary = "A named place in region params, state or io";
+  let description = [{
+    The tensor that lies there when the entry begins, or, as a destination, the place to write to. No entry reads a slot after it wrote it, except
+    in the op that updates it.
+
+    Example:
+    ```mlir
+    %w = rt.slot params "head.weight" : tensor<10x64xf32>
+    ```
+  }];
+  let arguments = (ins RT_Region:$region, StrAttr:$name);
+  let results = (outs RT_Tensor:$result);
+  let assemblyFormat = "$region $name attr-dict `:` type($result)";
+}
+
+def RT_ViewOp : RT_Op<"view", [Pure]> {
+  let summary = "The same memory under another shape";
+  let description = [{
+    Elements `offset` up to offset plus the size of the result, of the source in row-major order. Costs nothing.
+
+    Example:
+    ```mlir
+    %q = rt.view %w offset 0 : tensor<576x192xf32> -> tensor<192x192xf32>
+    ```
+  }];
+  let arguments = (ins RT_Tensor:$source, I64Attr:$offset);
+  let results = (outs RT_Tensor:$result);
+  let assemblyFormat = "$source `offset` $offset attr-dict `:` type($source) `->` type($result)";
+  let hasVerifier = 1;
+}
+
+def RT_GemmOp : RT_Op<"gemm", [AttrSizedOperandSegments, DeclareOpInterfaceMethods<MemoryEffectsOpInterface>]> {
+  let summary = "Matrix product by the library";
+  let description = [{
+    `C = op(A) op(B)` on the matrices m x k, k x n (before `trans_a`, `trans_b`: their transposes lie in memory). With `dest` the result is written there, and with
+    `accumulate` it is `accumulate * dest + op(A) op(B)`.
+
+    Example:
+    ```mlir
+    %c = rt.gemm [3152, 576, 192] %x, %w trans_b : (tensor<16x197x192xf32>, tensor<576x192xf32>) -> tensor<16x197x576xf32>
+    ```
+  }];
+  let arguments = (ins RT_FloatTensor:$a, RT_FloatTensor:$b, Optional<RT_FloatTensor>:$dest, Optional<RT_Scalar>:$accumulate,
+                       DenseI64ArrayAttr:$mnk, UnitAttr:$trans_a, UnitAttr:$trans_b);
+  let results = (outs RT_FloatTensor:$result);
+  let assemblyFormat = [{
+    $mnk $a (`trans_a` $trans_a^)? `,` $b (`trans_b` $trans_b^)? (`into` $dest^)? (`accumulate` $accumulate^)? attr-dict `:` functional-type(operands, results)
+  }];
+  let hasVerifier = 1;
+}
+
+def RT_AttentionOp : RT_Op<"attention", [Pure, AttrSizedOperandSegments]> {
+  let summary = "Multi-head attention, head by head";
+  let description = [{
+    As `nn.attention`; `biases`, one for each input or none, are added to the inputs on the way into scratch. Each head is one task: its scores never
+    leave the core's cache.
+
+    Example:
+    ```mlir
+    %o = rt.attention %qkv bias %b heads 3 scale 1.250000e-01 : (tensor<16x197x576xf32>, tensor<576xf32>) -> tensor<16x197x192xf32>
+    ```
+  }];
+  let arguments = (ins Variadic<RT_FloatTensor>:$inputs, Variadic<RT_FloatTensor>:$biases, I64Attr:$heads, F64Attr:$scale);
+  let results = (outs RT_FloatTensor:$result);
+  let assemblyFormat = "$inputs (`bias` $biases^)? `heads` $heads `scale` $scale attr-dict `:` functional-type(operands, results)";
+  let hasVerifier = 1;
+}
+
+def RT_AttentionGradOp : RT_Op<"attention_grad", [Pure, AttrSizedOperandSegments]> {
+  let summary = "Gradients of attention, head by head";
+  let description = [{
+    As `nn.attention_grad`, with biases as in `rt.attention`. The scores are recomputed.
+
+    Example:
+    ```mlir
+    %d = rt.attention_grad %do, %qkv bias %b heads 3 scale 1.250000e-01 : (tensor<16x197x192xf32>, tensor<16x197x576xf32>, tensor<576xf32>) -> tensor<16x197x576xf32>
+    ```
+  }];
+  let arguments = (ins RT_FloatTensor:$grad, Variadic<RT_FloatTensor>:$inputs, Variadic<RT_FloatTensor>:$biases, I64Attr:$heads, F64Attr:$scale);
+  let results = (outs Variadic<RT_FloatTensor>:$results);
+  let assemblyFormat = "$grad `,` $inputs (`bias` $biases^)? `heads` $heads `scale` $scale attr-dict `:` functional-type(operands, results)";
+  let hasVerifier = 1;
+}
+
+def RT_FusedOp : RT_Op<"fused", [AttrSizedOperandSegments, IsolatedFromAbove, SingleBlock, DeclareOpInterfaceMethods<MemoryEffectsOpInterface>]> {
+  let summary = "A row program: one generated kernel";
+  let description = [{
+    Runs its region for every point of `space = [R, K, C]`: rows r in parallel, k in sequence, columns c by vectors. A block argument is the element of its input
+    that the input's map `(r, k, c) -> (row, col)` names; `col` is `c` or a constant. `rt.row_reduce` is a reduction over all columns of the
+    row. A yielded value is stored where its result's map says; where that map does not depend on k and K > 1, the values of all k are summed; where it does not depend on c, the value must
+    be the same for all columns of the row.
+
+    `dests`: result i is written to destination operand `dest_of[i]` in place; -1 is a new value. An in-place program may read its destination as input at the same point.
+
+    Example:
+    ```mlir
+    #point = affine_map<(r, k, c) -> (r, c)>
+    #column = affine_map<(r, k, c) -> (0, c)>
+    %y = rt.fused [3152, 1, 768] ins(%h, %b : tensor<16x197x768xf32>, tensor<768xf32>) maps [#point, #column] -> [#point] : tensor<16x197x768xf32> {
+    ^bb0(%x: f32, %bias: f32):
+      %s = arith.addf %x, %bias : f32
+      rt.yield %s : f32
+    }
+    ```
+  }];
+  let arguments = (ins Variadic<RT_Tensor>:$inputs, Variadic<RT_FloatTensor>:$dests, DenseI64ArrayAttr:$space,
+                       AffineMapArrayAttr:$in_maps, AffineMapArrayAttr:$out_maps, OptionalAttr<DenseI64ArrayAttr>:$dest_of);
+  let results = (outs Variadic<RT_FloatTensor>:$results);
+  let regions = (region SizedRegion<1>:$body);
+  let assemblyFormat = [{
+    $space `ins` `(` ($inputs^ `:` type($inputs))? `)` (`into` `(` $dests^ `:` type($dests) `)` $dest_of)?
+    `maps` $in_maps `->` $out_maps attr-dict `:` type($results) $body
+  }];
+  let hasVerifier = 1;
+  let extraClassDeclaration = [{
+    int64_t getRows() { return getSpace()[0]; }
+    int64_t getInner() { return getSpace()[1]; }
+    int64_t getCols() { return getSpace()[2]; }
+    ::mlir::AffineMap getInMap(unsigned i) { return ::llvm::cast<::mlir::AffineMapAttr>(getInMaps()[i]).getValue(); }
+    ::mlir::AffineMap getOutMap(unsigned i) { return ::llvm::cast<::mlir::AffineMapAttr>(getOutMaps()[i]).getValue(); }
+    /// The destination operand of result i, or null for a new value.
+    ::mlir::Value getDestOf(unsigned i);
+    /// True where a point is one pass over the columns: no row reduction, so that an input may be overwritten.
+    bool isSingleStage();
+  }];
+}
+
+def RT_RowReduceOp : RT_Op<"row_reduce", [Pure, SameOperandsAndResultType]> {
+  let summary = "Reduce a value over the columns of the row";
+  let description = [{
+    In the region of `rt.fused` only. The result is the same for every column. max and min may lose a NaN; a sum keeps it.
+
+    Example:
+    ```mlir
+    %s = rt.row_reduce add %x : f32
+    ```
+  }];
+  let arguments = (ins RT_Reduction:$kind, AnyFloat:$value);
+  let results = (outs AnyFloat:$result);
+  let assemblyFormat = "$kind $value attr-dict `:` type($value)";
+}
+
+def RT_IndexOp : RT_Op<"index", [Pure]> {
+  let summary = "A coordinate of the point";
+  let description = [{
+    The value of a map `(r, k, c) -> (i)`: either c itself or an expression of r and k. In the region of `rt.fused` only.
+
+    Example:
+    ```mlir
+    %c = rt.index affine_map<(r, k, c) -> (c)> : i32
+    ```
+  }];
+  let arguments = (ins AffineMapAttr:$map);
+  let results = (outs I32:$result);
+  let assemblyFormat = "$map attr-dict `:` type($result)";
+  let hasVerifier = 1;
+}
+
+def RT_YieldOp : RT_Op<"yield", [Pure, Terminator, ParentOneOf<["FusedOp"]>]> {
+  let summary = "The values of a row program's results";
+  let description = [{
+    One operand for each result of the `rt.fused`.
+
+    Example:
+    ```mlir
+    %y = rt.fused [3152, 1, 768] ins(%h : tensor<16x197x768xf32>) maps [affine_map<(r, k, c) -> (r, c)>] -> [affine_map<(r, k, c) -> (r, c)>] : tensor<16x197x768xf32> {
+    ^bb0(%x: f32):
+      rt.yield %x : f32
+    }
+    ```
+  }];
+  let arguments = (ins Variadic<AnyFloat>:$values);
+  let assemblyFormat = "($values^ `:` type($values))? attr-dict";
+}
+
+#endif // NS_DIALECT_RT_IR_RTOPS_TD

@@ -1,0 +1,62 @@
+//===- Compile.h - from an imported model to an artefact or executable -*- C++ -*-===//
+//
+// Part of the Nullspace compiler, under the Apache License v2.0 with LLVM Exceptions.
+// See LICENSE for license information.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef NS_TARGET_COMPILE_H
+#define NS_TARGET_COMPILE_H
+
+#include "mlir/IR/BuiltinOps.h"
+#include "mlir/IR/OwningOpRef.h"
+#include "mlir/Support/LogicalResult.h"
+
+#include <string>
+
+namespace ns {
+
+/// The phases of ns-compile, in order; each is also a pipeline of ns-opt.
+enum class Phase { Import, Harden, Simplify, Differentiate, Plan, Emit, End };
+
+/// Name of a phase on the command line.
+llvm::StringRef stringifyPhase(Phase phase);
+/// The phase of a name; End for an unknown one.
+Phase symbolizePhase(llvm::StringRef name);
+
+/// What ns-compile was asked for; every field is a flag of the same name.
+struct CompileOptions {
+  std::string input;          ///< model.mlir
+  std::string output;         ///< executable, library (.so) or, with compileTo, .mlir
+  std::string emit = "synth"; ///< synth, finetune, evaluate or library
+  std::string target = "cpu";
+  std::string cpu = "x86-64-v4"; ///< x86-64-v3, x86-64-v4, native, or a name that LLVM knows
+  std::string precision = "f32"; ///< f32 or f64
+  std::string site = "tokens";   ///< tokens, image or block.K
+  std::string init = "uniform";
+  double lim = 3.0;
+  int64_t batch = 16;
+  Phase compileTo = Phase::End;
+  std::string dumpPhases; ///< directory for the IR after each phase
+  std::string driver;     ///< nsrt-driver; empty: beside ns-compile
+  bool emitObject = false;
+  bool reportMemory = false;
+  bool reportFlops = false;
+};
+
+/// Runs the phases on `module` and writes the output. Errors are diagnostics or on stderr.
+mlir::LogicalResult compile(mlir::ModuleOp module, const CompileOptions &options);
+
+/// The artefact's metadata (docs/abi.md) as JSON text. `module` is planned.
+std::string buildMetadata(mlir::ModuleOp module, const CompileOptions &options, llvm::StringRef cpu,
+                          llvm::ArrayRef<std::string> cpuFeatures);
+
+/// Prints bytes of each region, and of each entry's scratch with the values that live at its peak.
+void printMemoryReport(mlir::ModuleOp module, llvm::raw_ostream &os);
+/// Prints the FLOPs of each entry: matrix products and attention, 2 for each multiply-add.
+void printFlopReport(mlir::ModuleOp module, llvm::raw_ostream &os);
+
+} // namespace ns
+
+#endif // NS_TARGET_COMPILE_H

@@ -1,0 +1,39 @@
+//===- Native.h - objects and shared libraries in process -*- C++ -*-===//
+//
+// Part of the Nullspace compiler, under the Apache License v2.0 with LLVM Exceptions.
+// See LICENSE for license information.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef NS_TARGET_NATIVE_H
+#define NS_TARGET_NATIVE_H
+
+#include "mlir/IR/BuiltinOps.h"
+#include "llvm/ADT/SmallVector.h"
+#include "llvm/Support/Error.h"
+
+#include <string>
+#include <vector>
+
+namespace ns {
+
+/// A processor to generate code for.
+struct NativeTarget {
+  std::string cpu;                   ///< as LLVM names it
+  std::vector<std::string> features; ///< CPUID features that must be there at load
+  int64_t vectorBits;                ///< 512 with AVX-512, else 256
+};
+
+/// Resolves x86-64-v3, x86-64-v4, native or a processor's name; an error for one that LLVM does not know.
+llvm::Expected<NativeTarget> resolveTarget(llvm::StringRef cpu);
+
+/// Translates a module of the LLVM dialect, optimises it, and returns a relocatable ELF object.
+llvm::Expected<llvm::SmallVector<char, 0>> emitObject(mlir::ModuleOp module, const NativeTarget &target);
+
+/// Links an object into a shared library that exports nsrt_artifact_query only. `directory` holds the temporary files.
+llvm::Expected<std::string> linkShared(llvm::ArrayRef<char> object, llvm::StringRef directory);
+
+} // namespace ns
+
+#endif // NS_TARGET_NATIVE_H

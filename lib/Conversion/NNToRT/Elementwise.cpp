@@ -1,0 +1,254 @@
+//===- Elementwise.cpp - norms, activations, sums, injection -*- C++ -*-===//
+//
+// Part of the Nullspace compiler, under the Apache License v2.0 with LLVM Exceptions.
+// See LICENSE for license information.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#include "Lowering.h"
+
+#include <cmath>
+
+using namespace mlir;
+using namespace ns;
+
+static RankedTensorType typeOf(Value value) { return cast<RankedTensorType>(value.getType()); }
+
+LogicalResult ns::lower(nn::NormalizeOp op, Lowering &l) {
+  // Patch embeddings read the raw image and normalise on the way.
+  if (llvm::all_of(op->getUsers(), [](Operation *user) { return isa<nn::PatchEmbedOp, nn::PatchEmbedGradWeightOp>(user); }))
+    return success();
+  RankedTensorType type = op.getResult().getType();
+  RowProgram p = l.rowwise(op, type);
+  AffineExpr channel = p.r.floorDiv(type.getDimSize(2)) % type.getDimSize(1);
+  Value x = p.sub(p.in(l.get(op.getImage())), p.perIndex(channel, op.getMean()));
+  p.out(p.div(x, p.perIndex(channel, op.getStd())), type);
+  l.finish(p, op.getResult());
+  return success();
+}
+
+LogicalResult ns::lower(nn::NormalizeGradOp op, Lowering &l) {
+  RankedTensorType type = op.getResult().getType();
+  RowProgram p = l.rowwise(op, type);
+  AffineExpr channel = p.r.floorDiv(type.getDimSize(2)) % type.getDimSize(1);
+  p.out(p.div(p.in(l.get(op.getGrad())), p.perIndex(channel, op.getStd())), type);
+  l.finish(p, op.getResult());
+  return success();
+}
+
+//===----------------------------------------------------------------------===//
+// Layer normalisation
+//===----------------------------------------------------------------------===//
+
+namespace {
+/// x - mean and 1 / sqrt(var + eps) of the row.
+struct Statistics {
+  Value centered, rstd;
+};
+} // namespace
+
+static Statistics normStatistics(RowProgram &p, Value x, int64_t width, double eps) {
+  Value inverse = p.constant(1.0 / double(width));
+  Value centered = p.sub(x, p.mul(p.sum(x), inverse));
+  Value variance = p.mul(p.sum(p.mul(centered, centered)), inverse);
+  return {centered, p.div(p.constant(1.0), p.sqrt(p.add(variance, p.constant(eps))))};
+}
+
+/// Width of the normalised group.
+static int64_t groupWidth(RankedTensorType type, Value gamma) { return gamma ? typeOf(gamma).getDimSize(0) : numCols(type); }
+
+/// `value` as rows of one group each.
+static Value asGroups(Lowering &l, Value value, int64_t width) {
+  RankedTensorType type = typeOf(value);
+  return numCols(type) == width ? value : l.view(value, {type.getNumElements() / width, width});
+}
+
+LogicalResult ns::lower(nn::LayerNormOp op, Lowering &l) {
+  RankedTensorType type = op.getResult().getType();
+  int64_t width = groupWidth(type, op.getGamma());
+  RowProgram p = l.program(op, {type.getNumElements() / width, 1, width});
+  Value x = asGroups(l, l.get(op.getInput()), width);
+  auto [centered, rstd] = normStatistics(p, p.in(x), width, op.getEps().convertToDouble());
+  Value y = p.mul(centered, rstd);
+  if (op.getGamma())
+    y = p.fma(y, p.inColumn(l.get(op.getGamma())), p.inColumn(l.get(op.getBeta())));
+  p.out(y, typeOf(x));
+  l.finish(p, op.getResult());
+  return success();
+}
+
+LogicalResult ns::lower(nn::LayerNormGradOp op, Lowering &l) {
+  RankedTensorType type = op.getResult().getType();
+  int64_t width = groupWidth(type, op.getGamma());
+  RowProgram p = l.program(op, {type.getNumElements() / width, 1, width});
+  Value x = asGroups(l, l.get(op.getInput()), width);
+  auto [centered, rstd] = normStatistics(p, p.in(x), width, op.getEps().convertToDouble());
+  Value xhat = p.mul(centered, rstd);
+  Value w = p.in(asGroups(l, l.get(op.getGrad()), width));
+  if (op.getGamma())
+    w = p.mul(w, p.inColumn(l.get(op.getGamma())));
+  Value inverse = p.constant(1.0 / double(width));
+  Value meanW = p.mul(p.sum(w), inverse);
+  Value meanWX = p.mul(p.sum(p.mul(w, xhat)), inverse);
+  p.out(p.mul(rstd, p.sub(p.sub(w, meanW), p.mul(xhat, meanWX))), typeOf(x));
+  l.finish(p, op.getResult());
+  return success();
+}
+
+//===----------------------------------------------------------------------===//
+// Sums
+//===----------------------------------------------------------------------===//
+
+/// Sums partials [groups, cols] over the groups, in order; binds the results.
+static void sumPartials(Lowering &l, Operation *op, ValueRange partials, ValueRange results) {
+  RankedTensorType type = typeOf(partials.front());
+  RowProgram p = l.program(op, {1, numRows(type), numCols(type)});
+  for (auto [partial, result] : llvm::zip(partials, results))
+    p.out(p.in(partial, p.k, p.c), typeOf(result), p.lit(0), p.c);
+  l.finish(p, results);
+}
+
+/// Groups over which partial sums are taken: one for each image, whatever the thread count.
+static int64_t numGroups(RankedTensorType type) { return type.getRank() == 3 ? type.getDimSize(0) : 1; }
+
+LogicalResult ns::lower(nn::LayerNormGradParamsOp op, Lowering &l) {
+  RankedTensorType type = op.getInput().getType();
+  int64_t width = typeOf(op.getDgamma()).getDimSize(0), groups = numGroups(type);
+  int64_t perGroup = type.getNumElements() / width / groups;
+  RowProgram p = l.program(op, {groups, perGroup, width});
+  Value x = p.in(asGroups(l, l.get(op.getInput()), width), p.r * perGroup + p.k, p.c);
+  Value dy = p.in(asGroups(l, l.get(op.getGrad()), width), p.r * perGroup + p.k, p.c);
+  auto [centered, rstd] = normStatistics(p, x, width, op.getEps().convertToDouble());
+  p.out(p.mul(dy, p.mul(centered, rstd)), l.tensor({groups, width}));
+  p.out(dy, l.tensor({groups, width}));
+  sumPartials(l, op, p.finish().getResults(), op.getResults());
+  return success();
+}
+
+LogicalResult ns::lower(nn::SumRowsOp op, Lowering &l) {
+  RankedTensorType type = op.getInput().getType();
+  int64_t groups = numGroups(type), perGroup = numRows(type) / groups, width = numCols(type);
+  RowProgram p = l.program(op, {groups, perGroup, width});
+  p.out(p.in(l.get(op.getInput()), p.r * perGroup + p.k, p.c), l.tensor({groups, width}));
+  sumPartials(l, op, p.finish().getResults(), op->getResults());
+  return success();
+}
+
+LogicalResult ns::lower(nn::LayerScaleGradGammaOp op, Lowering &l) {
+  RankedTensorType type = op.getInput().getType();
+  int64_t groups = numGroups(type), perGroup = numRows(type) / groups, width = numCols(type);
+  RowProgram p = l.program(op, {groups, perGroup, width});
+  AffineExpr row = p.r * perGroup + p.k;
+  p.out(p.mul(p.in(l.get(op.getGrad()), row, p.c), p.in(l.get(op.getInput()), row, p.c)), l.tensor({groups, width}));
+  sumPartials(l, op, p.finish().getResults(), op->getResults());
+  return success();
+}
+
+LogicalResult ns::lower(nn::SumBatchOp op, Lowering &l) {
+  RankedTensorType type = typeOf(op.getResult());
+  int64_t rows = numRows(type), batch = typeOf(op.getInput()).getDimSize(0);
+  RowProgram p = l.program(op, {rows, batch, numCols(type)});
+  p.out(p.in(l.get(op.getInput()), p.k * rows + p.r, p.c), type);
+  l.finish(p, op.getResult());
+  return success();
+}
+
+//===----------------------------------------------------------------------===//
+// Elementwise
+//===----------------------------------------------------------------------===//
+
+LogicalResult ns::lower(nn::GeluOp op, Lowering &l) {
+  RankedTensorType type = op.getResult().getType();
+  RowProgram p = l.rowwise(op, type);
+  Value x = p.in(l.get(op.getInput()));
+  Value half = p.mul(x, p.constant(0.5));
+  Value shape;
+  if (op.getApproximate() == nn::GeluApproximation::None) {
+    shape = p.erf(p.mul(x, p.constant(std::sqrt(0.5))));
+  } else {
+    Value cube = p.mul(p.mul(x, x), x);
+    shape = p.tanh(p.mul(p.constant(std::sqrt(2.0 / M_PI)), p.fma(p.constant(0.044715), cube, x)));
+  }
+  p.out(p.fma(half, shape, half), type);
+  l.finish(p, op.getResult());
+  return success();
+}
+
+LogicalResult ns::lower(nn::GeluGradOp op, Lowering &l) {
+  RankedTensorType type = op.getResult().getType();
+  RowProgram p = l.rowwise(op, type);
+  Value x = p.in(l.get(op.getInput())), dy = p.in(l.get(op.getGrad()));
+  Value half = p.constant(0.5), one = p.constant(1.0), derivative;
+  if (op.getApproximate() == nn::GeluApproximation::None) {
+    Value cdf = p.fma(half, p.erf(p.mul(x, p.constant(std::sqrt(0.5)))), half);
+    Value pdf = p.mul(p.constant(1.0 / std::sqrt(2.0 * M_PI)), p.exp(p.mul(p.mul(x, x), p.constant(-0.5))));
+    derivative = p.fma(x, pdf, cdf);
+  } else {
+    Value k = p.constant(std::sqrt(2.0 / M_PI)), square = p.mul(x, x);
+    Value t = p.tanh(p.mul(k, p.fma(p.mul(p.constant(0.044715), square), x, x)));
+    Value slope = p.mul(k, p.fma(p.constant(3 * 0.044715), square, one));
+    Value left = p.mul(half, p.add(one, t));
+    derivative = p.fma(p.mul(p.mul(half, x), p.sub(one, p.mul(t, t))), slope, left);
+  }
+  p.out(p.mul(dy, derivative), type);
+  l.finish(p, op.getResult());
+  return success();
+}
+
+/// Element of `value` for row r of a tensor of `type`: the same, or the row within the image where it is shared by the batch.
+static Value inShared(RowProgram &p, Value value, RankedTensorType type) {
+  int64_t rows = numRows(typeOf(value));
+  return rows == numRows(type) ? p.in(value) : p.in(value, p.r % rows, p.c);
+}
+
+LogicalResult ns::lower(nn::AddOp op, Lowering &l) {
+  RankedTensorType type = typeOf(op.getResult());
+  RowProgram p = l.rowwise(op, type);
+  Value lhs = p.in(l.get(op.getLhs()));
+  p.out(p.add(lhs, inShared(p, l.get(op.getRhs()), type)), type);
+  l.finish(p, op.getResult());
+  return success();
+}
+
+LogicalResult ns::lower(nn::ScaleOp op, Lowering &l) {
+  RankedTensorType type = typeOf(op.getResult());
+  RowProgram p = l.rowwise(op, type);
+  p.out(p.mul(p.in(l.get(op.getInput())), p.constant(op.getFactor().convertToDouble())), type);
+  l.finish(p, op.getResult());
+  return success();
+}
+
+LogicalResult ns::lower(nn::LayerScaleOp op, Lowering &l) {
+  RankedTensorType type = op.getResult().getType();
+  RowProgram p = l.rowwise(op, type);
+  p.out(p.mul(p.in(l.get(op.getInput())), p.inColumn(l.get(op.getGamma()))), type);
+  l.finish(p, op.getResult());
+  return success();
+}
+
+LogicalResult ns::lower(harden::InjectOp op, Lowering &l) {
+  RankedTensorType type = typeOf(op.getResult());
+  RowProgram p = l.rowwise(op, type);
+  Value y = p.in(l.get(op.getInput()));
+  y = p.add(y, inShared(p, l.get(op.getNoise()), type));
+  if (op.getClip()) { // NaN passes: each comparison is false then
+    Value zero = p.constant(0.0), one = p.constant(1.0);
+    y = p.select(p.compare(arith::CmpFPredicate::OLT, y, zero), zero, y);
+    y = p.select(p.compare(arith::CmpFPredicate::OGT, y, one), one, y);
+  }
+  p.out(y, type);
+  l.finish(p, op.getResult());
+  return success();
+}
+
+LogicalResult ns::lower(harden::ClipGradOp op, Lowering &l) {
+  RankedTensorType type = typeOf(op.getResult());
+  RowProgram p = l.rowwise(op, type);
+  Value x = p.in(l.get(op.getInput())), zero = p.constant(0.0), dy = p.in(l.get(op.getGrad()));
+  Value y = p.add(x, inShared(p, l.get(op.getNoise()), type));
+  dy = p.select(p.compare(arith::CmpFPredicate::OGE, y, zero), dy, zero);
+  p.out(p.select(p.compare(arith::CmpFPredicate::OLE, y, p.constant(1.0)), dy, zero), type);
+  l.finish(p, op.getResult());
+  return success();
+}

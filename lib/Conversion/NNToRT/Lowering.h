@@ -1,0 +1,129 @@
+//===- Lowering.h - state of nn-to-rt within one entry -*- C++ -*-===//
+//
+// Part of the Nullspace compiler, under the Apache License v2.0 with LLVM Exceptions.
+// See LICENSE for license information.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef NS_CONVERSION_NNTORT_LOWERING_H
+#define NS_CONVERSION_NNTORT_LOWERING_H
+
+#include "Layout.h"
+#include "../RowProgram.h"
+
+#include "ns/Dialect/NN/IR/NN.h"
+#include "ns/Dialect/NS/IR/NS.h"
+
+#include "mlir/IR/Builders.h"
+#include "llvm/ADT/DenseMap.h"
+#include "llvm/ADT/StringMap.h"
+
+namespace ns {
+
+/// Rows and columns of a tensor seen as a matrix whose row is the last dimension.
+int64_t numRows(mlir::RankedTensorType type);
+int64_t numCols(mlir::RankedTensorType type);
+
+/// Lowers the body of one entry, op by op in order. The overloads of `lower` are grouped by op family in the .cpp files.
+class Lowering {
+public:
+  Lowering(mlir::func::FuncOp source, mlir::func::FuncOp target, Layout &layout);
+  mlir::LogicalResult run();
+
+  mlir::OpBuilder builder;
+
+  /// The rt value of an nn value.
+  mlir::Value get(mlir::Value value) { return values.lookup(value); }
+  void set(mlir::Value value, mlir::Value result) { values[value] = result; }
+
+  /// A named place; one op for each, at the top of the entry.
+  mlir::Value slot(rt::Region region, llvm::StringRef name, mlir::RankedTensorType type);
+  /// `value` under another shape, from element `offset` on.
+  mlir::Value view(mlir::Value value, llvm::ArrayRef<int64_t> shape, int64_t offset = 0);
+  /// A row program over [R, K, C].
+  RowProgram program(mlir::Operation *op, std::array<int64_t, 3> space) {
+    return RowProgram(builder, op->getLoc(), layout.element, space);
+  }
+  /// A program over the rows and columns of `type`.
+  RowProgram rowwise(mlir::Operation *op, mlir::RankedTensorType type) { return program(op, {numRows(type), 1, numCols(type)}); }
+  /// Makes the program's op and binds its results to the nn values.
+  void finish(RowProgram &program, mlir::ValueRange results);
+  /// Elements of an optimizer group, whole rows.
+  int64_t groupElements(llvm::StringRef group) const { return layout.groupElements(group); }
+  mlir::RankedTensorType tensor(llvm::ArrayRef<int64_t> shape) { return mlir::RankedTensorType::get(shape, layout.element); }
+  /// The normalised image as a matrix of patches (B N) x (c ph pw); made once for an image.
+  mlir::FailureOr<mlir::Value> patches(mlir::Operation *user, mlir::Value image, llvm::ArrayRef<int64_t> patch, int64_t tokens);
+  /// Raw linear result and bias where every reader adds the bias itself.
+  llvm::DenseMap<mlir::Value, mlir::Value> biasOf;
+
+private:
+  mlir::LogicalResult lowerOp(mlir::Operation *op);
+  mlir::LogicalResult writeResults(mlir::func::ReturnOp op);
+
+  mlir::func::FuncOp source;
+  Layout &layout;
+  mlir::Block *block;
+  llvm::DenseMap<mlir::Value, mlir::Value> values;
+  llvm::DenseMap<mlir::Value, mlir::Value> patchesOf;
+  llvm::StringMap<mlir::Value> slots;
+};
+
+// Linear.cpp
+mlir::LogicalResult lower(nn::LinearOp, Lowering &);
+mlir::LogicalResult lower(nn::LinearGradInputOp, Lowering &);
+mlir::LogicalResult lower(nn::LinearGradWeightOp, Lowering &);
+mlir::LogicalResult lower(nn::PatchEmbedOp, Lowering &);
+mlir::LogicalResult lower(nn::PatchEmbedGradInputOp, Lowering &);
+mlir::LogicalResult lower(nn::PatchEmbedGradWeightOp, Lowering &);
+mlir::LogicalResult lower(nn::AttentionOp, Lowering &);
+mlir::LogicalResult lower(nn::AttentionGradOp, Lowering &);
+// Elementwise.cpp
+mlir::LogicalResult lower(nn::NormalizeOp, Lowering &);
+mlir::LogicalResult lower(nn::NormalizeGradOp, Lowering &);
+mlir::LogicalResult lower(nn::LayerNormOp, Lowering &);
+mlir::LogicalResult lower(nn::LayerNormGradOp, Lowering &);
+mlir::LogicalResult lower(nn::LayerNormGradParamsOp, Lowering &);
+mlir::LogicalResult lower(nn::GeluOp, Lowering &);
+mlir::LogicalResult lower(nn::GeluGradOp, Lowering &);
+mlir::LogicalResult lower(nn::AddOp, Lowering &);
+mlir::LogicalResult lower(nn::ScaleOp, Lowering &);
+mlir::LogicalResult lower(nn::LayerScaleOp, Lowering &);
+mlir::LogicalResult lower(nn::LayerScaleGradGammaOp, Lowering &);
+mlir::LogicalResult lower(nn::SumRowsOp, Lowering &);
+mlir::LogicalResult lower(nn::SumBatchOp, Lowering &);
+mlir::LogicalResult lower(harden::InjectOp, Lowering &);
+mlir::LogicalResult lower(harden::ClipGradOp, Lowering &);
+// Tokens.cpp
+mlir::LogicalResult lower(nn::PrependTokensOp, Lowering &);
+mlir::LogicalResult lower(nn::SelectTokenOp, Lowering &);
+mlir::LogicalResult lower(nn::ScatterTokenOp, Lowering &);
+mlir::LogicalResult lower(nn::SliceTokensOp, Lowering &);
+mlir::LogicalResult lower(nn::PadTokensOp, Lowering &);
+mlir::LogicalResult lower(nn::SliceChannelsOp, Lowering &);
+mlir::LogicalResult lower(nn::PadChannelsOp, Lowering &);
+mlir::LogicalResult lower(nn::SliceRowsOp, Lowering &);
+mlir::LogicalResult lower(nn::PadRowsOp, Lowering &);
+mlir::LogicalResult lower(nn::SliceBatchOp, Lowering &);
+mlir::LogicalResult lower(nn::ConcatBatchOp, Lowering &);
+mlir::LogicalResult lower(nn::MeanTokensOp, Lowering &);
+mlir::LogicalResult lower(nn::ExpandTokensOp, Lowering &);
+// Losses.cpp
+mlir::LogicalResult lower(nn::CrossEntropyOp, Lowering &);
+mlir::LogicalResult lower(nn::CrossEntropyGradOp, Lowering &);
+mlir::LogicalResult lower(nn::WeightedSumOp, Lowering &);
+mlir::LogicalResult lower(nn::WeightedSumGradOp, Lowering &);
+mlir::LogicalResult lower(harden::SynthesisLossOp, Lowering &);
+mlir::LogicalResult lower(harden::SynthesisLossGradOp, Lowering &);
+mlir::LogicalResult lower(harden::InvarianceOp, Lowering &);
+mlir::LogicalResult lower(harden::SampleNormOp, Lowering &);
+// Optimizer.cpp
+mlir::LogicalResult lower(nn::LoadParamOp, Lowering &);
+mlir::LogicalResult lower(harden::ReadNoiseOp, Lowering &);
+mlir::LogicalResult lower(harden::StoreGradOp, Lowering &);
+mlir::LogicalResult lower(harden::AdamWParamsOp, Lowering &);
+mlir::LogicalResult lower(harden::AdamWNoiseOp, Lowering &);
+
+} // namespace ns
+
+#endif // NS_CONVERSION_NNTORT_LOWERING_H

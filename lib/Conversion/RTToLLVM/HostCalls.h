@@ -1,0 +1,48 @@
+//===- HostCalls.h - calls of the host's services -*- C++ -*-===//
+//
+// Part of the Nullspace compiler, under the Apache License v2.0 with LLVM Exceptions.
+// See LICENSE for license information.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef NS_CONVERSION_RTTOLLVM_HOSTCALLS_H
+#define NS_CONVERSION_RTTOLLVM_HOSTCALLS_H
+
+#include "mlir/Dialect/LLVMIR/LLVMDialect.h"
+#include "mlir/IR/Builders.h"
+
+namespace ns {
+
+/// Fields of nsrt_host by position (ns/Runtime/Abi.h).
+enum class HostField { Context = 2, ParallelFor = 3, GemmF32 = 4, GemmF64 = 5, Scratch = 6 };
+
+/// Emits loads of the host's fields and calls of its functions.
+class HostCalls {
+public:
+  HostCalls(mlir::OpBuilder &b, mlir::Location loc, mlir::Value host) : b(b), loc(loc), host(host) {}
+
+  mlir::Value pointerField(HostField field);
+  void parallelFor(mlir::LLVM::LLVMFuncOp task, mlir::Value argument, int64_t count, int64_t grain);
+  /// C[m, n] = alpha op(A) op(B) + beta C; alpha and beta of the element type.
+  void gemm(mlir::Type element, bool transA, bool transB, int64_t m, int64_t n, int64_t k, mlir::Value alpha, mlir::Value a, int64_t lda,
+            mlir::Value other, int64_t ldb, mlir::Value beta, mlir::Value c, int64_t ldc);
+  mlir::Value scratch(int64_t bytes);
+
+  mlir::Value i64(int64_t value);
+  mlir::Value i32(int32_t value);
+  mlir::Value number(mlir::Type element, double value);
+  /// pointer + index elements.
+  mlir::Value offset(mlir::Value pointer, mlir::Type element, mlir::Value index);
+  /// pointer + bytes.
+  mlir::Value bytes(mlir::Value pointer, int64_t count);
+
+private:
+  mlir::OpBuilder &b;
+  mlir::Location loc;
+  mlir::Value host;
+};
+
+} // namespace ns
+
+#endif // NS_CONVERSION_RTTOLLVM_HOSTCALLS_H

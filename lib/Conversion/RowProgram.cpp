@@ -1,0 +1,88 @@
+//===- RowProgram.cpp - builds the region of an rt.fused -*- C++ -*-===//
+//
+// Part of the Nullspace compiler, under the Apache License v2.0 with LLVM Exceptions.
+// See LICENSE for license information.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#include "RowProgram.h"
+
+using namespace mlir;
+using namespace ns;
+
+RowProgram::RowProgram(OpBuilder &builder, Location loc, Type element, std::array<int64_t, 3> space)
+    : outer(builder), context(builder.getContext()), loc(loc), space(space), element(element), region(std::make_unique<Region>()),
+      body(builder.getContext()) {
+  r = getAffineDimExpr(0, context);
+  k = getAffineDimExpr(1, context);
+  c = getAffineDimExpr(2, context);
+  body.setInsertionPointToEnd(&region->emplaceBlock());
+}
+
+RowProgram::~RowProgram() = default;
+
+Value RowProgram::in(Value tensor, AffineExpr row, AffineExpr col) {
+  AffineMap map = AffineMap::get(3, 0, {row, col}, context);
+  for (auto [i, input] : llvm::enumerate(inputs)) // one argument for one element, however often it is asked for
+    if (input == tensor && inMaps[i] == map)
+      return region->front().getArgument(i);
+  inputs.push_back(tensor);
+  inMaps.push_back(map);
+  return region->front().addArgument(cast<RankedTensorType>(tensor.getType()).getElementType(), loc);
+}
+
+void RowProgram::out(Value value, RankedTensorType type, AffineExpr row, AffineExpr col, Value dest) {
+  yielded.push_back(value);
+  resultTypes.push_back(type);
+  outMaps.push_back(AffineMap::get(3, 0, {row, col}, context));
+  destOf.push_back(dest ? int64_t(dests.size()) : -1);
+  if (dest)
+    dests.push_back(dest);
+}
+
+Value RowProgram::constant(double value) {
+  return arith::ConstantOp::create(body, loc, body.getFloatAttr(element, value));
+}
+Value RowProgram::add(Value a, Value b) { return arith::AddFOp::create(body, loc, a, b); }
+Value RowProgram::sub(Value a, Value b) { return arith::SubFOp::create(body, loc, a, b); }
+Value RowProgram::mul(Value a, Value b) { return arith::MulFOp::create(body, loc, a, b); }
+Value RowProgram::div(Value a, Value b) { return arith::DivFOp::create(body, loc, a, b); }
+Value RowProgram::fma(Value a, Value b, Value c) { return math::FmaOp::create(body, loc, a, b, c); }
+Value RowProgram::sqrt(Value a) { return math::SqrtOp::create(body, loc, a); }
+Value RowProgram::exp(Value a) { return math::ExpOp::create(body, loc, a); }
+Value RowProgram::log(Value a) { return math::LogOp::create(body, loc, a); }
+Value RowProgram::erf(Value a) { return math::ErfOp::create(body, loc, a); }
+Value RowProgram::tanh(Value a) { return math::TanhOp::create(body, loc, a); }
+Value RowProgram::abs(Value a) { return math::AbsFOp::create(body, loc, a); }
+Value RowProgram::compare(arith::CmpFPredicate predicate, Value a, Value b) {
+  return arith::CmpFOp::create(body, loc, predicate, a, b);
+}
+Value RowProgram::select(Value condition, Value a, Value b) { return arith::SelectOp::create(body, loc, condition, a, b); }
+Value RowProgram::index(AffineExpr expr) {
+  return rt::IndexOp::create(body, loc, body.getI32Type(), AffineMapAttr::get(AffineMap::get(3, 0, expr)));
+}
+Value RowProgram::isColumn(Value label) {
+  return arith::CmpIOp::create(body, loc, arith::CmpIPredicate::eq, index(c), label);
+}
+Value RowProgram::column() { return arith::SIToFPOp::create(body, loc, element, index(c)); }
+Value RowProgram::perIndex(AffineExpr expr, ArrayRef<double> values) {
+  Value which = index(expr);
+  Value result = constant(values.back());
+  for (int64_t i = int64_t(values.size()) - 2; i >= 0; --i) {
+    Value number = arith::ConstantOp::create(body, loc, body.getI32IntegerAttr(i));
+    Value hit = arith::CmpIOp::create(body, loc, arith::CmpIPredicate::eq, which, number);
+    result = arith::SelectOp::create(body, loc, hit, constant(values[i]), result);
+  }
+  return result;
+}
+Value RowProgram::reduce(rt::Reduction kind, Value a) { return rt::RowReduceOp::create(body, loc, kind, a); }
+
+rt::FusedOp RowProgram::finish() {
+  rt::YieldOp::create(body, loc, yielded);
+  DenseI64ArrayAttr destination = dests.empty() ? DenseI64ArrayAttr() : outer.getDenseI64ArrayAttr(destOf);
+  auto op = rt::FusedOp::create(outer, loc, resultTypes, inputs, dests, outer.getDenseI64ArrayAttr(space),
+                                outer.getAffineMapArrayAttr(inMaps), outer.getAffineMapArrayAttr(outMaps), destination);
+  op.getBody().takeBody(*region);
+  return op;
+}

@@ -1,0 +1,93 @@
+//===- RowProgram.h - builds the region of an rt.fused -*- C++ -*-===//
+//
+// Part of the Nullspace compiler, under the Apache License v2.0 with LLVM Exceptions.
+// See LICENSE for license information.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef NS_CONVERSION_ROWPROGRAM_H
+#define NS_CONVERSION_ROWPROGRAM_H
+
+#include "ns/Dialect/RT/IR/RT.h"
+
+#include "mlir/IR/Builders.h"
+
+namespace ns {
+
+/// Collects inputs, arithmetic and results of one row program over [R, K, C], then makes the op. Values are elements: the program reads as the formula
+/// of one point.
+///
+///   RowProgram p(builder, loc, f32, {rows, 1, cols});
+///   Value x = p.in(tensor);                 // element (r, c)
+///   Value mean = p.mul(p.sum(x), p.constant(1.0 / cols));
+///   p.out(p.sub(x, mean), resultType);
+///   Value result = p.finish().getResult(0);
+class RowProgram {
+public:
+  RowProgram(mlir::OpBuilder &builder, mlir::Location loc, mlir::Type element, std::array<int64_t, 3> space);
+  ~RowProgram();
+
+  // Dimensions, for maps.
+  mlir::AffineExpr r, k, c;
+  mlir::AffineExpr lit(int64_t value) { return mlir::getAffineConstantExpr(value, context); }
+
+  /// The element of `tensor` at (row, col); by default (r, c).
+  mlir::Value in(mlir::Value tensor, mlir::AffineExpr row, mlir::AffineExpr col);
+  mlir::Value in(mlir::Value tensor) { return in(tensor, r, c); }
+  /// A vector indexed by the column.
+  mlir::Value inColumn(mlir::Value tensor) { return in(tensor, lit(0), c); }
+  /// A scalar, or element `index` of a vector.
+  mlir::Value inScalar(mlir::Value tensor, int64_t index = 0) { return in(tensor, lit(index), lit(0)); }
+
+  /// Result of `type` at (row, col), written into `dest` if there is one.
+  void out(mlir::Value value, mlir::RankedTensorType type, mlir::AffineExpr row, mlir::AffineExpr col, mlir::Value dest = {});
+  void out(mlir::Value value, mlir::RankedTensorType type) { out(value, type, r, c); }
+
+  mlir::Value constant(double value);
+  /// values[expr]: a small table, such as the mean of each channel.
+  mlir::Value perIndex(mlir::AffineExpr expr, llvm::ArrayRef<double> values);
+  mlir::Value add(mlir::Value a, mlir::Value b);
+  mlir::Value sub(mlir::Value a, mlir::Value b);
+  mlir::Value mul(mlir::Value a, mlir::Value b);
+  mlir::Value div(mlir::Value a, mlir::Value b);
+  mlir::Value fma(mlir::Value a, mlir::Value b, mlir::Value c);
+  mlir::Value sqrt(mlir::Value a);
+  mlir::Value exp(mlir::Value a);
+  mlir::Value log(mlir::Value a);
+  mlir::Value erf(mlir::Value a);
+  mlir::Value tanh(mlir::Value a);
+  mlir::Value abs(mlir::Value a);
+  mlir::Value compare(mlir::arith::CmpFPredicate predicate, mlir::Value a, mlir::Value b);
+  mlir::Value select(mlir::Value condition, mlir::Value a, mlir::Value b);
+  /// 1 where the column equals the i32 element `label`, as a condition.
+  mlir::Value isColumn(mlir::Value label);
+  /// The column as a float.
+  mlir::Value column();
+  mlir::Value sum(mlir::Value a) { return reduce(rt::Reduction::Add, a); }
+  mlir::Value max(mlir::Value a) { return reduce(rt::Reduction::Max, a); }
+  mlir::Value min(mlir::Value a) { return reduce(rt::Reduction::Min, a); }
+
+  /// Makes the op. The program must not be used after.
+  rt::FusedOp finish();
+
+private:
+  mlir::Value reduce(rt::Reduction kind, mlir::Value a);
+  mlir::Value index(mlir::AffineExpr expr);
+
+  mlir::OpBuilder &outer;
+  mlir::MLIRContext *context;
+  mlir::Location loc;
+  std::array<int64_t, 3> space;
+  mlir::Type element;
+  std::unique_ptr<mlir::Region> region;
+  mlir::OpBuilder body;
+  llvm::SmallVector<mlir::Value> inputs, dests, yielded;
+  llvm::SmallVector<mlir::AffineMap> inMaps, outMaps;
+  llvm::SmallVector<mlir::Type> resultTypes;
+  llvm::SmallVector<int64_t> destOf;
+};
+
+} // namespace ns
+
+#endif // NS_CONVERSION_ROWPROGRAM_H

@@ -1,0 +1,241 @@
+//===- Metadata.cpp - what the artefact says of itself -*- C++ -*-===//
+//
+// Part of the Nullspace compiler, under the Apache License v2.0 with LLVM Exceptions.
+// See LICENSE for license information.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#include "ns/Target/Compile.h"
+
+#include "ns/Dialect/NN/IR/NN.h"
+#include "ns/Dialect/NS/IR/NS.h"
+#include "ns/Dialect/RT/IR/RT.h"
+#include "ns/Target/Version.h"
+
+#include "mlir/Dialect/Func/IR/FuncOps.h"
+#include "llvm/Config/llvm-config.h"
+#include "llvm/Support/FileSystem.h"
+#include "llvm/Support/FormatVariadic.h"
+#include "llvm/Support/JSON.h"
+#include "llvm/Support/Path.h"
+
+using namespace mlir;
+using namespace ns;
+namespace json = llvm::json;
+
+static json::Value toJson(Attribute attribute) {
+  if (auto text = dyn_cast<StringAttr>(attribute))
+    return text.getValue();
+  if (auto boolean = dyn_cast<BoolAttr>(attribute))
+    return boolean.getValue();
+  if (auto integer = dyn_cast<IntegerAttr>(attribute))
+    return integer.getInt();
+  if (auto number = dyn_cast<FloatAttr>(attribute))
+    return number.getValueAsDouble();
+  if (auto symbol = dyn_cast<FlatSymbolRefAttr>(attribute))
+    return symbol.getValue();
+  json::Array list;
+  if (auto array = dyn_cast<ArrayAttr>(attribute)) {
+    for (Attribute item : array)
+      list.push_back(toJson(item));
+  } else if (auto array = dyn_cast<DenseI64ArrayAttr>(attribute)) {
+    for (int64_t item : array.asArrayRef())
+      list.push_back(item);
+  } else if (auto array = dyn_cast<DenseF64ArrayAttr>(attribute)) {
+    for (double item : array.asArrayRef())
+      list.push_back(item);
+  } else if (auto dictionary = dyn_cast<DictionaryAttr>(attribute)) {
+    json::Object object;
+    for (NamedAttribute item : dictionary)
+      object[item.getName().strref()] = toJson(item.getValue());
+    return object;
+  }
+  return list;
+}
+
+static json::Array shapeOf(ShapedType type) { return json::Array(type.getShape()); }
+
+static StringRef dtypeOf(Type element) { return element.isF64() ? "f64" : element.isInteger(32) ? "i32" : "f32"; }
+
+/// FLOPs, kernels and matrix products of one entry.
+struct EntryCost {
+  int64_t flops = 0, kernels = 0, gemms = 0;
+};
+
+static EntryCost costOf(func::FuncOp entry) {
+  EntryCost cost;
+  entry.walk([&](Operation *op) {
+    if (auto gemm = dyn_cast<rt::GemmOp>(op)) {
+      cost.gemms += 1;
+      cost.flops += 2 * gemm.getMnk()[0] * gemm.getMnk()[1] * gemm.getMnk()[2];
+    } else if (isa<rt::FusedOp>(op)) {
+      cost.kernels += 1;
+    } else if (isa<rt::AttentionOp, rt::AttentionGradOp>(op)) {
+      cost.kernels += 1;
+      // Forward Q K^T and P V; backward the scores again, dV, dP, dQ, dK.
+      bool forward = isa<rt::AttentionOp>(op);
+      auto tokens = cast<RankedTensorType>(op->getOperand(0).getType());
+      ValueRange inputs = forward ? ValueRange(cast<rt::AttentionOp>(op).getInputs()) : ValueRange(cast<rt::AttentionGradOp>(op).getInputs());
+      auto keys = cast<RankedTensorType>(inputs.back().getType());
+      int64_t width = forward ? cast<RankedTensorType>(op->getResult(0).getType()).getDimSize(2) : tokens.getDimSize(2);
+      cost.flops += (forward ? 2 : 5) * 2 * tokens.getDimSize(0) * tokens.getDimSize(1) * keys.getDimSize(1) * width;
+    }
+  });
+  return cost;
+}
+
+static json::Object regionsOf(ModuleOp module) {
+  auto layout = module->getAttrOfType<DictionaryAttr>(rt::RTDialect::kLayoutAttr);
+  int64_t work = 0;
+  for (auto entry : module.getOps<func::FuncOp>())
+    work = std::max(work, entry->getAttrOfType<IntegerAttr>(rt::RTDialect::kWorkBytesAttr).getInt());
+  json::Object regions{{"work", work}};
+  for (StringRef region : {"params", "state", "io"})
+    regions[region] = layout.getAs<IntegerAttr>((region + "_bytes").str()).getInt();
+  return regions;
+}
+
+static json::Array paramsOf(ModuleOp module) {
+  auto layout = module->getAttrOfType<DictionaryAttr>(rt::RTDialect::kLayoutAttr);
+  json::Array params;
+  for (Attribute item : layout.getAs<ArrayAttr>("params")) {
+    auto fields = cast<DictionaryAttr>(item);
+    auto param = module.lookupSymbol<nn::ParamOp>(fields.getAs<StringAttr>("name"));
+    if (!param)
+      continue; // an optimizer group
+    params.push_back(json::Object{{"name", param.getSymName()},
+                                  {"shape", shapeOf(param.getTensorType())},
+                                  {"offset", fields.getAs<IntegerAttr>("offset").getInt()},
+                                  {"decay", !param.getNoDecay()},
+                                  {"trainable", !param.getBuffer()}});
+  }
+  return params;
+}
+
+static json::Array slotsOf(ModuleOp module) {
+  auto layout = module->getAttrOfType<DictionaryAttr>(rt::RTDialect::kLayoutAttr);
+  json::Array slots;
+  for (StringRef region : {"state", "io"})
+    for (Attribute item : layout.getAs<ArrayAttr>(region)) {
+      auto fields = cast<DictionaryAttr>(item);
+      StringRef name = fields.getAs<StringAttr>("name").getValue();
+      if (name.contains(':'))
+        continue; // part of a flat slot
+      auto type = cast<RankedTensorType>(fields.getAs<TypeAttr>("type").getValue());
+      slots.push_back(json::Object{{"name", name},
+                                   {"region", region},
+                                   {"offset", fields.getAs<IntegerAttr>("offset").getInt()},
+                                   {"dtype", dtypeOf(type.getElementType())},
+                                   {"shape", shapeOf(type)}});
+    }
+  return slots;
+}
+
+static json::Array entriesOf(ModuleOp module) {
+  json::Array entries;
+  for (auto entry : module.getOps<func::FuncOp>()) {
+    EntryCost cost = costOf(entry);
+    entries.push_back(json::Object{{"name", entry.getSymName()},
+                                   {"inputs", toJson(entry->getAttr("rt.inputs"))},
+                                   {"outputs", toJson(entry->getAttr("rt.outputs"))},
+                                   {"flops", cost.flops},
+                                   {"kernels", cost.kernels},
+                                   {"gemms", cost.gemms}});
+  }
+  return entries;
+}
+
+static json::Object optionsOf(const CompileOptions &options) {
+  return json::Object{{"emit", options.emit},     {"target", options.target}, {"cpu", options.cpu},   {"precision", options.precision},
+                      {"site", options.site},     {"init", options.init},     {"lim", options.lim},   {"batch", options.batch},
+                      {"input", options.input}};
+}
+
+/// The weights file with the absolute path that it has now.
+static json::Object weightsOf(ModuleOp module, StringRef input) {
+  auto file = module->getAttrOfType<nn::FileAttr>(nn::NNDialect::kWeightsAttr);
+  if (!file)
+    return {};
+  SmallString<256> path(file.getPath());
+  if (llvm::sys::path::is_relative(path)) {
+    path = input;
+    llvm::sys::path::remove_filename(path);
+    llvm::sys::path::append(path, file.getPath());
+  }
+  (void)llvm::sys::fs::make_absolute(path);
+  return json::Object{{"file", path.str()}, {"size", file.getSize()}, {"header", file.getHeader()}, {"content", file.getContent()}};
+}
+
+std::string ns::buildMetadata(ModuleOp module, const CompileOptions &options, StringRef cpu, ArrayRef<std::string> cpuFeatures) {
+  json::Array noises, bases;
+  for (auto noise : module.getOps<harden::NoiseOp>())
+    noises.push_back(json::Object{{"name", noise.getSymName()},
+                                  {"shape", shapeOf(noise.getTensorType())},
+                                  {"site", noise.getSite()},
+                                  {"init", stringifyNoiseInit(noise.getInit())},
+                                  {"lim", noise.getLim().convertToDouble()}});
+  for (auto basis : module.getOps<harden::BasisOp>())
+    bases.push_back(toJson(basis->getAttrDictionary()));
+  Attribute model = module->getAttr(nn::NNDialect::kModelAttr);
+  json::Object root{
+      {"format", 1},
+      {"compiler", json::Object{{"version", NS_VERSION}, {"git", NS_GIT_REVISION}, {"mlir", LLVM_VERSION_STRING}}},
+      {"emit", options.emit},
+      {"options", optionsOf(options)},
+      {"target", "cpu"},
+      {"cpu", cpu},
+      {"cpu_features", json::Array(cpuFeatures)},
+      {"precision", options.precision},
+      {"batch", options.batch},
+      {"model", model ? toJson(model) : json::Value(json::Object())},
+      {"weights", weightsOf(module, options.input)},
+      {"regions", regionsOf(module)},
+      {"params", paramsOf(module)},
+      {"noise", std::move(noises)},
+      {"basis", std::move(bases)},
+      {"slots", slotsOf(module)},
+      {"entries", entriesOf(module)},
+  };
+  std::string text;
+  llvm::raw_string_ostream(text) << json::Value(std::move(root));
+  return text;
+}
+
+//===----------------------------------------------------------------------===//
+// Reports
+//===----------------------------------------------------------------------===//
+
+void ns::printFlopReport(ModuleOp module, llvm::raw_ostream &os) {
+  os << llvm::formatv("{0,-24} {1,14} {2,8} {3,8}\n", "entry", "GFLOP", "gemms", "kernels");
+  for (auto entry : module.getOps<func::FuncOp>()) {
+    EntryCost cost = costOf(entry);
+    os << llvm::formatv("{0,-24} {1,14:F3} {2,8} {3,8}\n", entry.getSymName(), cost.flops * 1e-9, cost.gemms, cost.kernels);
+  }
+}
+
+void ns::printMemoryReport(ModuleOp module, llvm::raw_ostream &os) {
+  auto mebibytes = [](int64_t bytes) { return double(bytes) / (1 << 20); };
+  json::Object regions = regionsOf(module);
+  for (StringRef region : {"params", "state", "io", "work"})
+    os << llvm::formatv("region {0,-8} {1,10:F2} MiB\n", region, mebibytes(*regions.getInteger(region)));
+  for (auto entry : module.getOps<func::FuncOp>()) {
+    os << llvm::formatv("entry {0,-24} {1,10:F2} MiB of work\n", entry.getSymName(),
+                        mebibytes(entry->getAttrOfType<IntegerAttr>(rt::RTDialect::kWorkBytesAttr).getInt()));
+    int64_t position = 0;
+    for (Operation &op : entry.getBody().front()) {
+      ++position;
+      auto offsets = op.getAttrOfType<DenseI64ArrayAttr>(rt::RTDialect::kOffsetsAttr);
+      if (!offsets)
+        continue;
+      for (auto [offset, result] : llvm::zip(offsets.asArrayRef(), op.getResults())) {
+        auto type = cast<RankedTensorType>(result.getType());
+        if (offset < 0 || rt::byteSize(type) < (1 << 20))
+          continue; // in a slot, or small
+        auto layer = op.getAttrOfType<StringAttr>(nn::NNDialect::kLayerAttr);
+        os << llvm::formatv("  op {0,4}  {1,-18} at {2,10:F2} MiB, {3,8:F2} MiB  {4}\n", position, op.getName().getStringRef(),
+                            mebibytes(offset), mebibytes(rt::byteSize(type)), layer ? layer.getValue() : "");
+      }
+    }
+  }
+}

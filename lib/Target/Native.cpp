@@ -1,0 +1,145 @@
+//===- Native.cpp - objects and shared libraries in process -*- C++ -*-===//
+//
+// Part of the Nullspace compiler, under the Apache License v2.0 with LLVM Exceptions.
+// See LICENSE for license information.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#include "ns/Target/Native.h"
+
+#include "ns/Runtime/Abi.h"
+
+#include "mlir/Target/LLVMIR/Dialect/Builtin/BuiltinToLLVMIRTranslation.h"
+#include "mlir/Target/LLVMIR/Dialect/LLVMIR/LLVMToLLVMIRTranslation.h"
+#include "mlir/Target/LLVMIR/Export.h"
+#include "lld/Common/Driver.h"
+#include "llvm/IR/LegacyPassManager.h"
+#include "llvm/IR/Module.h"
+#include "llvm/MC/TargetRegistry.h"
+#include "llvm/Passes/PassBuilder.h"
+#include "llvm/Support/FileSystem.h"
+#include "llvm/Support/Path.h"
+#include "llvm/Support/TargetSelect.h"
+#include "llvm/Target/TargetMachine.h"
+#include "llvm/Target/TargetOptions.h"
+#include "llvm/TargetParser/Host.h"
+#include "llvm/TargetParser/X86TargetParser.h"
+
+LLD_HAS_DRIVER(elf)
+
+using namespace llvm;
+
+static constexpr StringLiteral kTriple = "x86_64-unknown-linux-gnu";
+/// The features of the processors that libnsrt can check, of all that LLVM knows.
+static constexpr StringLiteral kChecked[] = {"avx2", "fma", "avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"};
+
+Expected<ns::NativeTarget> ns::resolveTarget(StringRef cpu) {
+  std::string name = cpu == "native" ? sys::getHostCPUName().str() : cpu.str();
+  SmallVector<StringRef> known;
+  X86::fillValidCPUArchList(known, /*Only64Bit=*/true);
+  if (!is_contained(known, name))
+    return createStringError("--cpu: expected x86-64-v3, x86-64-v4, native or the name of an x86-64 processor, found '%s'", name.c_str());
+  SmallVector<StringRef> features;
+  X86::getFeaturesForCPU(name, features);
+  NativeTarget target{name, {}, 256};
+  for (StringRef feature : kChecked)
+    if (is_contained(features, feature)) {
+      target.features.push_back(feature.str());
+      if (feature == "avx512f")
+        target.vectorBits = 512;
+    }
+  if (!is_contained(target.features, "avx2"))
+    return createStringError("--cpu: expected a processor with AVX2, found '%s'", name.c_str());
+  return target;
+}
+
+static Expected<std::unique_ptr<TargetMachine>> makeMachine(const ns::NativeTarget &target) {
+  InitializeNativeTarget();
+  InitializeNativeTargetAsmPrinter();
+  std::string error;
+  Triple triple(kTriple);
+  const Target *backend = TargetRegistry::lookupTarget(triple, error);
+  if (!backend)
+    return createStringError("%s", error.c_str());
+  return std::unique_ptr<TargetMachine>(
+      backend->createTargetMachine(triple, target.cpu, "", TargetOptions(), Reloc::PIC_, std::nullopt, CodeGenOptLevel::Aggressive));
+}
+
+static void optimize(Module &module, TargetMachine &machine) {
+  LoopAnalysisManager loops;
+  FunctionAnalysisManager functions;
+  CGSCCAnalysisManager components;
+  ModuleAnalysisManager modules;
+  PipelineTuningOptions tuning; // the loops are vectors already
+  tuning.LoopVectorization = false;
+  tuning.SLPVectorization = false;
+  PassBuilder builder(&machine, tuning);
+  builder.registerModuleAnalyses(modules);
+  builder.registerCGSCCAnalyses(components);
+  builder.registerFunctionAnalyses(functions);
+  builder.registerLoopAnalyses(loops);
+  builder.crossRegisterProxies(loops, functions, components, modules);
+  builder.buildPerModuleDefaultPipeline(OptimizationLevel::O2).run(module, modules);
+}
+
+Expected<SmallVector<char, 0>> ns::emitObject(mlir::ModuleOp source, const NativeTarget &target) {
+  mlir::registerBuiltinDialectTranslation(*source.getContext());
+  mlir::registerLLVMDialectTranslation(*source.getContext());
+  LLVMContext context;
+  std::unique_ptr<Module> module = mlir::translateModuleToLLVMIR(source, context, "artifact");
+  if (!module)
+    return createStringError("translation to LLVM IR failed");
+  auto machine = makeMachine(target);
+  if (!machine)
+    return machine.takeError();
+  module->setTargetTriple(Triple(kTriple));
+  module->setDataLayout((*machine)->createDataLayout());
+  for (Function &function : *module)
+    if (!function.isDeclaration()) {
+      function.addFnAttr(Attribute::NoUnwind);
+      function.addFnAttr("prefer-vector-width", std::to_string(target.vectorBits));
+      function.addFnAttr("target-cpu", target.cpu);
+    }
+  optimize(*module, **machine);
+  SmallVector<char, 0> object;
+  raw_svector_ostream os(object);
+  legacy::PassManager passes;
+  if ((*machine)->addPassesToEmitFile(passes, os, nullptr, CodeGenFileType::ObjectFile))
+    return createStringError("the x86-64 back end cannot write objects");
+  passes.run(*module);
+  return object;
+}
+
+static Error writeFile(StringRef path, StringRef bytes) {
+  std::error_code ec;
+  raw_fd_ostream os(path, ec);
+  if (!ec) {
+    os << bytes;
+    os.close();
+    ec = os.error();
+  }
+  return ec ? createStringError(ec, "%s: %s", path.str().c_str(), ec.message().c_str()) : Error::success();
+}
+
+Expected<std::string> ns::linkShared(ArrayRef<char> object, StringRef directory) {
+  auto path = [&](StringRef name) {
+    SmallString<128> result(directory);
+    sys::path::append(result, name);
+    return std::string(result);
+  };
+  std::string input = path("artifact.o"), exports = path("exports.map"), output = path("artifact.so");
+  if (Error error = writeFile(input, StringRef(object.data(), object.size())))
+    return error;
+  if (Error error = writeFile(exports, "{ global: " NSRT_QUERY_SYMBOL "; local: *; };\n"))
+    return error;
+  std::string script = "--version-script=" + exports;
+  const char *arguments[] = {"ld.lld", "-shared", "--gc-sections", "--hash-style=gnu", "-z", "noexecstack", script.c_str(),
+                             "-o",     output.c_str(), input.c_str()};
+  std::string messages;
+  raw_string_ostream log(messages);
+  lld::Result result = lld::lldMain(arguments, log, log, {{lld::Gnu, &lld::elf::link}});
+  if (result.retCode != 0)
+    return createStringError("linking failed: %s", messages.c_str());
+  return output;
+}

@@ -1,0 +1,115 @@
+//===- ns-compile.cpp - compiles an imported model -*- C++ -*-===//
+//
+// Part of the Nullspace compiler, under the Apache License v2.0 with LLVM Exceptions.
+// See LICENSE for license information.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#include "ns/InitAll.h"
+#include "ns/Target/Compile.h"
+
+#include "mlir/IR/MLIRContext.h"
+#include "mlir/Parser/Parser.h"
+#include "llvm/Support/CommandLine.h"
+#include "llvm/Support/FileSystem.h"
+#include "llvm/Support/InitLLVM.h"
+#include "llvm/Support/Path.h"
+#include "llvm/Support/SourceMgr.h"
+#include "llvm/Support/raw_ostream.h"
+
+using namespace llvm;
+
+static cl::OptionCategory category("ns-compile options");
+static ns::CompileOptions options;
+
+template <class T>
+using Flag = cl::opt<T, /*ExternalStorage=*/true>;
+
+static Flag<std::string> input(cl::Positional, cl::desc("model.mlir"), cl::Required, cl::location(options.input), cl::cat(category));
+static Flag<std::string> output("o", cl::desc("Output file"), cl::value_desc("FILE"), cl::Required, cl::location(options.output),
+                                cl::cat(category));
+static Flag<std::string> emit("emit", cl::desc("What to make: synth, finetune, evaluate or library (default: synth)"),
+                              cl::location(options.emit), cl::cat(category));
+static Flag<std::string> target("target", cl::desc("cpu (default)"), cl::location(options.target), cl::cat(category));
+static Flag<std::string> cpu("cpu", cl::desc("x86-64-v4 (default), x86-64-v3, native, or a processor's name"),
+                             cl::location(options.cpu), cl::cat(category));
+static Flag<std::string> precision("precision", cl::desc("f32 (default) or f64"), cl::location(options.precision), cl::cat(category));
+static Flag<std::string> site("site", cl::desc("Where noise is added: tokens (default), image or block.K"),
+                              cl::location(options.site), cl::cat(category));
+static Flag<std::string> init("init", cl::desc("Start noise: uniform (default), normal or zero"), cl::location(options.init),
+                              cl::cat(category));
+static Flag<double> lim("lim", cl::desc("Width of the start noise (default: 3; 0: auto)"), cl::location(options.lim), cl::cat(category));
+static Flag<int64_t> batch("batch", cl::desc("Images per call (default: 16)"), cl::location(options.batch), cl::cat(category));
+static cl::opt<std::string> compileTo("compile-to", cl::desc("Stop after a phase and write its IR: import, harden, simplify, "
+                                                             "differentiate, plan or emit"),
+                                      cl::cat(category));
+static Flag<std::string> dumpPhases("dump-phases", cl::desc("Write the IR after each phase"), cl::value_desc("DIR"),
+                                    cl::location(options.dumpPhases), cl::cat(category));
+static Flag<std::string> driver("driver", cl::desc("nsrt-driver to put before the artefact (default: beside ns-compile)"),
+                                cl::location(options.driver), cl::cat(category));
+static Flag<bool> emitObject("emit-object", cl::desc("Write the relocatable object and stop"), cl::location(options.emitObject),
+                             cl::cat(category));
+static Flag<bool> reportMemory("report-memory", cl::desc("Print the arena by region, entry and value"),
+                               cl::location(options.reportMemory), cl::cat(category));
+static Flag<bool> reportFlops("report-flops", cl::desc("Print the FLOPs of each entry"), cl::location(options.reportFlops),
+                              cl::cat(category));
+
+/// Prints a usage error; returns exit status 2.
+static int usage(const Twine &message) {
+  errs() << "ns-compile: " << message << "\n";
+  return 2;
+}
+
+static int checkOptions() {
+  auto oneOf = [](StringRef value, ArrayRef<StringRef> known) { return is_contained(known, value); };
+  if (!oneOf(options.emit, {"synth", "finetune", "evaluate", "library"}))
+    return usage("--emit: expected synth, finetune, evaluate or library, found '" + options.emit + "'");
+  if (options.target != "cpu")
+    return usage("--target: expected cpu, found '" + options.target + "'");
+  if (!oneOf(options.precision, {"f32", "f64"}))
+    return usage("--precision: expected f32 or f64, found '" + options.precision + "'");
+  if (!oneOf(options.init, {"uniform", "normal", "zero"}))
+    return usage("--init: expected uniform, normal or zero, found '" + options.init + "'");
+  if (options.batch < 1 || options.batch > 4096)
+    return usage("--batch: expected 1 to 4096, found " + Twine(options.batch));
+  if (!(options.lim >= 0 && options.lim < 1e6))
+    return usage("--lim: expected a number from 0 to 1e6");
+  if (!compileTo.empty()) {
+    options.compileTo = ns::symbolizePhase(compileTo);
+    if (options.compileTo == ns::Phase::End)
+      return usage("--compile-to: expected import, harden, simplify, differentiate, plan or emit, found '" + compileTo + "'");
+  }
+  return 0;
+}
+
+int main(int argc, char **argv) {
+  InitLLVM init(argc, argv);
+  cl::HideUnrelatedOptions(category);
+  if (!cl::ParseCommandLineOptions(argc, argv, "Compile an imported model into an executable\n", &errs()))
+    return 2;
+  if (int status = checkOptions())
+    return status;
+  if (options.driver.empty()) {
+    SmallString<256> path(sys::fs::getMainExecutable(argv[0], reinterpret_cast<void *>(&main)));
+    sys::path::remove_filename(path);
+    sys::path::append(path, "nsrt-driver");
+    options.driver = path.str().str();
+  }
+  mlir::DialectRegistry registry;
+  ns::registerAllDialects(registry);
+  mlir::MLIRContext context(registry);
+  SourceMgr sources;
+  auto buffer = MemoryBuffer::getFile(options.input);
+  if (!buffer) {
+    errs() << "ns-compile: " << options.input << ": " << buffer.getError().message() << "\n";
+    return 1;
+  }
+  sources.AddNewSourceBuffer(std::move(*buffer), SMLoc());
+  mlir::SourceMgrDiagnosticHandler handler(sources, &context);
+  auto module = mlir::parseSourceFile<mlir::ModuleOp>(sources, &context);
+  ns::CompileOptions chosen = options; // lld resets the command line options of the process
+  if (!module || failed(ns::compile(*module, chosen)))
+    return 1;
+  return 0;
+}
