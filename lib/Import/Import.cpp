@@ -22,7 +22,9 @@
 using namespace llvm;
 using namespace ns::pt2;
 
-static Error inFile(StringRef file, Error error) { return createStringError(file + ": " + toString(std::move(error))); }
+static Error inFile(StringRef file, Error error) {
+  return createStringError(file + ": " + toString(std::move(error)));
+}
 
 namespace {
 /// A file under a temporary name, which disappears unless it is kept.
@@ -58,7 +60,8 @@ private:
 /// Prints `module`, which names its weights file, into `draft`.
 static Error print(mlir::ModuleOp module, const Draft &draft) {
   raw_fd_ostream os(draft.descriptor(), /*shouldClose=*/false);
-  module.print(os, mlir::OpPrintingFlags().printNameLocAsPrefix()); // values are called as in the export
+  module.print(
+      os, mlir::OpPrintingFlags().printNameLocAsPrefix()); // values are called as in the export
   os.flush();
   if (os.has_error() || fsync(draft.descriptor()) != 0) {
     std::string reason = os.error().message();
@@ -78,7 +81,8 @@ static Error write(mlir::ModuleOp module, const Program &program, int archive, S
   if (!file)
     return inFile(weightsPath, file.takeError());
   module->setAttr(ns::nn::NNDialect::kWeightsAttr,
-                  ns::nn::FileAttr::get(module.getContext(), sys::path::filename(weightsPath), file->size, file->header, file->content));
+                  ns::nn::FileAttr::get(module.getContext(), sys::path::filename(weightsPath),
+                                        file->size, file->header, file->content));
   Expected<Draft> text = Draft::create(output);
   if (!text)
     return text.takeError();
@@ -92,11 +96,14 @@ static Error write(mlir::ModuleOp module, const Program &program, int archive, S
 Error ns::pt2::importModel(const ImportOptions &options) {
   Expected<sys::fs::file_t> archive = sys::fs::openNativeFileForRead(options.input);
   if (!archive)
-    return inFile(options.input, createStringError("cannot be read: " + toString(archive.takeError())));
+    return inFile(options.input,
+                  createStringError("cannot be read: " + toString(archive.takeError())));
   scope_exit close([&] { sys::fs::closeFile(*archive); });
-  ErrorOr<std::unique_ptr<MemoryBuffer>> buffer = MemoryBuffer::getOpenFile(*archive, options.input, /*FileSize=*/-1, /*RequiresNullTerminator=*/false);
+  ErrorOr<std::unique_ptr<MemoryBuffer>> buffer = MemoryBuffer::getOpenFile(
+      *archive, options.input, /*FileSize=*/-1, /*RequiresNullTerminator=*/false);
   if (!buffer)
-    return inFile(options.input, createStringError("cannot be read: " + buffer.getError().message()));
+    return inFile(options.input,
+                  createStringError("cannot be read: " + buffer.getError().message()));
   Expected<Program> program = Program::read((*buffer)->getMemBufferRef());
   if (!program)
     return inFile(options.input, program.takeError());

@@ -29,7 +29,8 @@ static Attribute toAttribute(const json::Value &value, Builder &builder) {
   if (const json::Object *object = value.getAsObject()) {
     NamedAttrList list;
     for (const auto &member : *object)
-      if (Attribute attribute = toAttribute(member.second, builder); attribute && !StringRef(member.first).empty())
+      if (Attribute attribute = toAttribute(member.second, builder);
+          attribute && !StringRef(member.first).empty())
         list.append(StringRef(member.first), attribute);
     return list.getDictionary(builder.getContext());
   }
@@ -44,43 +45,54 @@ static Attribute toAttribute(const json::Value &value, Builder &builder) {
 }
 
 /// The list of numbers called `key`: the command line's, else the record's.
-static Expected<std::vector<double>> channelNumbers(StringRef key, ArrayRef<double> given, const json::Object &record, size_t channels) {
+static Expected<std::vector<double>> channelNumbers(StringRef key, ArrayRef<double> given,
+                                                    const json::Object &record, size_t channels) {
   std::vector<double> numbers(given);
   const json::Array *array = record.getArray(key);
   if (given.empty() && array)
     for (const json::Value &item : *array)
       numbers.push_back(item.getAsNumber().value_or(NAN));
   if (numbers.empty())
-    return createStringError("the export has no " + key + " of its pixels (no nullspace.json): give --" + key + "=a,b,c, one number for each of its " +
-                             Twine(channels) + " channels");
+    return createStringError("the export has no " + key +
+                             " of its pixels (no nullspace.json): give --" + key +
+                             "=a,b,c, one number for each of its " + Twine(channels) + " channels");
   if (numbers.size() != channels)
-    return createStringError(key + ": expected " + Twine(channels) + " numbers, one for each channel, found " + Twine(numbers.size()));
+    return createStringError(key + ": expected " + Twine(channels) +
+                             " numbers, one for each channel, found " + Twine(numbers.size()));
   for (double number : numbers)
     if (!std::isfinite(number) || (key == "std" && number <= 0))
-      return createStringError(key + ": expected finite" + (key == "std" ? " positive" : "") + " numbers");
+      return createStringError(key + ": expected finite" + (key == "std" ? " positive" : "") +
+                               " numbers");
   return numbers;
 }
 
 /// An entry of the record that says what the graph says, too, must agree with it.
-static Error checkAgainstGraph(const json::Object &record, ArrayRef<int64_t> image, int64_t classes) {
+static Error checkAgainstGraph(const json::Object &record, ArrayRef<int64_t> image,
+                               int64_t classes) {
   if (const json::Array *array = record.getArray("image")) {
     bool equal = array->size() == image.size();
     for (size_t i = 0; equal && i < image.size(); ++i)
       equal = (*array)[i].getAsInteger() == image[i];
     if (!equal)
-      return createStringError("nullspace.json: its 'image' is not the graph's, " + Twine(image[0]) + " x " + Twine(image[1]) + " x " + Twine(image[2]));
+      return createStringError("nullspace.json: its 'image' is not the graph's, " +
+                               Twine(image[0]) + " x " + Twine(image[1]) + " x " + Twine(image[2]));
   }
   if (const json::Value *found = record.get("classes"); found && found->getAsInteger() != classes)
-    return createStringError("nullspace.json: expected " + Twine(classes) + " classes, as the graph has");
+    return createStringError("nullspace.json: expected " + Twine(classes) +
+                             " classes, as the graph has");
   return Error::success();
 }
 
-Expected<ModelRecord> ModelRecord::create(const Program &program, ArrayRef<double> mean, ArrayRef<double> std, MLIRContext &context) {
-  auto input = program.values.find(program.imageName), logits = program.values.find(program.logitsName);
+Expected<ModelRecord> ModelRecord::create(const Program &program, ArrayRef<double> mean,
+                                          ArrayRef<double> std, MLIRContext &context) {
+  auto input = program.values.find(program.imageName),
+       logits = program.values.find(program.logitsName);
   if (input == program.values.end() || input->second.sizes.size() != 4)
-    return createStringError("input '" + program.imageName + "': expected an image, batch x channels x height x width");
+    return createStringError("input '" + program.imageName +
+                             "': expected an image, batch x channels x height x width");
   if (logits == program.values.end() || logits->second.sizes.size() != 2)
-    return createStringError("result '" + program.logitsName + "': expected logits, batch x classes");
+    return createStringError("result '" + program.logitsName +
+                             "': expected logits, batch x classes");
   ArrayRef<int64_t> image = ArrayRef(input->second.sizes).drop_front();
   const int64_t classes = logits->second.sizes[1];
   const json::Object empty, &record = program.record ? *program.record : empty;
@@ -106,7 +118,8 @@ Expected<ModelRecord> ModelRecord::create(const Program &program, ArrayRef<doubl
   Builder builder(&context);
   NamedAttrList list;
   for (const auto &member : record)
-    if (Attribute attribute = toAttribute(member.second, builder); attribute && !StringRef(member.first).empty())
+    if (Attribute attribute = toAttribute(member.second, builder);
+        attribute && !StringRef(member.first).empty())
       list.set(StringRef(member.first), attribute);
   list.set("name", builder.getStringAttr(result.name));
   list.set("image", builder.getI64ArrayAttr(image));

@@ -107,7 +107,8 @@ private:
 
   const ZipArchive &zip;
   Program &program;
-  std::map<std::string, std::pair<schema::Payload, StringRef>> payloads; ///< with their folder, by name
+  std::map<std::string, std::pair<schema::Payload, StringRef>>
+      payloads; ///< with their folder, by name
   StringMap<size_t> weightOfName;
   StringMap<ZipArchive::Entry> records; ///< checked once, though shared
 };
@@ -125,15 +126,18 @@ Error Reader::checkLayout() const {
   if (zip.contains("serialized_exported_program.json"))
     return createStringError("an export in PyTorch's older archive layout" + kAgain);
   if (zip.contains((zip.root() + "/data.pkl").str()))
-    return createStringError("expected an export, found a PyTorch checkpoint: export the model with python -m "
-                             "nullspace.export SOURCE --checkpoint FILE");
-  std::pair<StringRef, StringRef> expected[] = {{"archive_format", "pt2"}, {"archive_version", "0"}, {"byteorder", "little"}};
+    return createStringError(
+        "expected an export, found a PyTorch checkpoint: export the model with python -m "
+        "nullspace.export SOURCE --checkpoint FILE");
+  std::pair<StringRef, StringRef> expected[] = {
+      {"archive_format", "pt2"}, {"archive_version", "0"}, {"byteorder", "little"}};
   for (auto [entry, value] : expected) {
     Expected<StringRef> found = text(entry);
     if (!found)
       return createStringError("expected a torch.export archive: " + toString(found.takeError()));
     if (*found != value)
-      return createStringError("entry '" + entry + "': expected '" + value + "', found '" + found->take_front(32) + "'" + kAgain);
+      return createStringError("entry '" + entry + "': expected '" + value + "', found '" +
+                               found->take_front(32) + "'" + kAgain);
   }
   return Error::success();
 }
@@ -149,7 +153,8 @@ Expected<ZipArchive::Entry> Reader::recordOf(const schema::Payload &payload, Str
   return record;
 }
 
-/// Appends the weight called `name`, which must be in `payloads`, to the program, unless it is there.
+/// Appends the weight called `name`, which must be in `payloads`, to the program, unless it is
+/// there.
 Error Reader::addWeight(const std::string &name) {
   if (!weightOfName.try_emplace(name, program.weights.size()).second)
     return Error::success();
@@ -174,7 +179,8 @@ Error Reader::addWeight(const std::string &name) {
   weight.record = *record;
   const schema::TensorMetaRecord &meta = *payload.tensor_meta;
   if (meta.sizes.size() != meta.strides.size() || meta.sizes.size() > 8)
-    return bad(Twine(meta.sizes.size()) + " extents and " + Twine(meta.strides.size()) + " strides");
+    return bad(Twine(meta.sizes.size()) + " extents and " + Twine(meta.strides.size()) +
+               " strides");
   int64_t last = meta.storage_offset.value, available = record->bytes.size() / width;
   bool valid = meta.storage_offset.text.empty() && last >= 0;
   for (auto [size, stride] : llvm::zip_equal(meta.sizes, meta.strides)) {
@@ -186,8 +192,8 @@ Error Reader::addWeight(const std::string &name) {
   }
   std::optional<int64_t> count = countElements(weight.sizes);
   if (!valid || !count || last >= available || *count > available)
-    return bad("its extents, strides and offset reach beyond entry '" + payload.path_name + "' of " +
-               Twine(record->bytes.size()) + " bytes");
+    return bad("its extents, strides and offset reach beyond entry '" + payload.path_name +
+               "' of " + Twine(record->bytes.size()) + " bytes");
   weight.firstElement = meta.storage_offset.value;
   program.weights.push_back(std::move(weight));
   return Error::success();
@@ -210,15 +216,18 @@ Error Reader::readPayloads(StringRef folder) {
 Error Reader::readSignature(const schema::Signature &signature) {
   for (const schema::InputSpec &input : signature.input_specs) {
     if (input.value.empty())
-      return createStringError("the graph has an input of kind '" + input.kind + "': expected one image tensor and weights");
+      return createStringError("the graph has an input of kind '" + input.kind +
+                               "': expected one image tensor and weights");
     if (input.kind == "user_input") {
       if (!program.imageName.empty())
-        return createStringError("expected one input, the image, found '" + program.imageName + "' and '" + input.value + "'");
+        return createStringError("expected one input, the image, found '" + program.imageName +
+                                 "' and '" + input.value + "'");
       program.imageName = input.value;
       continue;
     }
     if (!payloads.contains(input.fqn))
-      return createStringError("the graph reads '" + input.fqn + "', a " + input.kind + " that the archive has no weight for");
+      return createStringError("the graph reads '" + input.fqn + "', a " + input.kind +
+                               " that the archive has no weight for");
     if (Error error = addWeight(input.fqn))
       return error;
     if (!program.weightOfValue.try_emplace(input.value, weightOfName[input.fqn]).second)
@@ -226,9 +235,11 @@ Error Reader::readSignature(const schema::Signature &signature) {
   }
   for (const schema::OutputSpec &output : signature.output_specs) {
     if (output.kind != "user_output" && output.kind != "user_input")
-      return createStringError("the graph has an output of kind '" + output.kind + "': expected the logits only; export the model in eval mode");
+      return createStringError("the graph has an output of kind '" + output.kind +
+                               "': expected the logits only; export the model in eval mode");
     if (!program.logitsName.empty() || output.value.empty())
-      return createStringError("expected one result, the logits, found " + Twine(signature.output_specs.size()));
+      return createStringError("expected one result, the logits, found " +
+                               Twine(signature.output_specs.size()));
     program.logitsName = output.value;
   }
   if (program.imageName.empty() || program.logitsName.empty())
@@ -244,14 +255,17 @@ Error Reader::readValues(const std::map<std::string, schema::TensorMetaRecord> &
     for (const schema::SymInt &size : record.sizes) {
       std::optional<int64_t> extent = schema::evaluate(size, symbol);
       if (!extent)
-        return createStringError("value '" + name + "': extent '" + StringRef(size.text).take_front(80) +
-                                 "': expected only the batch to be dynamic; export with dynamic_shapes=({0: Dim('batch')},)");
+        return createStringError("value '" + name + "': extent '" +
+                                 StringRef(size.text).take_front(80) +
+                                 "': expected only the batch to be dynamic; export with "
+                                 "dynamic_shapes=({0: Dim('batch')},)");
       meta.sizes.push_back(*extent);
       if (!size.text.empty())
         meta.symbol = symbol;
     }
     if (!countElements(meta.sizes) || meta.sizes.size() > 8)
-      return createStringError("value '" + name + "': expected at most 8 extents of at least 1 each");
+      return createStringError("value '" + name +
+                               "': expected at most 8 extents of at least 1 each");
     program.values[name] = std::move(meta);
   }
   return Error::success();
@@ -262,8 +276,10 @@ Error Reader::checkWeightValues() const {
   for (const auto &entry : program.weightOfValue) {
     const Weight &weight = program.weights[entry.second];
     auto meta = program.values.find(entry.first());
-    if (meta == program.values.end() || meta->second.sizes != weight.sizes || meta->second.type != weight.type)
-      return createStringError("weight '" + weight.name + "': the graph expects another shape or element type");
+    if (meta == program.values.end() || meta->second.sizes != weight.sizes ||
+        meta->second.type != weight.type)
+      return createStringError("weight '" + weight.name +
+                               "': the graph expects another shape or element type");
   }
   return Error::success();
 }
@@ -285,10 +301,15 @@ Error Reader::readRecord() {
 }
 
 void Reader::findTies() {
-  using Key = std::tuple<const char *, int64_t, int64_t, std::vector<int64_t>, std::vector<int64_t>>;
+  using Key =
+      std::tuple<const char *, int64_t, int64_t, std::vector<int64_t>, std::vector<int64_t>>;
   std::map<Key, size_t> first;
   for (auto [i, w] : enumerate(program.weights)) {
-    Key key{w.record.bytes.data(), static_cast<int64_t>(w.type), w.firstElement, {w.sizes.begin(), w.sizes.end()}, {w.strides.begin(), w.strides.end()}};
+    Key key{w.record.bytes.data(),
+            static_cast<int64_t>(w.type),
+            w.firstElement,
+            {w.sizes.begin(), w.sizes.end()},
+            {w.strides.begin(), w.strides.end()}};
     w.canonical = first.try_emplace(std::move(key), i).first->second;
   }
 }
@@ -304,7 +325,8 @@ Error Reader::run() {
   if (!model)
     return model.takeError();
   if (model->schemaMajor != 8)
-    return createStringError("expected export schema 8, found " + Twine(model->schemaMajor) + ": re-export the model with PyTorch 2.13");
+    return createStringError("expected export schema 8, found " + Twine(model->schemaMajor) +
+                             ": re-export the model with PyTorch 2.13");
   for (StringRef folder : {"weights", "constants"})
     if (Error error = readPayloads(folder))
       return error;

@@ -37,11 +37,14 @@ RankedTensorType Raiser::withChannels(Value value, int64_t channels) {
 std::string Raiser::describe(ArrayRef<int64_t> shape) {
   std::string text = shape.empty() ? "a number" : "";
   raw_string_ostream os(text);
-  interleave(shape, os, [&](int64_t extent) { extent == kProbeBatch ? os << "?" : os << extent; }, "x");
+  interleave(
+      shape, os, [&](int64_t extent) { extent == kProbeBatch ? os << "?" : os << extent; }, "x");
   return text;
 }
 
-void Raiser::define(const Node &node, Value value) { define(node, value, IndexMap::identity(shapeOf(value))); }
+void Raiser::define(const Node &node, Value value) {
+  define(node, value, IndexMap::identity(shapeOf(value)));
+}
 
 Value Raiser::load(size_t index) {
   index = program.weights[index].canonical;
@@ -49,7 +52,8 @@ Value Raiser::load(size_t index) {
   if (!value) {
     const Weight &weight = program.weights[index];
     auto type = RankedTensorType::get(weight.sizes, builder.getF32Type());
-    value = nn::LoadParamOp::create(builder, NameLoc::get(builder.getStringAttr(weight.name)), type, weight.name);
+    value = nn::LoadParamOp::create(builder, NameLoc::get(builder.getStringAttr(weight.name)), type,
+                                    weight.name);
   }
   return value;
 }
@@ -62,29 +66,37 @@ Raiser::View Raiser::viewOf(StringRef name) {
   return {value, IndexMap::identity(shapeOf(value))};
 }
 
-Raiser::View Raiser::view(const Node &node, StringRef argument) { return viewOf(node.find(argument)->names.front()); }
+Raiser::View Raiser::view(const Node &node, StringRef argument) {
+  return viewOf(node.find(argument)->names.front());
+}
 
 Value Raiser::makeSlice(const View &view, const Node &node) {
   SmallVector<int64_t> root = shapeOf(view.root), shape = view.map.shape();
-  const int64_t rank = shape.size(), offset = view.map.getOffset(), channels = root.empty() ? 1 : root.back();
+  const int64_t rank = shape.size(), offset = view.map.getOffset(),
+                channels = root.empty() ? 1 : root.back();
   SmallVector<int64_t> resultShape(shape);
   if (rank > 0 && typeOf(view.root).isDynamicDim(0) && shape[0] == root[0])
     resultShape[0] = ShapedType::kDynamic;
   auto type = typeOf(view.root).clone(resultShape);
-  auto is = [&](ArrayRef<IndexMap::Factor> factors) { return view.map == IndexMap(factors, offset); };
+  auto is = [&](ArrayRef<IndexMap::Factor> factors) {
+    return view.map == IndexMap(factors, offset);
+  };
   if (root.size() == 3) {
     const int64_t image = root[1] * channels;
     if (rank == 2 && is({{root[0], image}, {channels, 1}}) && offset % channels == 0)
       return emit<nn::SelectTokenOp>(node, type, view.root, offset / channels);
-    if (rank == 3 && is({{root[0], image}, {shape[1], channels}, {channels, 1}}) && offset % channels == 0)
+    if (rank == 3 && is({{root[0], image}, {shape[1], channels}, {channels, 1}}) &&
+        offset % channels == 0)
       return emit<nn::SliceTokensOp>(node, type, view.root, offset / channels);
-    if (rank == 3 && is({{root[0], image}, {root[1], channels}, {shape[2], 1}}) && offset + shape[2] <= channels)
+    if (rank == 3 && is({{root[0], image}, {root[1], channels}, {shape[2], 1}}) &&
+        offset + shape[2] <= channels)
       return emit<nn::SliceChannelsOp>(node, type, view.root, offset);
   }
   if (root.size() == 2 && rank == 2) {
     if (is({{root[0], channels}, {shape[1], 1}}) && offset + shape[1] <= channels)
       return emit<nn::SliceChannelsOp>(node, type, view.root, offset);
-    if (!typeOf(view.root).isDynamicDim(0) && is({{shape[0], channels}, {channels, 1}}) && offset % channels == 0)
+    if (!typeOf(view.root).isDynamicDim(0) && is({{shape[0], channels}, {channels, 1}}) &&
+        offset % channels == 0)
       return emit<nn::SliceRowsOp>(node, type, view.root, offset / channels);
   }
   return nullptr;
@@ -110,8 +122,9 @@ Value Raiser::operand(const Node &node, StringRef argument) {
   View operand = viewOf(given->names.front());
   Value value = materialize(operand, node);
   if (!value)
-    (void)!outside(node, "a layout of '" + argument + "' (" + describe(operand.map.shape()) + " out of " +
-                             describe(shapeOf(operand.root)) + ") that no nn op makes");
+    (void)!outside(node, "a layout of '" + argument + "' (" + describe(operand.map.shape()) +
+                             " out of " + describe(shapeOf(operand.root)) +
+                             ") that no nn op makes");
   return value;
 }
 
@@ -131,7 +144,8 @@ std::optional<double> Raiser::number(const Node &node, StringRef argument) const
   return std::nullopt;
 }
 
-std::optional<unsigned> Raiser::dimension(const Node &node, StringRef argument, unsigned rank) const {
+std::optional<unsigned> Raiser::dimension(const Node &node, StringRef argument,
+                                          unsigned rank) const {
   std::optional<int64_t> dim = integer(node, argument);
   if (!dim || *dim < -static_cast<int64_t>(rank) || *dim >= static_cast<int64_t>(rank))
     return std::nullopt;
@@ -143,7 +157,8 @@ std::optional<unsigned> Raiser::dimension(const Node &node, StringRef argument, 
 //===----------------------------------------------------------------------===//
 
 llvm::Error Raiser::outside(const Node &node, const Twine &reason) {
-  problems.push_back(((node.layer.empty() ? "(model)" : node.layer) + ": " + node.target + ": " + reason).str());
+  problems.push_back(
+      ((node.layer.empty() ? "(model)" : node.layer) + ": " + node.target + ": " + reason).str());
   return llvm::Error::success();
 }
 
@@ -176,14 +191,20 @@ const StringMap<Raiser::Rule> &Raiser::rules() {
       {"chunk", {&Raiser::raiseSplit, {"self"}, {"chunks", "dim"}}},
       {"clone", {&Raiser::raiseIdentity, {"self"}, {"memory_format"}}},
       {"contiguous", {&Raiser::raiseIdentity, {"self"}, {"memory_format"}}},
-      {"conv2d", {&Raiser::raisePatchEmbed, {"input", "weight"}, {"bias", "stride", "padding", "dilation", "groups"}}},
+      {"conv2d",
+       {&Raiser::raisePatchEmbed,
+        {"input", "weight"},
+        {"bias", "stride", "padding", "dilation", "groups"}}},
       {"detach", {&Raiser::raiseIdentity, {"self"}, {}}},
       {"div", {&Raiser::raiseDiv, {"self"}, {"other"}}},
       {"dropout", {&Raiser::raiseDropout, {"input"}, {"p", "train"}}},
       {"expand", {&Raiser::raiseExpand, {"self"}, {"size", "implicit"}}},
       {"flatten", {&Raiser::raiseReshape, {"self"}, {"start_dim", "end_dim"}}},
       {"gelu", {&Raiser::raiseGelu, {"self"}, {"approximate"}}},
-      {"layer_norm", {&Raiser::raiseLayerNorm, {"input"}, {"normalized_shape", "weight", "bias", "eps", "cudnn_enable"}}},
+      {"layer_norm",
+       {&Raiser::raiseLayerNorm,
+        {"input"},
+        {"normalized_shape", "weight", "bias", "eps", "cudnn_enable"}}},
       {"lift_fresh_copy", {&Raiser::raiseIdentity, {"self"}, {}}},
       {"linear", {&Raiser::raiseLinear, {"input", "weight"}, {"bias"}}},
       {"mean", {&Raiser::raiseMean, {"self"}, {"dim", "keepdim"}}},
@@ -191,13 +212,18 @@ const StringMap<Raiser::Rule> &Raiser::rules() {
       {"permute", {&Raiser::raisePermute, {"self"}, {"dims"}}},
       {"reshape", {&Raiser::raiseReshape, {"self"}, {"shape"}}},
       {"scaled_dot_product_attention",
-       {&Raiser::raiseAttention, {"query", "key", "value"}, {"attn_mask", "dropout_p", "is_causal", "scale", "enable_gqa"}}},
+       {&Raiser::raiseAttention,
+        {"query", "key", "value"},
+        {"attn_mask", "dropout_p", "is_causal", "scale", "enable_gqa"}}},
       {"select", {&Raiser::raiseSelect, {"self"}, {"dim", "index"}}},
       {"slice", {&Raiser::raiseSlice, {"self"}, {"dim", "start", "end", "step"}}},
       {"split", {&Raiser::raiseSplit, {"self"}, {"split_size", "dim"}}},
       {"split_with_sizes", {&Raiser::raiseSplit, {"self"}, {"split_sizes", "dim"}}},
       {"squeeze", {&Raiser::raiseReshape, {"self"}, {"dim"}}},
-      {"to", {&Raiser::raiseIdentity, {"self"}, {"dtype", "device", "layout", "non_blocking", "copy", "memory_format"}}},
+      {"to",
+       {&Raiser::raiseIdentity,
+        {"self"},
+        {"dtype", "device", "layout", "non_blocking", "copy", "memory_format"}}},
       {"transpose", {&Raiser::raiseTranspose, {"self"}, {"dim0", "dim1"}}},
       {"unbind", {&Raiser::raiseUnbind, {"self"}, {"dim"}}},
       {"unflatten", {&Raiser::raiseReshape, {"self"}, {"dim", "sizes"}}},
@@ -207,7 +233,8 @@ const StringMap<Raiser::Rule> &Raiser::rules() {
   return table;
 }
 
-/// Checks what every rule needs of its arguments. False where the node is to be skipped, with the cause noted.
+/// Checks what every rule needs of its arguments. False where the node is to be skipped, with the
+/// cause noted.
 Expected<bool> Raiser::checkOperands(const Node &node, const Rule &rule) {
   bool known = true;
   for (const NamedArgument &input : node.inputs)
@@ -220,7 +247,8 @@ Expected<bool> Raiser::checkOperands(const Node &node, const Rule &rule) {
         known &= value->second.root != nullptr;
       } else if (const Weight &w = program.weights[weight->second]; w.type != ScalarType::F32) {
         known = false;
-        (void)!outside(node, "weight '" + w.name + "' holds " + nameOf(w.type) + ", expected F32 (export the model after .float())");
+        (void)!outside(node, "weight '" + w.name + "' holds " + nameOf(w.type) +
+                                 ", expected F32 (export the model after .float())");
       }
     }
   if (!known)
@@ -231,34 +259,41 @@ Expected<bool> Raiser::checkOperands(const Node &node, const Rule &rule) {
       return malformed(node, "expected one tensor as its argument '" + name + "'");
   }
   for (const NamedArgument &input : node.inputs)
-    if (input.value.kind != Argument::Kind::None && !is_contained(rule.tensors, input.name) && !is_contained(rule.others, input.name)) {
+    if (input.value.kind != Argument::Kind::None && !is_contained(rule.tensors, input.name) &&
+        !is_contained(rule.others, input.name)) {
       (void)!outside(node, "its argument '" + input.name + "'");
       return false;
     }
   return true;
 }
 
-/// Results that a rule did not define become null; those that it did must have the shape that the archive claims.
+/// Results that a rule did not define become null; those that it did must have the shape that the
+/// archive claims.
 llvm::Error Raiser::checkResults(const Node &node) {
   for (const std::string &name : node.outputs) {
     View &result = environment[name];
     if (result.root && result.map.shape() != claimedShape(name))
-      return malformed(node, "its result '" + name + "' is " + describe(claimedShape(name)) + " by the archive, " +
-                                 describe(result.map.shape()) + " by its operands");
+      return malformed(node, "its result '" + name + "' is " + describe(claimedShape(name)) +
+                                 " by the archive, " + describe(result.map.shape()) +
+                                 " by its operands");
   }
   return llvm::Error::success();
 }
 
 llvm::Error Raiser::raiseNode(const Node &node) {
   StringRef target = node.target;
-  // Arithmetic on sizes and assertions about them: shapes come from the archive and are checked against the operands.
-  if (node.outputs.empty() && (target.starts_with("_operator.") || target.starts_with("torch.ops.aten.sym_") ||
-                               target.starts_with("torch.ops.aten._assert")))
+  // Arithmetic on sizes and assertions about them: shapes come from the archive and are checked
+  // against the operands.
+  if (node.outputs.empty() &&
+      (target.starts_with("_operator.") || target.starts_with("torch.ops.aten.sym_") ||
+       target.starts_with("torch.ops.aten._assert")))
     return llvm::Error::success();
   for (const std::string &name : node.outputs) {
     auto meta = program.values.find(name);
-    if (meta == program.values.end() || program.weightOfValue.contains(name) || environment.contains(name))
-      return malformed(node, "its result '" + name + "' has no shape in the archive, or is there twice");
+    if (meta == program.values.end() || program.weightOfValue.contains(name) ||
+        environment.contains(name))
+      return malformed(node,
+                       "its result '" + name + "' has no shape in the archive, or is there twice");
   }
   target.consume_front("torch.ops.");
   auto [space, rest] = target.split('.');
@@ -270,7 +305,8 @@ llvm::Error Raiser::raiseNode(const Node &node) {
   }
   for (const std::string &name : node.outputs)
     if (ScalarType type = program.values.find(name)->second.type; type != ScalarType::F32) {
-      (void)!outside(node, "computes " + nameOf(type) + ", expected F32 (export the model after .float())");
+      (void)!outside(node, "computes " + nameOf(type) +
+                               ", expected F32 (export the model after .float())");
       return checkResults(node);
     }
   Expected<bool> ready = checkOperands(node, rule->second);
@@ -285,20 +321,25 @@ llvm::Error Raiser::raiseNode(const Node &node) {
 /// Creates `@forward` and its first op, which normalizes the image.
 llvm::Error Raiser::start(ModuleOp module) {
   auto meta = program.values.find(program.imageName);
-  if (meta == program.values.end() || meta->second.sizes.size() != 4 || meta->second.type != ScalarType::F32)
-    return createStringError("input '" + program.imageName + "': expected a float32 image, batch x channels x height x width");
+  if (meta == program.values.end() || meta->second.sizes.size() != 4 ||
+      meta->second.type != ScalarType::F32)
+    return createStringError("input '" + program.imageName +
+                             "': expected a float32 image, batch x channels x height x width");
   SmallVector<int64_t> shape(meta->second.sizes);
   if (meta->second.symbol.empty() || shape[0] != kProbeBatch)
-    return createStringError("input '" + program.imageName + "' of shape " + describe(shape) +
-                             ": expected a dynamic batch; export with dynamic_shapes=({0: torch.export.Dim('batch')},)");
+    return createStringError(
+        "input '" + program.imageName + "' of shape " + describe(shape) +
+        ": expected a dynamic batch; export with dynamic_shapes=({0: torch.export.Dim('batch')},)");
   shape[0] = ShapedType::kDynamic;
   auto type = RankedTensorType::get(shape, builder.getF32Type());
   builder.setInsertionPointToEnd(module.getBody());
   Location loc = NameLoc::get(builder.getStringAttr("image"));
-  forward = func::FuncOp::create(builder, loc, "forward", builder.getFunctionType({type}, {type})); // result: see finish
+  forward = func::FuncOp::create(builder, loc, "forward",
+                                 builder.getFunctionType({type}, {type})); // result: see finish
   Block *body = forward.addEntryBlock();
   builder.setInsertionPointToStart(body);
-  Value image = nn::NormalizeOp::create(builder, NameLoc::get(builder.getStringAttr("normalized")), type, body->getArgument(0), record.mean, record.std);
+  Value image = nn::NormalizeOp::create(builder, NameLoc::get(builder.getStringAttr("normalized")),
+                                        type, body->getArgument(0), record.mean, record.std);
   environment[program.imageName] = {image, IndexMap::identity(shapeOf(image))};
   return llvm::Error::success();
 }
@@ -308,7 +349,8 @@ llvm::Error Raiser::finish(ModuleOp module) {
   Node node;
   node.name = node.target = "output";
   if (!environment.contains(program.logitsName))
-    return createStringError("the graph returns '" + program.logitsName + "', which no node computes");
+    return createStringError("the graph returns '" + program.logitsName +
+                             "', which no node computes");
   Value logits = materialize(environment[program.logitsName], node);
   if (!logits || typeOf(logits).getRank() != 2 || !typeOf(logits).isDynamicDim(0))
     return createStringError("expected logits, batch x classes, found a result of shape " +
@@ -327,12 +369,16 @@ llvm::Error Raiser::finish(ModuleOp module) {
     if (!used.contains(weight.name))
       continue;
     bool buffer = weight.kind != Weight::Kind::Parameter;
-    bool noDecay = weight.sizes.size() <= 1 || StringRef(weight.name).ends_with(".bias") || record.noWeightDecay.contains(weight.name);
+    bool noDecay = weight.sizes.size() <= 1 || StringRef(weight.name).ends_with(".bias") ||
+                   record.noWeightDecay.contains(weight.name);
     nn::ParamOp::create(builder, NameLoc::get(builder.getStringAttr(weight.name)), weight.name,
-                        RankedTensorType::get(weight.sizes, builder.getF32Type()), !buffer && noDecay, buffer);
+                        RankedTensorType::get(weight.sizes, builder.getF32Type()),
+                        !buffer && noDecay, buffer);
   }
   std::string complaint;
-  ScopedDiagnosticHandler handler(module.getContext(), [&](Diagnostic &d) { complaint += (complaint.empty() ? "" : "; ") + d.str(); });
+  ScopedDiagnosticHandler handler(module.getContext(), [&](Diagnostic &d) {
+    complaint += (complaint.empty() ? "" : "; ") + d.str();
+  });
   if (failed(verify(module)))
     return createStringError("the network does not verify: " + complaint);
   return llvm::Error::success();
@@ -353,7 +399,8 @@ Expected<OwningOpRef<ModuleOp>> Raiser::run() {
   return module;
 }
 
-Expected<OwningOpRef<ModuleOp>> ns::pt2::raise(const Program &program, const ModelRecord &record, MLIRContext &context) {
+Expected<OwningOpRef<ModuleOp>> ns::pt2::raise(const Program &program, const ModelRecord &record,
+                                               MLIRContext &context) {
   context.loadDialect<func::FuncDialect, nn::NNDialect>();
   return Raiser(program, record, context).run();
 }

@@ -6,9 +6,9 @@
 //
 //===----------------------------------------------------------------------===//
 //
-// None of these makes an op: they compute index maps. Shapes that an op's arguments give symbolically (a reshape to
-// [batch, 197, 3, 3, 64]) are taken from the shape that the archive claims for the result; the map's arithmetic rejects
-// claims that the operand does not bear out.
+// None of these makes an op: they compute index maps. Shapes that an op's arguments give
+// symbolically (a reshape to [batch, 197, 3, 3, 64]) are taken from the shape that the archive
+// claims for the result; the map's arithmetic rejects claims that the operand does not bear out.
 //
 //===----------------------------------------------------------------------===//
 
@@ -44,9 +44,11 @@ Error Raiser::raiseReshape(const Node &node) {
 
 Error Raiser::raiseTranspose(const Node &node) {
   View operand = view(node, "self");
-  std::optional<unsigned> dim0 = dimension(node, "dim0", operand.map.rank()), dim1 = dimension(node, "dim1", operand.map.rank());
+  std::optional<unsigned> dim0 = dimension(node, "dim0", operand.map.rank()),
+                          dim1 = dimension(node, "dim1", operand.map.rank());
   if (!dim0 || !dim1)
-    return malformed(node, "expected two dimensions of a tensor of rank " + Twine(operand.map.rank()));
+    return malformed(node,
+                     "expected two dimensions of a tensor of rank " + Twine(operand.map.rank()));
   SmallVector<int64_t> order = llvm::to_vector(llvm::seq<int64_t>(0, operand.map.rank()));
   std::swap(order[*dim0], order[*dim1]);
   define(node, operand.root, operand.map.permute(order));
@@ -97,7 +99,8 @@ Error Raiser::raiseSlice(const Node &node) {
   if (from && *from < 0)
     from = std::max<int64_t>(*from, -extent) + extent;
   if (!from || step != 1 || (extent == kProbeBatch && size != extent))
-    return outside(node, "a slice of the batch, with a step, or from an index that is not constant");
+    return outside(node,
+                   "a slice of the batch, with a step, or from an index that is not constant");
   if (*from > extent || size > extent - *from)
     return malformed(node, Twine(size) + " elements from " + Twine(*from) + " of " + Twine(extent));
   std::optional<IndexMap> map = operand.map.slice(*dim, *from, size);
@@ -116,7 +119,8 @@ Error Raiser::raiseSplit(const Node &node) {
   for (const std::string &name : node.outputs) {
     ArrayRef<int64_t> shape = claimedShape(name);
     if (shape.size() != operand.map.rank() || shape[*dim] > operand.map.extent(*dim) - from)
-      return malformed(node, "its parts are larger than its operand, " + describe(operand.map.shape()));
+      return malformed(node,
+                       "its parts are larger than its operand, " + describe(operand.map.shape()));
     std::optional<IndexMap> map = operand.map.slice(*dim, from, shape[*dim]);
     if (!map)
       return outside(node, "a split across merged dimensions");
@@ -124,15 +128,18 @@ Error Raiser::raiseSplit(const Node &node) {
     from += shape[*dim];
   }
   if (from != operand.map.extent(*dim))
-    return malformed(node, "its parts are smaller than its operand, " + describe(operand.map.shape()));
+    return malformed(node,
+                     "its parts are smaller than its operand, " + describe(operand.map.shape()));
   return Error::success();
 }
 
 Error Raiser::raiseUnbind(const Node &node) {
   View operand = view(node, "self");
   std::optional<unsigned> dim = node.find("dim") ? dimension(node, "dim", operand.map.rank()) : 0;
-  if (!dim || *dim >= operand.map.rank() || operand.map.extent(*dim) != static_cast<int64_t>(node.outputs.size()))
-    return malformed(node, Twine(node.outputs.size()) + " parts of " + describe(operand.map.shape()));
+  if (!dim || *dim >= operand.map.rank() ||
+      operand.map.extent(*dim) != static_cast<int64_t>(node.outputs.size()))
+    return malformed(node,
+                     Twine(node.outputs.size()) + " parts of " + describe(operand.map.shape()));
   for (auto [index, name] : llvm::enumerate(node.outputs))
     define(node, name, operand.root, operand.map.select(*dim, index));
   return Error::success();
@@ -142,7 +149,8 @@ Error Raiser::raiseExpand(const Node &node) {
   View operand = view(node, "self");
   std::optional<IndexMap> map = operand.map.expand(claimedShape(node.outputs.front()));
   if (!map)
-    return malformed(node, "expands " + describe(operand.map.shape()) + " to " + describe(claimedShape(node.outputs.front())));
+    return malformed(node, "expands " + describe(operand.map.shape()) + " to " +
+                               describe(claimedShape(node.outputs.front())));
   define(node, operand.root, *map);
   return Error::success();
 }

@@ -6,7 +6,8 @@
 //
 //===----------------------------------------------------------------------===//
 //
-// Raise.cpp holds the walk over the nodes, RaiseViews.cpp the ops that only move elements, RaiseLayers.cpp the others.
+// Raise.cpp holds the walk over the nodes, RaiseViews.cpp the ops that only move elements,
+// RaiseLayers.cpp the others.
 //
 //===----------------------------------------------------------------------===//
 
@@ -28,15 +29,18 @@ public:
   llvm::Expected<mlir::OwningOpRef<mlir::ModuleOp>> run();
 
 private:
-  /// A value of the graph: elements of `root` through `map`. A null root stands for the result of an op that could not be
-  /// raised; what depends on it is skipped in silence, since the cause is in `problems`.
+  /// A value of the graph: elements of `root` through `map`. A null root stands for the result of
+  /// an op that could not be raised; what depends on it is skipped in silence, since the cause is
+  /// in `problems`.
   struct View {
     mlir::Value root;
     IndexMap map;
-    const Node *source = nullptr; ///< the call that it is the result of; null for weights and the image
+    const Node *source =
+        nullptr; ///< the call that it is the result of; null for weights and the image
   };
 
-  /// How one op is raised. Arguments that are in neither list and not at their default are outside the family.
+  /// How one op is raised. Arguments that are in neither list and not at their default are outside
+  /// the family.
   struct Rule {
     llvm::Error (Raiser::*raise)(const Node &);
     llvm::SmallVector<llvm::StringRef, 3> tensors; ///< required: one tensor each
@@ -52,7 +56,8 @@ private:
   llvm::Error finish(mlir::ModuleOp module);
   llvm::Error listProblems() const;
 
-  /// Notes that `node` cannot be raised; its results become null. Returns success, for the walk goes on.
+  /// Notes that `node` cannot be raised; its results become null. Returns success, for the walk
+  /// goes on.
   llvm::Error outside(const Node &node, const llvm::Twine &reason);
   /// The archive contradicts itself.
   llvm::Error malformed(const Node &node, const llvm::Twine &what) const;
@@ -61,31 +66,39 @@ private:
   View view(const Node &node, llvm::StringRef argument);
   View viewOf(llvm::StringRef value);
   mlir::Value load(size_t weight);
-  /// An SSA value with the view's elements: the root, or a slice of it. Null where no nn op makes it.
+  /// An SSA value with the view's elements: the root, or a slice of it. Null where no nn op makes
+  /// it.
   mlir::Value materialize(const View &view, const Node &node);
   mlir::Value makeSlice(const View &view, const Node &node);
-  /// `materialize` of an argument; notes the problem where it fails. Null for an absent argument, too.
+  /// `materialize` of an argument; notes the problem where it fails. Null for an absent argument,
+  /// too.
   mlir::Value operand(const Node &node, llvm::StringRef argument);
   std::optional<int64_t> integer(const Node &node, llvm::StringRef argument) const;
   std::optional<double> number(const Node &node, llvm::StringRef argument) const;
   /// A dimension argument, counted from the front; nothing when it is missing or out of range.
-  std::optional<unsigned> dimension(const Node &node, llvm::StringRef argument, unsigned rank) const;
+  std::optional<unsigned> dimension(const Node &node, llvm::StringRef argument,
+                                    unsigned rank) const;
 
   void define(const Node &node, llvm::StringRef output, mlir::Value root, IndexMap map) {
     environment[output] = {root, std::move(map), &node};
   }
-  void define(const Node &node, mlir::Value root, IndexMap map) { define(node, node.outputs.front(), root, std::move(map)); }
+  void define(const Node &node, mlir::Value root, IndexMap map) {
+    define(node, node.outputs.front(), root, std::move(map));
+  }
   void define(const Node &node, mlir::Value value);
-  llvm::ArrayRef<int64_t> claimedShape(llvm::StringRef value) const { return program.values.find(value)->second.sizes; }
-  static mlir::RankedTensorType typeOf(mlir::Value value) { return llvm::cast<mlir::RankedTensorType>(value.getType()); }
+  llvm::ArrayRef<int64_t> claimedShape(llvm::StringRef value) const {
+    return program.values.find(value)->second.sizes;
+  }
+  static mlir::RankedTensorType typeOf(mlir::Value value) {
+    return llvm::cast<mlir::RankedTensorType>(value.getType());
+  }
   /// The shape of an SSA value with the batch at `kProbeBatch`.
   static llvm::SmallVector<int64_t> shapeOf(mlir::Value value);
   /// The type of `value` with another last extent.
   static mlir::RankedTensorType withChannels(mlir::Value value, int64_t channels);
   static std::string describe(llvm::ArrayRef<int64_t> shape);
 
-  template <typename OpT, typename... Args>
-  mlir::Value emit(const Node &node, Args &&...args) {
+  template <typename OpT, typename... Args> mlir::Value emit(const Node &node, Args &&...args) {
     mlir::Location loc = mlir::NameLoc::get(builder.getStringAttr(node.name));
     OpT op = OpT::create(builder, loc, std::forward<Args>(args)...);
     if (!node.layer.empty())
@@ -106,7 +119,8 @@ private:
   llvm::Error raiseExpand(const Node &node);
 
   // RaiseLayers.cpp
-  /// The heads that a view B x H x N x d shows of channels `from` to `from + H * d` of B x N x C tokens.
+  /// The heads that a view B x H x N x d shows of channels `from` to `from + H * d` of B x N x C
+  /// tokens.
   struct Heads {
     int64_t count, width, from;
   };

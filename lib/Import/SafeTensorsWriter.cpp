@@ -26,7 +26,9 @@ static SmallVector<const Weight *> storageOrder(ArrayRef<Weight> weights) {
   for (auto [i, weight] : enumerate(weights))
     if (weight.canonical == i)
       order.push_back(&weight);
-  llvm::stable_sort(order, [](const Weight *a, const Weight *b) { return elementSize(a->type) > elementSize(b->type); });
+  llvm::stable_sort(order, [](const Weight *a, const Weight *b) {
+    return elementSize(a->type) > elementSize(b->type);
+  });
   return order;
 }
 
@@ -46,7 +48,9 @@ std::string ns::pt2::safeTensorsHeader(ArrayRef<Weight> weights) {
     for (const Weight *weight : storageOrder(weights))
       json.attributeObject(weight->name, [&] {
         json.attribute("dtype", nameOf(weight->type));
-        json.attributeArray("shape", [&] { llvm::for_each(weight->sizes, [&](int64_t size) { json.value(size); }); });
+        json.attributeArray("shape", [&] {
+          llvm::for_each(weight->sizes, [&](int64_t size) { json.value(size); });
+        });
         json.attributeArray("data_offsets", [&] {
           json.value(static_cast<int64_t>(offset));
           json.value(static_cast<int64_t>(offset += weight->sizeInBytes()));
@@ -115,19 +119,23 @@ static Error writeStrided(const Weight &weight, int descriptor) {
 
 static std::string hash(StringRef bytes) {
   XXH128_hash_t value = xxh3_128bits(arrayRefFromStringRef(bytes));
-  return utohexstr(value.high64, /*LowerCase=*/true, 16) + utohexstr(value.low64, /*LowerCase=*/true, 16);
+  return utohexstr(value.high64, /*LowerCase=*/true, 16) +
+         utohexstr(value.low64, /*LowerCase=*/true, 16);
 }
 
-Expected<WeightsFile> ns::pt2::writeSafeTensors(ArrayRef<Weight> weights, int archive, int descriptor) {
+Expected<WeightsFile> ns::pt2::writeSafeTensors(ArrayRef<Weight> weights, int archive,
+                                                int descriptor) {
   std::string header = safeTensorsHeader(weights);
   if (Error error = writeAll(descriptor, header))
     return error;
   uint64_t size = header.size();
   for (const Weight *weight : storageOrder(weights)) {
     uint64_t start = weight->firstElement * elementSize(weight->type);
-    Error error = weight->isContiguous()
-                      ? copyRange(archive, weight->record.offset + start, weight->record.bytes.substr(start, weight->sizeInBytes()), descriptor)
-                      : writeStrided(*weight, descriptor);
+    Error error =
+        weight->isContiguous()
+            ? copyRange(archive, weight->record.offset + start,
+                        weight->record.bytes.substr(start, weight->sizeInBytes()), descriptor)
+            : writeStrided(*weight, descriptor);
     if (error)
       return error;
     size += weight->sizeInBytes();
@@ -135,8 +143,10 @@ Expected<WeightsFile> ns::pt2::writeSafeTensors(ArrayRef<Weight> weights, int ar
   if (fsync(descriptor) != 0)
     return systemError("cannot be written");
   std::error_code code;
-  sys::fs::mapped_file_region region(sys::fs::convertFDToNativeFile(descriptor), sys::fs::mapped_file_region::readonly, size, 0, code);
+  sys::fs::mapped_file_region region(sys::fs::convertFDToNativeFile(descriptor),
+                                     sys::fs::mapped_file_region::readonly, size, 0, code);
   if (code)
     return createStringError("cannot be read back: " + code.message());
-  return WeightsFile{static_cast<int64_t>(size), hash(header), hash(StringRef(region.const_data(), size))};
+  return WeightsFile{static_cast<int64_t>(size), hash(header),
+                     hash(StringRef(region.const_data(), size))};
 }

@@ -35,8 +35,8 @@ static bool fromJSON(const json::Value &value, SymInt &out, json::Path path) {
 
 static bool fromJSON(const json::Value &value, TensorMetaRecord &out, json::Path path) {
   json::ObjectMapper map(value, path);
-  return map && map.map("dtype", out.dtype) && map.map("sizes", out.sizes) && map.map("strides", out.strides) &&
-         map.map("storage_offset", out.storage_offset);
+  return map && map.map("dtype", out.dtype) && map.map("sizes", out.sizes) &&
+         map.map("strides", out.strides) && map.map("storage_offset", out.storage_offset);
 }
 
 /// The only member of a tagged union, such as {"as_int": 1}.
@@ -82,7 +82,8 @@ static bool fromJSON(const json::Value &value, OutputSpec &out, json::Path path)
 }
 
 static bool readInts(const json::Value &value, std::vector<int64_t> &ints, json::Path path) {
-  if (const json::Object *symbolic = value.getAsObject()) { // SymInt arguments: {"as_int": 3} or {"as_name": "s"}
+  if (const json::Object *symbolic =
+          value.getAsObject()) { // SymInt arguments: {"as_int": 3} or {"as_name": "s"}
     ints.push_back(symbolic->getInteger("as_int").value_or(Argument::kSymbolic));
     return true;
   }
@@ -123,7 +124,9 @@ static bool fromJSON(const json::Value &value, Argument &out, json::Path path) {
   }
   if (tag == "as_int" || tag == "as_ints" || tag == "as_sym_int" || tag == "as_sym_ints") {
     out.kind = Kind::Ints;
-    return schema::forEach(body, at, [&](const json::Value &item, json::Path p) { return schema::readInts(item, out.ints, p); });
+    return schema::forEach(body, at, [&](const json::Value &item, json::Path p) {
+      return schema::readInts(item, out.ints, p);
+    });
   }
   if (tag == "as_float" || tag == "as_floats") {
     out.kind = Kind::Floats;
@@ -162,7 +165,8 @@ static std::string layerIn(const json::Object &node) {
 static bool fromJSON(const json::Value &value, Node &out, json::Path path) {
   json::ObjectMapper map(value, path);
   std::vector<Argument> outputs;
-  if (!map || !map.map("target", out.target) || !map.map("inputs", out.inputs) || !map.map("outputs", outputs))
+  if (!map || !map.map("target", out.target) || !map.map("inputs", out.inputs) ||
+      !map.map("outputs", outputs))
     return false;
   for (const Argument &output : outputs)
     if (output.kind == Argument::Kind::Tensors)
@@ -183,7 +187,8 @@ static bool fromJSON(const json::Value &value, Graph &out, json::Path path) {
 
 static bool fromJSON(const json::Value &value, Signature &out, json::Path path) {
   json::ObjectMapper map(value, path);
-  return map && map.map("input_specs", out.input_specs) && map.map("output_specs", out.output_specs);
+  return map && map.map("input_specs", out.input_specs) &&
+         map.map("output_specs", out.output_specs);
 }
 
 static bool fromJSON(const json::Value &value, Payload &out, json::Path path) {
@@ -205,7 +210,8 @@ Expected<json::Value> parseJson(StringRef text, StringRef entry) {
       inString = true;
     } else if (c == '[' || c == '{') {
       if (++depth > kMaxDepth)
-        return createStringError("entry '" + entry + "': JSON nested deeper than " + Twine(kMaxDepth) + " levels");
+        return createStringError("entry '" + entry + "': JSON nested deeper than " +
+                                 Twine(kMaxDepth) + " levels");
     } else if ((c == ']' || c == '}') && depth > 0) {
       --depth;
     }
@@ -237,7 +243,8 @@ Expected<ExportedProgram> readModel(StringRef text, StringRef entry) {
   const json::Object *module = top ? top->getObject("graph_module") : nullptr;
   std::optional<int64_t> major = version ? version->getInteger("major") : std::nullopt;
   if (!major || !module)
-    return createStringError("entry '" + entry + "': expected an exported program with schema_version and graph_module");
+    return createStringError(
+        "entry '" + entry + "': expected an exported program with schema_version and graph_module");
   ExportedProgram result;
   result.schemaMajor = *major;
   if (*major != 8) // the rest may be anything
@@ -275,7 +282,8 @@ static std::optional<int64_t> parseTerm(StringRef &text, std::string &symbol, un
   }
   int64_t number = 1;
   if (text.consume_front("Integer("))
-    return text.consumeInteger(10, number) || !text.consume_front(")") ? std::nullopt : std::optional(number);
+    return text.consumeInteger(10, number) || !text.consume_front(")") ? std::nullopt
+                                                                       : std::optional(number);
   if (depth == 0 || !text.consume_front("Mul("))
     return std::nullopt;
   do {

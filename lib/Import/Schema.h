@@ -6,7 +6,8 @@
 //
 //===----------------------------------------------------------------------===//
 //
-// Member by member what torch/_export/serde/schema.yaml calls them, as far as the importer reads them.
+// Member by member what torch/_export/serde/schema.yaml calls them, as far as the importer reads
+// them.
 //
 //===----------------------------------------------------------------------===//
 
@@ -61,15 +62,17 @@ struct ExportedProgram {
   Signature signature;
 };
 
-/// Parses `text`, the entry called `entry`, into a struct of this file. Errors name the entry and the place in it.
+/// Parses `text`, the entry called `entry`, into a struct of this file. Errors name the entry and
+/// the place in it.
 llvm::Expected<ExportedProgram> readModel(llvm::StringRef text, llvm::StringRef entry);
-llvm::Expected<std::map<std::string, Payload>> readPayloads(llvm::StringRef text, llvm::StringRef entry);
+llvm::Expected<std::map<std::string, Payload>> readPayloads(llvm::StringRef text,
+                                                            llvm::StringRef entry);
 
 /// llvm::json's parser recurses: this refuses nesting that no export has before it does.
 llvm::Expected<llvm::json::Value> parseJson(llvm::StringRef text, llvm::StringRef entry);
 
-/// The value of an extent with the batch at `kProbeBatch`, and the name of its dimension in `symbol`. Knows what exports
-/// have: `Symbol('s0', ...)`, `Integer(n)`, `Mul(...)` of them.
+/// The value of an extent with the batch at `kProbeBatch`, and the name of its dimension in
+/// `symbol`. Knows what exports have: `Symbol('s0', ...)`, `Integer(n)`, `Mul(...)` of them.
 std::optional<int64_t> evaluate(const SymInt &extent, std::string &symbol);
 
 } // namespace ns::pt2::schema

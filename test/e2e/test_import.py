@@ -202,6 +202,44 @@ def rewrite(source, target, change, compression=zipfile.ZIP_STORED):
                 new.writestr(zipfile.ZipInfo(entry.filename), data, compression)
 
 
+def mutate(content, chance):
+    """Changes one value of a JSON tree, or its presence, to something an attacker might try."""
+    while isinstance(content, (dict, list)) and content:
+        keys = list(content) if isinstance(content, dict) else range(len(content))
+        key = chance.choice(keys)
+        if isinstance(content[key], (dict, list)) and content[key] and chance.random() < 0.95:
+            content = content[key]
+            continue
+        values = list(content.values() if isinstance(content, dict) else content)
+        action = chance.randrange(4)
+        if action == 0:
+            del content[key]
+        elif action == 1:
+            content[key] = chance.choice([0, -1, 1, 2, 3, 2**31, 2**62, -(2**63), 1e300, None, True, "", "x", [], {}])
+        elif action == 2:
+            content[key] = chance.choice(values)
+        elif isinstance(content, list):
+            content.insert(key, chance.choice(values))
+        return
+
+
+def test_100_mutated_graphs(small, tmp_path):
+    """Well-formed archives whose graph or weights table says something else."""
+    chance = random.Random(1)
+    for _ in range(100):
+        name = chance.choice([MODEL, MODEL, MODEL, WEIGHTS, "extra/nullspace.json"])
+
+        def edit(content):
+            target = content["graph_module"] if name == MODEL else content
+            if name == MODEL and chance.random() < 0.5:
+                target = chance.choice(nodes(content))
+            for _ in range(chance.choice((1, 2, 5))):
+                mutate(target, chance)
+
+        rewrite(small.pt2, tmp_path / "mutant.pt2", with_json(name, edit))
+        imports_or_explains(tmp_path, tmp_path / "mutant.pt2")
+
+
 def with_json(name, edit):
     def change(entry, data):
         if entry != name:

@@ -6,8 +6,8 @@
 //
 //===----------------------------------------------------------------------===//
 //
-// Any bytes give a network or an error: no crash, no undefined behaviour, no memory beyond what the file's size explains
-// (run with -rss_limit_mb, -malloc_limit_mb).
+// Any bytes give a network or an error: no crash, no undefined behaviour, no memory beyond what the
+// file's size explains (run with -rss_limit_mb, -malloc_limit_mb).
 //
 //===----------------------------------------------------------------------===//
 

@@ -21,14 +21,26 @@ constexpr int kUsage = 2;
 int main(int argc, char **argv) {
   InitLLVM init(argc, argv);
   cl::OptionCategory category("ns-import");
-  cl::opt<std::string> input(cl::Positional, cl::Required, cl::desc("model.pt2"), cl::cat(category));
-  cl::opt<std::string> output("o", cl::Required, cl::value_desc("model.mlir"), cl::desc("Where to write the network; its weights go to model.safetensors beside it"), cl::cat(category));
-  cl::list<double> mean("mean", cl::CommaSeparated, cl::value_desc("a,b,c"), cl::desc("Mean of each channel of pixels in [0, 1], instead of the export's own"), cl::cat(category));
-  cl::list<double> std("std", cl::CommaSeparated, cl::value_desc("a,b,c"), cl::desc("Standard deviation of each channel, instead of the export's own"), cl::cat(category));
+  cl::opt<std::string> input(cl::Positional, cl::Required, cl::desc("model.pt2"),
+                             cl::cat(category));
+  cl::opt<std::string> output(
+      "o", cl::Required, cl::value_desc("model.mlir"),
+      cl::desc("Where to write the network; its weights go to model.safetensors beside it"),
+      cl::cat(category));
+  cl::list<double> mean(
+      "mean", cl::CommaSeparated, cl::value_desc("a,b,c"),
+      cl::desc("Mean of each channel of pixels in [0, 1], instead of the export's own"),
+      cl::cat(category));
+  cl::list<double> std("std", cl::CommaSeparated, cl::value_desc("a,b,c"),
+                       cl::desc("Standard deviation of each channel, instead of the export's own"),
+                       cl::cat(category));
   cl::HideUnrelatedOptions(category);
   std::string complaint;
   raw_string_ostream complaints(complaint);
-  if (!cl::ParseCommandLineOptions(argc, argv, "Imports a PyTorch classifier, exported by `python -m nullspace.export` or torch.export.save\n", &complaints)) {
+  if (!cl::ParseCommandLineOptions(argc, argv,
+                                   "Imports a PyTorch classifier, exported by `python -m "
+                                   "nullspace.export` or torch.export.save\n",
+                                   &complaints)) {
     errs() << complaint;
     return kUsage;
   }
@@ -36,7 +48,8 @@ int main(int argc, char **argv) {
     errs() << "ns-import: error: -o " << output << ": expected a name that ends in .mlir\n";
     return kUsage;
   }
-  ns::pt2::ImportOptions options{input, output, {mean.begin(), mean.end()}, {std.begin(), std.end()}};
+  ns::pt2::ImportOptions options{
+      input, output, {mean.begin(), mean.end()}, {std.begin(), std.end()}};
   if (Error error = ns::pt2::importModel(options)) {
     errs() << "ns-import: error: " << toString(std::move(error)) << "\n";
     return 1;

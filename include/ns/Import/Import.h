@@ -21,8 +21,9 @@ struct ImportOptions {
   std::vector<double> mean, std; ///< where not empty: instead of the export's own
 };
 
-/// Imports an export (Raise.h says into what). Both files are written under temporary names, synced, then renamed: on an
-/// error neither is touched. Errors name the file, the entry, what was expected and what was found.
+/// Imports an export (Raise.h says into what). Both files are written under temporary names,
+/// synced, then renamed: on an error neither is touched. Errors name the file, the entry, what was
+/// expected and what was found.
 llvm::Error importModel(const ImportOptions &options);
 
 } // namespace ns::pt2

@@ -6,13 +6,16 @@
 //
 //===----------------------------------------------------------------------===//
 //
-// The heads of an attention layer are a fact about where elements lie, not about how a model's author spelled it:
+// The heads of an attention layer are a fact about where elements lie, not about how a model's
+// author spelled it:
 //
-//   qkv : B x N x 3C   reshape(B, N, 3, H, d)   permute(2, 0, 3, 1, 4)   unbind(0)   ->   q, k, v : B x H x N x d
+//   qkv : B x N x 3C   reshape(B, N, 3, H, d)   permute(2, 0, 3, 1, 4)   unbind(0)   ->   q, k, v :
+//   B x H x N x d
 //
-// So the importer matches no sequence of reshape, permute, select and so on. Each value carries its root (a value that
-// an op computed, contiguous in row-major order) and the map from its own indices to positions in the root, and two
-// spellings of the same layout have equal maps. For k above:
+// So the importer matches no sequence of reshape, permute, select and so on. Each value carries its
+// root (a value that an op computed, contiguous in row-major order) and the map from its own
+// indices to positions in the root, and two spellings of the same layout have equal maps. For k
+// above:
 //
 //   dim     factors (extent, stride)      position = C + b*N*3C + h*d + n*3C + j
 //   b       (B, N*3C)
@@ -20,15 +23,18 @@
 //   n       (N, 3C)
 //   j       (d, 1)                        offset C
 //
-// A dimension is a mixed-radix number: its index is split into digits, outermost first, and each digit has a stride.
-// Splitting a dimension by `reshape` splits a factor in two; merging two dimensions concatenates their factors.
+// A dimension is a mixed-radix number: its index is split into digits, outermost first, and each
+// digit has a stride. Splitting a dimension by `reshape` splits a factor in two; merging two
+// dimensions concatenates their factors.
 //
-// Invariants. No factor has extent 1; no two neighbours of one dimension could be one factor (outer stride = inner
-// extent * inner stride). With these the representation is canonical: maps are equal as functions if and only if they
-// are equal member by member, so comparing costs nothing and needs no enumeration of elements.
+// Invariants. No factor has extent 1; no two neighbours of one dimension could be one factor (outer
+// stride = inner extent * inner stride). With these the representation is canonical: maps are equal
+// as functions if and only if they are equal member by member, so comparing costs nothing and needs
+// no enumeration of elements.
 //
-// The batch is dynamic. Its extent here is `kProbeBatch`, a prime that no other dimension of a network has, which makes
-// arithmetic on extents such as 12 * batch exact without a symbolic algebra.
+// The batch is dynamic. Its extent here is `kProbeBatch`, a prime that no other dimension of a
+// network has, which makes arithmetic on extents such as 12 * batch exact without a symbolic
+// algebra.
 //
 //===----------------------------------------------------------------------===//
 
@@ -44,10 +50,12 @@ namespace ns::pt2 {
 /// Extent that stands for the batch.
 constexpr int64_t kProbeBatch = 8191;
 
-/// Shapes with more elements than this (at `kProbeBatch`) are rejected, so that positions never overflow.
+/// Shapes with more elements than this (at `kProbeBatch`) are rejected, so that positions never
+/// overflow.
 constexpr int64_t kMaxElements = int64_t(1) << 60;
 
-/// The number of elements of `shape`; nothing when an extent is below 1 or the product is above `kMaxElements`.
+/// The number of elements of `shape`; nothing when an extent is below 1 or the product is above
+/// `kMaxElements`.
 std::optional<int64_t> countElements(llvm::ArrayRef<int64_t> shape);
 
 /// See the head of this file.
@@ -75,14 +83,15 @@ public:
 
   /// Dimension `i` of the result is dimension `order[i]`. Requires a permutation.
   IndexMap permute(llvm::ArrayRef<int64_t> order) const;
-  /// The same elements in row-major order under another shape; nothing when the counts differ or when positions are no
-  /// mixed-radix function of the new indices.
+  /// The same elements in row-major order under another shape; nothing when the counts differ or
+  /// when positions are no mixed-radix function of the new indices.
   std::optional<IndexMap> reshape(llvm::ArrayRef<int64_t> shape) const;
   /// The map at one index of `dim`, which disappears. Requires 0 <= index < extent(dim).
   IndexMap select(unsigned dim, int64_t index) const;
   /// Indices `from` to `from + size` of `dim`; nothing when they straddle digits.
   std::optional<IndexMap> slice(unsigned dim, int64_t from, int64_t size) const;
-  /// Repeats dimensions of extent 1 to reach `shape`, adding leading ones; nothing when another extent would change.
+  /// Repeats dimensions of extent 1 to reach `shape`, adding leading ones; nothing when another
+  /// extent would change.
   std::optional<IndexMap> expand(llvm::ArrayRef<int64_t> shape) const;
 
 private:

@@ -17,7 +17,8 @@
 
 namespace ns::pt2 {
 
-/// Element types, by their numbers in the export schema (torch/_export/serde/schema.yaml, ScalarType).
+/// Element types, by their numbers in the export schema (torch/_export/serde/schema.yaml,
+/// ScalarType).
 enum class ScalarType : int64_t { U8 = 1, I8, I16, I32, I64, F16, F32, F64, Bool = 12, BF16 = 13 };
 
 /// Bytes of one element; 0 for a number that is no known type.
@@ -25,8 +26,8 @@ unsigned elementSize(ScalarType type);
 /// The type's name in safetensors files, such as "F32"; "type 9" for an unknown one.
 std::string nameOf(ScalarType type);
 
-/// The shape that the archive claims for a value of the graph. A dynamic extent is given at `kProbeBatch` and
-/// `symbol` is the name of the dimension it is computed from.
+/// The shape that the archive claims for a value of the graph. A dynamic extent is given at
+/// `kProbeBatch` and `symbol` is the name of the dimension it is computed from.
 struct TensorMeta {
   ScalarType type = ScalarType::F32;
   llvm::SmallVector<int64_t> sizes;
@@ -83,14 +84,15 @@ struct Weight {
 struct Program {
   std::string stem;
   std::string imageName, logitsName;
-  std::vector<Weight> weights;              ///< in the order of the graph's inputs, then those it does not read
+  std::vector<Weight> weights; ///< in the order of the graph's inputs, then those it does not read
   llvm::StringMap<size_t> weightOfValue;    ///< graph value -> index in `weights`
   llvm::StringMap<TensorMeta> values;       ///< of every tensor of the graph
   std::vector<Node> nodes;                  ///< in order of execution
   std::optional<llvm::json::Object> record; ///< nullspace.json, where the export has one
 
-  /// Reads a program. Checks versions, CRCs, names, types and extents, so that what is returned is consistent in itself;
-  /// allocates in proportion to the graph, never to sizes that the file merely claims. Weights keep pointing into `buffer`.
+  /// Reads a program. Checks versions, CRCs, names, types and extents, so that what is returned is
+  /// consistent in itself; allocates in proportion to the graph, never to sizes that the file
+  /// merely claims. Weights keep pointing into `buffer`.
   static llvm::Expected<Program> read(llvm::MemoryBufferRef buffer);
 };
 

@@ -13,23 +13,27 @@
 
 namespace ns::pt2 {
 
-/// What identifies a weights file; becomes `#nn.file`. Hashes are XXH3-128, 32 hexadecimal digits, high half first.
+/// What identifies a weights file; becomes `#nn.file`. Hashes are XXH3-128, 32 hexadecimal digits,
+/// high half first.
 struct WeightsFile {
   int64_t size = 0;
   std::string header;  ///< hash of the 8-byte length and the JSON after it
   std::string content; ///< hash of the whole file
 };
 
-/// The first bytes of a safetensors file of `weights`: the header's length (8 bytes, little endian) and the JSON, padded
-/// with spaces so that the data start at a multiple of 64 bytes. Keys are the weights' names. Tensors lie without gaps,
-/// wider elements first, so that each is aligned. Of weights with the same elements the first is stored; `__metadata__`
-/// names the others as `tied:<name>` = the first.
+/// The first bytes of a safetensors file of `weights`: the header's length (8 bytes, little endian)
+/// and the JSON, padded with spaces so that the data start at a multiple of 64 bytes. Keys are the
+/// weights' names. Tensors lie without gaps, wider elements first, so that each is aligned. Of
+/// weights with the same elements the first is stored; `__metadata__` names the others as
+/// `tied:<name>` = the first.
 std::string safeTensorsHeader(llvm::ArrayRef<Weight> weights);
 
-/// Writes header and weights to `descriptor`, an empty file, and returns what identifies it. `archive` is the open
-/// export: weights whose elements lie in row-major order go from file to file inside the kernel, the others through a
-/// small buffer; no tensor is held in memory. Errors say what the system said.
-llvm::Expected<WeightsFile> writeSafeTensors(llvm::ArrayRef<Weight> weights, int archive, int descriptor);
+/// Writes header and weights to `descriptor`, an empty file, and returns what identifies it.
+/// `archive` is the open export: weights whose elements lie in row-major order go from file to file
+/// inside the kernel, the others through a small buffer; no tensor is held in memory. Errors say
+/// what the system said.
+llvm::Expected<WeightsFile> writeSafeTensors(llvm::ArrayRef<Weight> weights, int archive,
+                                             int descriptor);
 
 } // namespace ns::pt2
 

@@ -16,12 +16,13 @@
 
 namespace ns::pt2 {
 
-/// The entries of a zip archive that stores them uncompressed, as PyTorch writes them, with ZIP64 for archives above
-/// 4 GiB. A view of the bytes it is opened on: nothing is copied, and entry names never become paths.
+/// The entries of a zip archive that stores them uncompressed, as PyTorch writes them, with ZIP64
+/// for archives above 4 GiB. A view of the bytes it is opened on: nothing is copied, and entry
+/// names never become paths.
 ///
-/// `open` trusts nothing: every offset and size lies in the archive, entries do not overlap, names are unique, the
-/// two headers of an entry agree. `read` checks the entry's CRC-32. Errors name the entry, what was expected and
-/// what was found.
+/// `open` trusts nothing: every offset and size lies in the archive, entries do not overlap, names
+/// are unique, the two headers of an entry agree. `read` checks the entry's CRC-32. Errors name the
+/// entry, what was expected and what was found.
 class ZipArchive {
 public:
   struct Entry {
@@ -32,7 +33,8 @@ public:
 
   static llvm::Expected<ZipArchive> open(llvm::MemoryBufferRef buffer);
 
-  /// The folder that holds all entries, the stem of the exported file; empty when there is no single one.
+  /// The folder that holds all entries, the stem of the exported file; empty when there is no
+  /// single one.
   llvm::StringRef root() const { return rootFolder; }
   bool contains(llvm::StringRef name) const { return entries.contains(name); }
   size_t size() const { return entries.size(); }
@@ -46,7 +48,8 @@ private:
     uint64_t begin, end;
     llvm::StringRef name;
   };
-  llvm::Expected<Range> addEntry(llvm::StringRef archive, llvm::StringRef &headers, uint64_t directory);
+  llvm::Expected<Range> addEntry(llvm::StringRef archive, llvm::StringRef &headers,
+                                 uint64_t directory);
 
   llvm::StringMap<Entry> entries;
   llvm::StringRef rootFolder;

@@ -15,7 +15,10 @@ FIXTURES = {
     "vit": ("timm:vit_tiny_patch16_224", TINY),
     "registers": ("timm:vit_small_patch14_reg4_dinov2", TINY | dict(reg_tokens=2, depth=1)),
     "distilled": ("timm:deit_tiny_distilled_patch16_224", TINY | dict(depth=1)),
-    "qk_norm_average": ("timm:vit_tiny_patch16_224", TINY | dict(depth=1, qk_norm=True, qkv_bias=False, global_pool="avg")),
+    "qk_norm_average": (
+        "timm:vit_tiny_patch16_224",
+        TINY | dict(depth=1, qk_norm=True, qkv_bias=False, global_pool="avg"),
+    ),
     "outside": ("timm:vit_tiny_patch16_224", TINY | dict(act_layer="silu", global_pool="avgmax")),
 }
 

@@ -17,7 +17,8 @@ using namespace llvm;
 using namespace ns::pt2;
 
 namespace {
-/// A view as NumPy has it: its shape, and the position of each element in the root, in row-major order.
+/// A view as NumPy has it: its shape, and the position of each element in the root, in row-major
+/// order.
 struct Enumerated {
   SmallVector<int64_t> shape;
   std::vector<int64_t> positions;
@@ -26,8 +27,7 @@ struct Enumerated {
 };
 
 /// Calls `function` with each index of `shape` in row-major order.
-template <typename Function>
-void forEachIndex(ArrayRef<int64_t> shape, Function function) {
+template <typename Function> void forEachIndex(ArrayRef<int64_t> shape, Function function) {
   SmallVector<int64_t> index(shape.size(), 0);
   for (int64_t left = *countElements(shape); left-- > 0;) {
     function(ArrayRef<int64_t>(index));
@@ -38,11 +38,13 @@ void forEachIndex(ArrayRef<int64_t> shape, Function function) {
 
 Enumerated enumerated(const IndexMap &map) {
   Enumerated result{map.shape(), {}};
-  forEachIndex(result.shape, [&](ArrayRef<int64_t> index) { result.positions.push_back(map.at(index)); });
+  forEachIndex(result.shape,
+               [&](ArrayRef<int64_t> index) { result.positions.push_back(map.at(index)); });
   return result;
 }
 
-/// The part of `view` that `keep` selects, with the shape `shape`; `source` maps new indices to old ones.
+/// The part of `view` that `keep` selects, with the shape `shape`; `source` maps new indices to old
+/// ones.
 template <typename Function>
 Enumerated gathered(const Enumerated &view, ArrayRef<int64_t> shape, Function source) {
   Enumerated result{SmallVector<int64_t>(shape), {}};
@@ -63,14 +65,18 @@ TEST(IndexMap, HeadsOfAPackedLinearLayer) {
   IndexMap key = qkv.permute({2, 0, 3, 1, 4}).select(0, 1);
   EXPECT_EQ(key, IndexMap({{b, n * 3 * c}, {h, d}, {n, 3 * c}, {d, 1}}, c));
   // Another spelling of the same layout: cut the channels first.
-  IndexMap other = IndexMap::identity({b, n, 3 * c}).slice(2, c, c)->reshape({b, n, h, d})->permute({0, 2, 1, 3});
+  IndexMap other = IndexMap::identity({b, n, 3 * c})
+                       .slice(2, c, c)
+                       ->reshape({b, n, h, d})
+                       ->permute({0, 2, 1, 3});
   EXPECT_EQ(key, other);
   EXPECT_NE(key, qkv.permute({2, 0, 3, 1, 4}).select(0, 0));
 }
 
 TEST(IndexMap, MergingHeadsGivesTheIdentity) {
   IndexMap heads({{kProbeBatch, 17 * 48}, {3, 16}, {17, 48}, {16, 1}});
-  EXPECT_EQ(heads.permute({0, 2, 1, 3}).reshape({kProbeBatch, 17, 48}), IndexMap::identity({kProbeBatch, 17, 48}));
+  EXPECT_EQ(heads.permute({0, 2, 1, 3}).reshape({kProbeBatch, 17, 48}),
+            IndexMap::identity({kProbeBatch, 17, 48}));
 }
 
 TEST(IndexMap, ReshapeAcrossPermutedDimensionsIsRefused) {
@@ -95,7 +101,8 @@ TEST(IndexMap, CountsRefuseEmptyAndHugeShapes) {
   EXPECT_FALSE(countElements({int64_t(1) << 40, int64_t(1) << 40}));
 }
 
-// Random chains of views: the map's positions are NumPy's, and maps are equal if and only if the enumerations are.
+// Random chains of views: the map's positions are NumPy's, and maps are equal if and only if the
+// enumerations are.
 TEST(IndexMap, RandomChainsAgreeWithEnumeration) {
   std::mt19937 random(0);
   auto below = [&](int64_t n) { return static_cast<int64_t>(random() % n); };

@@ -19,7 +19,8 @@ using namespace llvm;
 using namespace ns::pt2;
 
 namespace {
-Weight makeWeight(StringRef name, ScalarType type, ArrayRef<int64_t> sizes, ArrayRef<int64_t> strides, ZipArchive::Entry record) {
+Weight makeWeight(StringRef name, ScalarType type, ArrayRef<int64_t> sizes,
+                  ArrayRef<int64_t> strides, ZipArchive::Entry record) {
   Weight weight;
   weight.name = name.str();
   weight.type = type;
@@ -29,7 +30,8 @@ Weight makeWeight(StringRef name, ScalarType type, ArrayRef<int64_t> sizes, Arra
   return weight;
 }
 
-/// An archive of 8 junk bytes and the floats 0 to 5, a transposed view of them, a flag, and a tied copy.
+/// An archive of 8 junk bytes and the floats 0 to 5, a transposed view of them, a flag, and a tied
+/// copy.
 struct Fixture {
   std::string archive = std::string(8, '?');
   std::vector<Weight> weights;
@@ -40,8 +42,10 @@ struct Fixture {
     archive += '\1';
     StringRef bytes(archive);
     ZipArchive::Entry floats{bytes.substr(8, 24), 8, 0}, flag{bytes.substr(32, 1), 32, 0};
-    weights = {makeWeight("flag", ScalarType::Bool, {}, {}, flag), makeWeight("plain", ScalarType::F32, {2, 3}, {3, 1}, floats),
-               makeWeight("turned", ScalarType::F32, {3, 2}, {1, 3}, floats), makeWeight("tied", ScalarType::F32, {2, 3}, {3, 1}, floats),
+    weights = {makeWeight("flag", ScalarType::Bool, {}, {}, flag),
+               makeWeight("plain", ScalarType::F32, {2, 3}, {3, 1}, floats),
+               makeWeight("turned", ScalarType::F32, {3, 2}, {1, 3}, floats),
+               makeWeight("tied", ScalarType::F32, {2, 3}, {3, 1}, floats),
                makeWeight("tail", ScalarType::F32, {2}, {1}, floats)};
     weights[4].firstElement = 4;
     for (size_t i = 0; i < weights.size(); ++i)
@@ -56,20 +60,23 @@ TEST(SafeTensorsWriter, HeaderListsWideElementsFirstAndAlignsTheData) {
   std::string header = safeTensorsHeader(fixture.weights);
   EXPECT_EQ(header.size() % 64, 0u);
   EXPECT_EQ(support::endian::read64le(header.data()), header.size() - 8);
-  EXPECT_EQ(StringRef(header).substr(8).rtrim(),
-            R"({"__metadata__":{"format":"pt","tied:tied":"plain"},"plain":{"dtype":"F32","shape":[2,3],"data_offsets":[0,24]},)"
-            R"("turned":{"dtype":"F32","shape":[3,2],"data_offsets":[24,48]},"tail":{"dtype":"F32","shape":[2],"data_offsets":[48,56]},)"
-            R"("flag":{"dtype":"BOOL","shape":[],"data_offsets":[56,57]}})");
+  EXPECT_EQ(
+      StringRef(header).substr(8).rtrim(),
+      R"({"__metadata__":{"format":"pt","tied:tied":"plain"},"plain":{"dtype":"F32","shape":[2,3],"data_offsets":[0,24]},)"
+      R"("turned":{"dtype":"F32","shape":[3,2],"data_offsets":[24,48]},"tail":{"dtype":"F32","shape":[2],"data_offsets":[48,56]},)"
+      R"("flag":{"dtype":"BOOL","shape":[],"data_offsets":[56,57]}})");
 }
 
 TEST(SafeTensorsWriter, CopiesWholeStridedAndOffsetTensors) {
   Fixture fixture;
-  Expected<sys::fs::TempFile> archive = sys::fs::TempFile::create("archive-%%%%%%"), output = sys::fs::TempFile::create("weights-%%%%%%");
+  Expected<sys::fs::TempFile> archive = sys::fs::TempFile::create("archive-%%%%%%"),
+                              output = sys::fs::TempFile::create("weights-%%%%%%");
   ASSERT_TRUE(archive && output);
   raw_fd_ostream(archive->FD, false) << fixture.archive;
   Expected<WeightsFile> file = writeSafeTensors(fixture.weights, archive->FD, output->FD);
   ASSERT_TRUE(!!file) << toString(file.takeError());
-  std::unique_ptr<MemoryBuffer> written = cantFail(errorOrToExpected(MemoryBuffer::getFile(output->TmpName)));
+  std::unique_ptr<MemoryBuffer> written =
+      cantFail(errorOrToExpected(MemoryBuffer::getFile(output->TmpName)));
   StringRef bytes = written->getBuffer();
   std::string header = safeTensorsHeader(fixture.weights);
   EXPECT_EQ(file->size, static_cast<int64_t>(bytes.size()));
