@@ -7,6 +7,7 @@
 //===----------------------------------------------------------------------===//
 
 #include "Entries.h"
+#include "ns/Dialect/NN/Transforms/Utils.h"
 #include "ns/Dialect/NS/Transforms/Passes.h"
 
 using namespace mlir;
@@ -61,6 +62,8 @@ LogicalResult InsertFinetuneLossPass::insertStep() {
     if (failed(noise) || failed(injectNoiseStacked(*entry, *noise)))
       return failure();
   }
+  // A parameter that no logit depends on has no gradient.
+  nn::eraseDeadOps(entry->getFunc().getBody().front());
   OpBuilder &builder = entry->builder();
   Location loc = entry->getLoc();
   Type elementType = entry->getElementType();
