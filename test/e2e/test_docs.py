@@ -52,7 +52,7 @@ def close(example: str) -> str:
             types[value] = "none"
         elif wrong := re.search(WRONG_TYPE, complaint, flags=re.S):
             types[wrong.group(1)] = wrong.group(2)
-        elif (symbol := re.search(r"expected (@[\w.]+) to be an? ([\w.]+), but got none", complaint)) and symbol.group(
+        elif (symbol := re.search(r"expected (@[\w.]+) to be an? ([\w.]+)(?: or [\w.]+)?, but got none", complaint)) and symbol.group(
             1
         ) not in symbols:
             name, kind = symbol.groups()
