@@ -164,7 +164,7 @@ static json::Object weightsOf(ModuleOp module, StringRef input) {
     llvm::sys::path::append(path, file.getPath());
   }
   (void)llvm::sys::fs::make_absolute(path);
-  return json::Object{{"file", path.str()}, {"size", file.getSize()}, {"header", file.getHeader()}, {"content", file.getContent()}};
+  return json::Object{{"file", path.str().str()}, {"size", file.getSize()}, {"header", file.getHeader()}, {"content", file.getContent()}};
 }
 
 std::string ns::buildMetadata(ModuleOp module, const CompileOptions &options, StringRef cpu, ArrayRef<std::string> cpuFeatures) {

@@ -32,7 +32,7 @@ using namespace llvm;
 
 static constexpr StringLiteral kTriple = "x86_64-unknown-linux-gnu";
 /// The features of the processors that libnsrt can check, of all that LLVM knows.
-static constexpr StringLiteral kChecked[] = {"avx2", "fma", "avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"};
+static constexpr StringLiteral kChecked[] = {"avx2", "fma", "avx512bw", "avx512cd", "avx512dq", "avx512vl"};
 
 Expected<ns::NativeTarget> ns::resolveTarget(StringRef cpu) {
   std::string name = cpu == "native" ? sys::getHostCPUName().str() : cpu.str();
@@ -46,7 +46,7 @@ Expected<ns::NativeTarget> ns::resolveTarget(StringRef cpu) {
   for (StringRef feature : kChecked)
     if (is_contained(features, feature)) {
       target.features.push_back(feature.str());
-      if (feature == "avx512f")
+      if (feature.starts_with("avx512"))
         target.vectorBits = 512;
     }
   if (!is_contained(target.features, "avx2"))

@@ -152,7 +152,8 @@ HeadEmitter::Matrix HeadEmitter::input(unsigned index, int64_t tokens, double sc
   Matrix copy = scratch(tokens, shape.dim);
   run(tokens, /*overlap=*/false, {source.pointer, bias, copy.pointer},
       [&](RowProgram &p, auto tensor) {
-        Value x = p.add(p.in(tensor({tokens, part.pitch})), p.inColumn(tensor({shape.dim})));
+        Value x = p.in(tensor({tokens, part.pitch})); // inputs in the order of the pointers
+        x = p.add(x, p.inColumn(tensor({shape.dim})));
         if (scale != 1.0)
           x = p.mul(x, p.constant(scale));
         p.out(x, RankedTensorType::get({tokens, shape.dim}, element));
