@@ -58,8 +58,14 @@ struct BindBatchPass : impl::BindBatchPassBase<BindBatchPass> {
 /// The batch of `result`: that of the operand of its type, else of the first batched operand; a stacked batch is the sum.
 FailureOr<int64_t> BindBatchPass::inferBatch(OpResult result) {
   Operation *op = result.getOwner();
-  if (isa<ConcatBatchOp>(op))
-    return batchOf.lookup(op->getOperand(0)) + batchOf.lookup(op->getOperand(1));
+  if (isa<ConcatBatchOp>(op)) {
+    int64_t sum = 0;
+    for (Value operand : op->getOperands()) {
+      auto it = batchOf.find(operand);
+      sum += it == batchOf.end() ? cast<RankedTensorType>(operand.getType()).getDimSize(0) : it->second;
+    }
+    return sum;
+  }
   for (Value operand : op->getOperands())
     if (operand.getType() == result.getType())
       return batchOf.lookup(operand);

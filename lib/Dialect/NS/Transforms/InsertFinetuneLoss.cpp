@@ -77,6 +77,8 @@ LogicalResult InsertFinetuneLossPass::insertStep() {
   Value losses = nn::CrossEntropyOp::create(builder, loc, RankedTensorType::get({rows}, elementType), logits, labels);
   Value loss = nn::WeightedSumOp::create(builder, loc, scalar, losses, weights);
   SmallVector<nn::LoadParamOp> trainable = collectTrainable(entry->getFunc());
+  if (trainable.empty())
+    return emitError(forward->getLoc()) << "expected the logits to depend on a trained parameter, but got buffers only";
   SmallVector<Value> wrt(trainable.begin(), trainable.end());
   auto gradient = GradientOp::create(builder, loc, TypeRange(ValueRange(wrt)), loss, wrt);
   for (auto [load, grad] : llvm::zip(trainable, gradient.getGrads()))
