@@ -184,6 +184,8 @@ llvm::Error Raiser::listProblems() const {
 
 const StringMap<Raiser::Rule> &Raiser::rules() {
   static const StringMap<Rule> table = {
+      {"_upsample_bicubic2d_aa",
+       {&Raiser::raiseResize, {"input"}, {"output_size", "align_corners", "scale_factors"}}},
       {"_unsafe_view", {&Raiser::raiseReshape, {"self"}, {"size"}}},
       {"add", {&Raiser::raiseAdd, {"self"}, {"other", "alpha"}}},
       {"alias", {&Raiser::raiseIdentity, {"self"}, {}}},

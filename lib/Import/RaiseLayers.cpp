@@ -262,6 +262,8 @@ Error Raiser::raiseConcat(const Node &node) {
   SmallVector<Value> tokens;
   if (image.map.rank() != 3 || dimension(node, "dim", 3) != 1u)
     return outside(node, kExpected);
+  if (raiseJoinedSlices(node, tensors->names, 1))
+    return Error::success();
   SmallVector<int64_t> shape = image.map.shape();
   for (const std::string &name : ArrayRef(tensors->names).drop_back()) {
     View prefix = viewOf(name); // the same for every image: an expanded 1 x k x D

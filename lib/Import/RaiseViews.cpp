@@ -154,3 +154,39 @@ Error Raiser::raiseExpand(const Node &node) {
   define(node, operand.root, *map);
   return Error::success();
 }
+
+/// timm's models for images of any size resample their position embedding, also to the size that it
+/// has.
+Error Raiser::raiseResize(const Node &node) {
+  const Argument *corners = node.find("align_corners");
+  View operand = view(node, "input");
+  if (operand.map.shape() != claimedShape(node.outputs.front()) || (corners && corners->flag))
+    return outside(node, "resamples the position embedding: export with --img-size at the size of "
+                         "the model's own grid, or with dynamic_img_size=False");
+  environment[node.outputs.front()] = operand;
+  return Error::success();
+}
+
+bool Raiser::raiseJoinedSlices(const Node &node, ArrayRef<std::string> parts, unsigned dim) {
+  View first = viewOf(parts.front());
+  SmallVector<int64_t> root = shapeOf(first.root);
+  IndexMap whole = IndexMap::identity(root);
+  if (first.map.rank() != root.size() || dim >= root.size())
+    return false;
+  int64_t stride = 1;
+  for (int64_t extent : ArrayRef(root).drop_front(dim + 1))
+    stride *= extent;
+  const int64_t from = first.map.getOffset() / stride;
+  int64_t to = from;
+  for (const std::string &name : parts) {
+    View part = viewOf(name);
+    if (part.root != first.root || part.map.rank() != root.size())
+      return false;
+    const int64_t size = part.map.extent(dim);
+    if (to >= root[dim] || size > root[dim] - to || part.map != whole.slice(dim, to, size))
+      return false;
+    to += size;
+  }
+  define(node, first.root, *whole.slice(dim, from, to - from));
+  return true;
+}

@@ -117,6 +117,9 @@ private:
   llvm::Error raiseSplit(const Node &node);
   llvm::Error raiseUnbind(const Node &node);
   llvm::Error raiseExpand(const Node &node);
+  llvm::Error raiseResize(const Node &node);
+  /// Neighbouring slices of one tensor, put together again: defines the result and returns true.
+  bool raiseJoinedSlices(const Node &node, llvm::ArrayRef<std::string> parts, unsigned dim);
 
   // RaiseLayers.cpp
   /// The heads that a view B x H x N x d shows of channels `from` to `from + H * d` of B x N x C

@@ -43,6 +43,8 @@ MODELS = {
     "without_final_norm": ("timm:vit_tiny_patch16_224", TINY | dict(final_norm=False), None),
     "tanh_gelu": ("timm:vit_tiny_patch16_224", TINY | dict(act_layer="gelu_tanh"), None),
     "one_channel": ("timm:vit_tiny_patch16_224", TINY | dict(in_chans=1), None),
+    "resampled_to_its_own_size": ("timm:vit_tiny_patch16_224", TINY | dict(dynamic_img_size=True), None),
+    "timm_test_vit": ("timm:test_vit", dict(dynamic_img_pad=False), {}),
     "rectangular": ("timm:vit_tiny_patch16_224", TINY | dict(img_size=(24, 40)), None),
 }
 
