@@ -32,8 +32,9 @@ static int runExecutable(int argc, char **argv) {
   std::string self = std::filesystem::read_symlink("/proc/self/exe").string();
   int first = 1;
   if (!Artifact::isAppendedTo(self)) {
-    if (argc < 2)
-      throw UsageError("no artefact in this executable: give the path of a compiled one first");
+    if (argc < 2 || argv[1][0] == '-')
+      throw UsageError("no artefact at the end of " + self +
+                       " (cut short?): give the path of a compiled one as first argument");
     self = argv[first++];
   }
   Session session(self);

@@ -8,6 +8,7 @@
 
 #include "ns/Target/Compile.h"
 
+#include "ns/Dialect/NN/IR/NN.h"
 #include "ns/Pipelines/Pipelines.h"
 #include "ns/Runtime/Abi.h"
 #include "ns/Target/Native.h"
@@ -110,6 +111,7 @@ private:
       harden.site = options.site;
       harden.init = options.init;
       harden.lim = options.lim;
+      harden.basis = module->hasAttr(nn::NNDialect::kWeightsAttr);
       return buildHardenPipeline(manager, harden);
     }
     case Phase::Simplify: {

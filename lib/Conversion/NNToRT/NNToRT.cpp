@@ -81,9 +81,15 @@ LogicalResult Lowering::run() {
       return failure();
     set(arg, slot(rt::Region::IO, name, type));
   }
-  for (Operation &op : source.getBody().front())
+  Operation *last = nullptr;
+  for (Operation &op : source.getBody().front()) {
     if (failed(lowerOp(&op)))
       return failure();
+    if (auto layer = op.getAttrOfType<StringAttr>(nn::NNDialect::kLayerAttr))
+      for (Operation *made = last ? last->getNextNode() : &block->front(); made; made = made->getNextNode())
+        made->setAttr(nn::NNDialect::kLayerAttr, layer);
+    last = block->empty() ? nullptr : &block->back();
+  }
   func::ReturnOp::create(builder, source.getLoc());
   return success();
 }

@@ -135,6 +135,7 @@ public:
                                   b.getAffineMapArrayAttr(outMaps),
                                   dests.empty() ? DenseI64ArrayAttr() : b.getDenseI64ArrayAttr(destOf));
     merged.getBody().takeBody(*body);
+    merged->setDiscardableAttrs(reader->getDiscardableAttrDictionary()); // the layer's name
     unsigned next = 0;
     if (keep)
       for (Value result : producer.getResults())
