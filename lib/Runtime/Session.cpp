@@ -70,7 +70,7 @@ std::string Session::defaultWeights() const {
   fs::path beside = fs::path(path()).parent_path() / fs::path(then).filename();
   if (fs::exists(beside, code))
     return beside.string();
-  fail("cannot find the weights ", then, ", nor ", beside.string(),
+  fail("cannot find the weights ", then, ", nor their name beside ", path(),
        "; give their place with --weights");
 }
 

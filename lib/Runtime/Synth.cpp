@@ -46,5 +46,9 @@ int ns::runtime::runSynth(Session &session, const Options &options) {
                 synthesis.eps, result.converged ? "converged" : "not converged");
   if (result.status)
     throw Stopped{result.status};
+  if (result.tested && !result.converged)
+    std::fprintf(stderr,
+                 "warning: eps was not met; try more --rounds or --steps, or a smaller start "
+                 "(--lim auto starts at the site's own norm)\n");
   return result.tested && !result.converged ? kNotConverged : kOk;
 }
