@@ -1,0 +1,327 @@
+// RUN: ns-opt %s --split-input-file --verify-diagnostics
+
+// Every message of the rt dialect's verifiers.
+
+func.func @view_type(%x: tensor<8xf32>) {
+  // expected-error @below {{'rt.view' op expected element type to be 'f32', but got 'f64'}}
+  %0 = rt.view %x offset 0 : tensor<8xf32> -> tensor<8xf64>
+  return
+}
+
+// -----
+
+func.func @view_past_the_end(%x: tensor<8xf32>) {
+  // expected-error @below {{'rt.view' op expected elements 4 to 12 to lie in a source of 8 elements}}
+  %0 = rt.view %x offset 4 : tensor<8xf32> -> tensor<2x4xf32>
+  return
+}
+
+// -----
+
+func.func @view_before_the_start(%x: tensor<8xf32>) {
+  // expected-error @below {{'rt.view' op expected elements -1 to 3 to lie in a source of 8 elements}}
+  %0 = rt.view %x offset -1 : tensor<8xf32> -> tensor<4xf32>
+  return
+}
+
+// -----
+
+func.func @gemm_extents(%a: tensor<4x8xf32>, %b: tensor<8x2xf32>) {
+  // expected-error @below {{'rt.gemm' op expected mnk to have 3 entries, but got 2}}
+  %0 = rt.gemm [4, 2] %a, %b : (tensor<4x8xf32>, tensor<8x2xf32>) -> tensor<4x2xf32>
+  return
+}
+
+// -----
+
+func.func @gemm_a(%a: tensor<4x8xf32>, %b: tensor<8x2xf32>) {
+  // expected-error @below {{'rt.gemm' op expected a to have 36 elements, but got 32}}
+  %0 = rt.gemm [4, 2, 9] %a, %b : (tensor<4x8xf32>, tensor<8x2xf32>) -> tensor<4x2xf32>
+  return
+}
+
+// -----
+
+func.func @gemm_b(%a: tensor<4x8xf32>, %b: tensor<8x2xf32>) {
+  // expected-error @below {{'rt.gemm' op expected b to have 24 elements, but got 16}}
+  %0 = rt.gemm [4, 3, 8] %a, %b : (tensor<4x8xf32>, tensor<8x2xf32>) -> tensor<4x2xf32>
+  return
+}
+
+// -----
+
+func.func @gemm_result(%a: tensor<4x8xf32>, %b: tensor<8x2xf32>) {
+  // expected-error @below {{'rt.gemm' op expected result to have 8 elements, but got 9}}
+  %0 = rt.gemm [4, 2, 8] %a, %b : (tensor<4x8xf32>, tensor<8x2xf32>) -> tensor<3x3xf32>
+  return
+}
+
+// -----
+
+func.func @gemm_dest(%a: tensor<4x8xf32>, %b: tensor<8x2xf32>, %d: tensor<8xf32>) {
+  // expected-error @below {{'rt.gemm' op expected dest type to be 'tensor<4x2xf32>', but got 'tensor<8xf32>'}}
+  %0 = rt.gemm [4, 2, 8] %a, %b into %d : (tensor<4x8xf32>, tensor<8x2xf32>, tensor<8xf32>) -> tensor<4x2xf32>
+  return
+}
+
+// -----
+
+func.func @gemm_accumulates_nowhere(%a: tensor<4x8xf32>, %b: tensor<8x2xf32>, %s: tensor<f32>) {
+  // expected-error @below {{'rt.gemm' op expected a dest to accumulate into}}
+  %0 = rt.gemm [4, 2, 8] %a, %b accumulate %s : (tensor<4x8xf32>, tensor<8x2xf32>, tensor<f32>) -> tensor<4x2xf32>
+  return
+}
+
+// -----
+
+func.func @attention_inputs(%q: tensor<4x17x8xf32>) {
+  // expected-error @below {{'rt.attention' op expected 1 to 3 inputs, but got 4}}
+  %0 = rt.attention %q, %q, %q, %q heads 2 scale 0.5 : (tensor<4x17x8xf32>, tensor<4x17x8xf32>, tensor<4x17x8xf32>, tensor<4x17x8xf32>) -> tensor<4x17x8xf32>
+  return
+}
+
+// -----
+
+func.func @attention_channels(%q: tensor<4x17x8xf32>) {
+  // expected-error @below {{'rt.attention' op expected inputs to have 24 channels together, but got 16}}
+  %0 = rt.attention %q, %q heads 2 scale 0.5 : (tensor<4x17x8xf32>, tensor<4x17x8xf32>) -> tensor<4x17x8xf32>
+  return
+}
+
+// -----
+
+func.func @attention_heads(%x: tensor<4x17x24xf32>) {
+  // expected-error @below {{'rt.attention' op expected heads to divide 8 channels, but got 3}}
+  %0 = rt.attention %x heads 3 scale 0.5 : (tensor<4x17x24xf32>) -> tensor<4x17x8xf32>
+  return
+}
+
+// -----
+
+func.func @attention_no_heads(%x: tensor<4x17x24xf32>) {
+  // expected-error @below {{'rt.attention' op expected heads to divide 8 channels, but got 0}}
+  %0 = rt.attention %x heads 0 scale 0.5 : (tensor<4x17x24xf32>) -> tensor<4x17x8xf32>
+  return
+}
+
+// -----
+
+func.func @attention_bias_count(%q: tensor<4x17x8xf32>, %b: tensor<8xf32>) {
+  // expected-error @below {{'rt.attention' op expected one bias for each input, but got 1}}
+  %0 = rt.attention %q, %q, %q bias %b heads 2 scale 0.5 : (tensor<4x17x8xf32>, tensor<4x17x8xf32>, tensor<4x17x8xf32>, tensor<8xf32>) -> tensor<4x17x8xf32>
+  return
+}
+
+// -----
+
+func.func @attention_bias_width(%x: tensor<4x17x24xf32>, %b: tensor<8xf32>) {
+  // expected-error @below {{'rt.attention' op expected bias to have 24 elements, but got 8}}
+  %0 = rt.attention %x bias %b heads 2 scale 0.5 : (tensor<4x17x24xf32>, tensor<8xf32>) -> tensor<4x17x8xf32>
+  return
+}
+
+// -----
+
+func.func @attention_grad_result(%d: tensor<4x17x8xf32>, %x: tensor<4x17x24xf32>) {
+  // expected-error @below {{'rt.attention_grad' op expected one result of each input's type}}
+  %0 = rt.attention_grad %d, %x heads 2 scale 0.5 : (tensor<4x17x8xf32>, tensor<4x17x24xf32>) -> tensor<4x17x8xf32>
+  return
+}
+
+// -----
+
+func.func @attention_grad_heads(%d: tensor<4x17x8xf32>, %x: tensor<4x17x24xf32>) {
+  // expected-error @below {{'rt.attention_grad' op expected heads to divide 8 channels, but got 5}}
+  %0 = rt.attention_grad %d, %x heads 5 scale 0.5 : (tensor<4x17x8xf32>, tensor<4x17x24xf32>) -> tensor<4x17x24xf32>
+  return
+}
+
+// -----
+
+func.func @fused_space(%x: tensor<4x8xf32>) {
+  // expected-error @below {{'rt.fused' op expected space to be three positive extents}}
+  %0 = rt.fused [4, 8] ins(%x : tensor<4x8xf32>) maps [affine_map<(r, k, c) -> (r, c)>] -> [affine_map<(r, k, c) -> (r, c)>] : tensor<4x8xf32> {
+  ^bb0(%v: f32):
+    rt.yield %v : f32
+  }
+  return
+}
+
+// -----
+
+func.func @fused_space_empty(%x: tensor<4x8xf32>) {
+  // expected-error @below {{'rt.fused' op expected space to be three positive extents}}
+  %0 = rt.fused [4, 0, 8] ins(%x : tensor<4x8xf32>) maps [affine_map<(r, k, c) -> (r, c)>] -> [affine_map<(r, k, c) -> (r, c)>] : tensor<4x8xf32> {
+  ^bb0(%v: f32):
+    rt.yield %v : f32
+  }
+  return
+}
+
+// -----
+
+func.func @fused_input_maps(%x: tensor<4x8xf32>) {
+  // expected-error @below {{'rt.fused' op expected a map and a block argument for each of 1 inputs, but got 2 and 1}}
+  %0 = rt.fused [4, 1, 8] ins(%x : tensor<4x8xf32>) maps [affine_map<(r, k, c) -> (r, c)>, affine_map<(r, k, c) -> (r, c)>] -> [affine_map<(r, k, c) -> (r, c)>] : tensor<4x8xf32> {
+  ^bb0(%v: f32):
+    rt.yield %v : f32
+  }
+  return
+}
+
+// -----
+
+func.func @fused_arguments(%x: tensor<4x8xf32>) {
+  // expected-error @below {{'rt.fused' op expected a map and a block argument for each of 1 inputs, but got 1 and 2}}
+  %0 = rt.fused [4, 1, 8] ins(%x : tensor<4x8xf32>) maps [affine_map<(r, k, c) -> (r, c)>] -> [affine_map<(r, k, c) -> (r, c)>] : tensor<4x8xf32> {
+  ^bb0(%v: f32, %w: f32):
+    rt.yield %v : f32
+  }
+  return
+}
+
+// -----
+
+func.func @fused_result_maps(%x: tensor<4x8xf32>) {
+  // expected-error @below {{'rt.fused' op expected a map and a yielded value for each of 1 results, but got 2 and 1}}
+  %0 = rt.fused [4, 1, 8] ins(%x : tensor<4x8xf32>) maps [affine_map<(r, k, c) -> (r, c)>] -> [affine_map<(r, k, c) -> (r, c)>, affine_map<(r, k, c) -> (r, c)>] : tensor<4x8xf32> {
+  ^bb0(%v: f32):
+    rt.yield %v : f32
+  }
+  return
+}
+
+// -----
+
+func.func @fused_yields_too_much(%x: tensor<4x8xf32>) {
+  // expected-error @below {{'rt.fused' op expected a map and a yielded value for each of 1 results, but got 1 and 2}}
+  %0 = rt.fused [4, 1, 8] ins(%x : tensor<4x8xf32>) maps [affine_map<(r, k, c) -> (r, c)>] -> [affine_map<(r, k, c) -> (r, c)>] : tensor<4x8xf32> {
+  ^bb0(%v: f32):
+    rt.yield %v, %v : f32, f32
+  }
+  return
+}
+
+// -----
+
+func.func @fused_map_form(%x: tensor<4x8xf32>) {
+  // expected-error @below {{'rt.fused' op expected input map 0 to be (r, k, c) -> (row, col), but got affine_map<(d0, d1) -> (d0, d1)>}}
+  %0 = rt.fused [4, 1, 8] ins(%x : tensor<4x8xf32>) maps [affine_map<(r, c) -> (r, c)>] -> [affine_map<(r, k, c) -> (r, c)>] : tensor<4x8xf32> {
+  ^bb0(%v: f32):
+    rt.yield %v : f32
+  }
+  return
+}
+
+// -----
+
+func.func @fused_row_by_column(%x: tensor<4x8xf32>) {
+  // expected-error @below {{'rt.fused' op expected the column of input map 0 to be c or a constant, but got affine_map<(d0, d1, d2) -> (d2, d2)>}}
+  %0 = rt.fused [4, 1, 8] ins(%x : tensor<4x8xf32>) maps [affine_map<(r, k, c) -> (c, c)>] -> [affine_map<(r, k, c) -> (r, c)>] : tensor<4x8xf32> {
+  ^bb0(%v: f32):
+    rt.yield %v : f32
+  }
+  return
+}
+
+// -----
+
+func.func @fused_transposed(%x: tensor<4x8xf32>) {
+  // expected-error @below {{'rt.fused' op expected the column of input map 0 to be c or a constant, but got affine_map<(d0, d1, d2) -> (0, d0)>}}
+  %0 = rt.fused [4, 1, 8] ins(%x : tensor<4x8xf32>) maps [affine_map<(r, k, c) -> (0, r)>] -> [affine_map<(r, k, c) -> (r, c)>] : tensor<4x8xf32> {
+  ^bb0(%v: f32):
+    rt.yield %v : f32
+  }
+  return
+}
+
+// -----
+
+func.func @fused_result_map(%x: tensor<4x8xf32>) {
+  // expected-error @below {{'rt.fused' op expected the column of result map 0 to be c or a constant, but got affine_map<(d0, d1, d2) -> (d0, d2 * 2)>}}
+  %0 = rt.fused [4, 1, 8] ins(%x : tensor<4x8xf32>) maps [affine_map<(r, k, c) -> (r, c)>] -> [affine_map<(r, k, c) -> (r, c * 2)>] : tensor<4x8xf32> {
+  ^bb0(%v: f32):
+    rt.yield %v : f32
+  }
+  return
+}
+
+// -----
+
+func.func @fused_argument_type(%x: tensor<4x8xf32>) {
+  // expected-error @below {{'rt.fused' op expected block argument 0 to be 'f32'}}
+  %0 = rt.fused [4, 1, 8] ins(%x : tensor<4x8xf32>) maps [affine_map<(r, k, c) -> (r, c)>] -> [affine_map<(r, k, c) -> (r, c)>] : tensor<4x8xf32> {
+  ^bb0(%v: f64):
+    rt.yield %v : f64
+  }
+  return
+}
+
+// -----
+
+func.func @fused_yielded_type(%x: tensor<4x8xf32>) {
+  // expected-error @below {{'rt.fused' op expected yielded value 0 to be 'f32'}}
+  %0 = rt.fused [4, 1, 8] ins(%x : tensor<4x8xf32>) maps [affine_map<(r, k, c) -> (r, c)>] -> [affine_map<(r, k, c) -> (r, c)>] : tensor<4x8xf32> {
+  ^bb0(%v: f32):
+    %w = arith.extf %v : f32 to f64
+    rt.yield %w : f64
+  }
+  return
+}
+
+// -----
+
+func.func @fused_destination_count(%x: tensor<4x8xf32>) {
+  // expected-error @below {{'rt.fused' op expected a destination index for each of 1 results, but got 2}}
+  %0 = rt.fused [4, 1, 8] ins(%x : tensor<4x8xf32>) into(%x : tensor<4x8xf32>) [0, -1] maps [affine_map<(r, k, c) -> (r, c)>] -> [affine_map<(r, k, c) -> (r, c)>] : tensor<4x8xf32> {
+  ^bb0(%v: f32):
+    rt.yield %v : f32
+  }
+  return
+}
+
+// -----
+
+func.func @fused_destination_index(%x: tensor<4x8xf32>) {
+  // expected-error @below {{'rt.fused' op expected destination index 0 to be below 1, but got 1}}
+  %0 = rt.fused [4, 1, 8] ins(%x : tensor<4x8xf32>) into(%x : tensor<4x8xf32>) [1] maps [affine_map<(r, k, c) -> (r, c)>] -> [affine_map<(r, k, c) -> (r, c)>] : tensor<4x8xf32> {
+  ^bb0(%v: f32):
+    rt.yield %v : f32
+  }
+  return
+}
+
+// -----
+
+func.func @fused_destination_size(%x: tensor<4x8xf32>, %d: tensor<8xf32>) {
+  // expected-error @below {{'rt.fused' op expected destination of result 0 to have 32 elements}}
+  %0 = rt.fused [4, 1, 8] ins(%x : tensor<4x8xf32>) into(%d : tensor<8xf32>) [0] maps [affine_map<(r, k, c) -> (r, c)>] -> [affine_map<(r, k, c) -> (r, c)>] : tensor<4x8xf32> {
+  ^bb0(%v: f32):
+    rt.yield %v : f32
+  }
+  return
+}
+
+// -----
+
+func.func @index_form() {
+  // expected-error @below {{'rt.index' op expected map to be (r, k, c) -> (i), but got affine_map<(d0) -> (d0)>}}
+  %0 = rt.index affine_map<(c) -> (c)> : i32
+  return
+}
+
+// -----
+
+func.func @index_scaled_column() {
+  // expected-error @below {{'rt.index' op expected the index to be c or an expression of r and k, but got affine_map<(d0, d1, d2) -> (d2 * 2)>}}
+  %0 = rt.index affine_map<(r, k, c) -> (c * 2)> : i32
+  return
+}
+
+// -----
+
+func.func @yield_outside(%x: f32) {
+  // expected-error @below {{'rt.yield' op expects parent op 'rt.fused'}}
+  "rt.yield"(%x) : (f32) -> ()
+  return
+}

@@ -1,0 +1,84 @@
+// RUN: ns-opt %s --verify-roundtrip | FileCheck %s
+
+#point = affine_map<(r, k, c) -> (r, c)>
+#column = affine_map<(r, k, c) -> (0, c)>
+#row = affine_map<(r, k, c) -> (r, 0)>
+#inner = affine_map<(r, k, c) -> (r * 17 + k, c)>
+
+// CHECK-LABEL: func.func @places
+func.func @places() -> tensor<4x8xf32> {
+  // CHECK: %[[W:.*]] = rt.slot params "head.weight" : tensor<16x8xf32>
+  %w = rt.slot params "head.weight" : tensor<16x8xf32>
+  // CHECK: rt.slot state "noise.grad" : tensor<1x4x8xf32>
+  %g = rt.slot state "noise.grad" : tensor<1x4x8xf32>
+  // CHECK: rt.slot io "labels" : tensor<4xi32>
+  %l = rt.slot io "labels" : tensor<4xi32>
+  // CHECK: rt.view %[[W]] offset 32 : tensor<16x8xf32> -> tensor<4x8xf32>
+  %v = rt.view %w offset 32 : tensor<16x8xf32> -> tensor<4x8xf32>
+  return %v : tensor<4x8xf32>
+}
+
+// CHECK-LABEL: func.func @gemm
+func.func @gemm(%x: tensor<4x17x8xf32>, %w: tensor<16x8xf32>, %d: tensor<4x17x16xf32>, %acc: tensor<f32>) {
+  // CHECK: rt.gemm [68, 16, 8] %{{.*}}, %{{.*}} trans_b : (tensor<4x17x8xf32>, tensor<16x8xf32>) -> tensor<4x17x16xf32>
+  %0 = rt.gemm [68, 16, 8] %x, %w trans_b : (tensor<4x17x8xf32>, tensor<16x8xf32>) -> tensor<4x17x16xf32>
+  // CHECK: rt.gemm [68, 8, 16] %{{.*}}, %{{.*}} : (tensor<4x17x16xf32>, tensor<16x8xf32>) -> tensor<4x17x8xf32>
+  %1 = rt.gemm [68, 8, 16] %d, %w : (tensor<4x17x16xf32>, tensor<16x8xf32>) -> tensor<4x17x8xf32>
+  // CHECK: rt.gemm [16, 8, 68] %{{.*}} trans_a, %{{.*}} into %{{.*}} accumulate %{{.*}} : (tensor<4x17x16xf32>, tensor<4x17x8xf32>, tensor<16x8xf32>, tensor<f32>) -> tensor<16x8xf32>
+  %2 = rt.gemm [16, 8, 68] %d trans_a, %x into %w accumulate %acc : (tensor<4x17x16xf32>, tensor<4x17x8xf32>, tensor<16x8xf32>, tensor<f32>) -> tensor<16x8xf32>
+  return
+}
+
+// CHECK-LABEL: func.func @attention
+func.func @attention(%qkv: tensor<4x17x24xf32>, %b: tensor<24xf32>, %d: tensor<4x17x8xf32>) {
+  // CHECK: rt.attention %{{.*}} heads 2 scale 5.000000e-01 : (tensor<4x17x24xf32>) -> tensor<4x17x8xf32>
+  %0 = rt.attention %qkv heads 2 scale 5.000000e-01 : (tensor<4x17x24xf32>) -> tensor<4x17x8xf32>
+  // CHECK: rt.attention %{{.*}} bias %{{.*}} heads 2 scale 5.000000e-01 : (tensor<4x17x24xf32>, tensor<24xf32>) -> tensor<4x17x8xf32>
+  %1 = rt.attention %qkv bias %b heads 2 scale 5.000000e-01 : (tensor<4x17x24xf32>, tensor<24xf32>) -> tensor<4x17x8xf32>
+  // CHECK: rt.attention_grad %{{.*}}, %{{.*}} bias %{{.*}} heads 2 scale 5.000000e-01 : (tensor<4x17x8xf32>, tensor<4x17x24xf32>, tensor<24xf32>) -> tensor<4x17x24xf32>
+  %2 = rt.attention_grad %d, %qkv bias %b heads 2 scale 5.000000e-01 : (tensor<4x17x8xf32>, tensor<4x17x24xf32>, tensor<24xf32>) -> tensor<4x17x24xf32>
+  return
+}
+
+// One query for each image, keys and values packed: the last block, where only the class token is read.
+// CHECK-LABEL: func.func @attention_of_one_query
+func.func @attention_of_one_query(%q: tensor<4x1x8xf32>, %kv: tensor<4x17x16xf32>) {
+  // CHECK: rt.attention %{{.*}}, %{{.*}} heads 2 scale 5.000000e-01 : (tensor<4x1x8xf32>, tensor<4x17x16xf32>) -> tensor<4x1x8xf32>
+  %0 = rt.attention %q, %kv heads 2 scale 5.000000e-01 : (tensor<4x1x8xf32>, tensor<4x17x16xf32>) -> tensor<4x1x8xf32>
+  return
+}
+
+// A reduction, a coordinate, and one result for each row.
+// CHECK-LABEL: func.func @fused
+func.func @fused(%x: tensor<68x8xf32>, %b: tensor<8xf32>) -> (tensor<68x8xf32>, tensor<68xf32>) {
+  // CHECK: rt.fused [68, 1, 8] ins(%{{.*}}, %{{.*}} : tensor<68x8xf32>, tensor<8xf32>) maps [#{{.*}}, #{{.*}}] -> [#{{.*}}, #{{.*}}] : tensor<68x8xf32>, tensor<68xf32> {
+  %0:2 = rt.fused [68, 1, 8] ins(%x, %b : tensor<68x8xf32>, tensor<8xf32>) maps [#point, #column] -> [#point, #row] : tensor<68x8xf32>, tensor<68xf32> {
+  ^bb0(%v: f32, %bias: f32):
+    %s = arith.addf %v, %bias : f32
+    // CHECK: rt.row_reduce max %{{.*}} : f32
+    %m = rt.row_reduce max %s : f32
+    // CHECK: rt.row_reduce add %{{.*}} : f32
+    %t = rt.row_reduce add %s : f32
+    // CHECK: rt.row_reduce min %{{.*}} : f32
+    %n = rt.row_reduce min %s : f32
+    // CHECK: rt.index #{{.*}} : i32
+    %i = rt.index affine_map<(r, k, c) -> (c)> : i32
+    %f = arith.sitofp %i : i32 to f32
+    %p = arith.mulf %f, %m : f32
+    %q = arith.addf %t, %n : f32
+    // CHECK: rt.yield %{{.*}}, %{{.*}} : f32, f32
+    rt.yield %p, %q : f32, f32
+  }
+  return %0#0, %0#1 : tensor<68x8xf32>, tensor<68xf32>
+}
+
+// A sum over k, written into a destination.
+// CHECK-LABEL: func.func @fused_sum
+func.func @fused_sum(%x: tensor<68x8xf32>, %d: tensor<4x8xf32>) {
+  // CHECK: rt.fused [4, 17, 8] ins(%{{.*}} : tensor<68x8xf32>) into(%{{.*}} : tensor<4x8xf32>) [0] maps [#{{.*}}] -> [#{{.*}}] : tensor<4x8xf32> {
+  %0 = rt.fused [4, 17, 8] ins(%x : tensor<68x8xf32>) into(%d : tensor<4x8xf32>) [0] maps [#inner] -> [#point] : tensor<4x8xf32> {
+  ^bb0(%v: f32):
+    rt.yield %v : f32
+  }
+  return
+}
