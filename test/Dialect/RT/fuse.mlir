@@ -1,0 +1,202 @@
+// RUN: ns-opt %s --rt-fuse | FileCheck %s
+
+#point = affine_map<(r, k, c) -> (r, c)>
+#column = affine_map<(r, k, c) -> (0, c)>
+#row = affine_map<(r, k, c) -> (r, 0)>
+#inner = affine_map<(r, k, c) -> (r * 17 + k, c)>
+#shifted = affine_map<(r, k, c) -> (r + 1, c)>
+
+// CHECK-DAG: #[[$POINT:.*]] = affine_map<(d0, d1, d2) -> (d0, d2)>
+// CHECK-DAG: #[[$COLUMN:.*]] = affine_map<(d0, d1, d2) -> (0, d2)>
+// CHECK-DAG: #[[$INNER:.*]] = affine_map<(d0, d1, d2) -> (d0 * 17 + d1, d2)>
+// CHECK-DAG: #[[$TOKEN:.*]] = affine_map<(d0, d1, d2) -> (d1 mod 17)>
+
+// Bias, residual and layer normalisation: one program with two results, since the sum is read later as well.
+// CHECK-LABEL: func.func @bias_residual_norm(
+// CHECK-SAME: %[[X:.*]]: tensor<68x8xf32>, %[[R:.*]]: tensor<68x8xf32>, %[[B:.*]]: tensor<8xf32>)
+func.func @bias_residual_norm(%x: tensor<68x8xf32>, %res: tensor<68x8xf32>, %b: tensor<8xf32>) -> (tensor<68x8xf32>, tensor<68x8xf32>) {
+  // CHECK-NEXT: %[[F:.*]]:2 = rt.fused [68, 1, 8] ins(%[[X]], %[[B]], %[[R]] : {{.*}}) maps [#[[$POINT]], #[[$COLUMN]], #[[$POINT]]] -> [#[[$POINT]], #[[$POINT]]]
+  // CHECK-NEXT: ^bb0(%[[V:.*]]: f32, %[[BIAS:.*]]: f32, %[[OLD:.*]]: f32):
+  // CHECK-NEXT: %[[P:.*]] = arith.addf %[[V]], %[[BIAS]]
+  // CHECK-NEXT: %[[S:.*]] = arith.addf %[[OLD]], %[[P]]
+  // CHECK-NEXT: %[[T:.*]] = rt.row_reduce add %[[S]]
+  // CHECK-NEXT: %[[D:.*]] = arith.subf %[[S]], %[[T]]
+  // CHECK-NEXT: rt.yield %[[S]], %[[D]]
+  // CHECK-NEXT: }
+  %0 = rt.fused [68, 1, 8] ins(%x, %b : tensor<68x8xf32>, tensor<8xf32>) maps [#point, #column] -> [#point] : tensor<68x8xf32> {
+  ^bb0(%v: f32, %bias: f32):
+    %p = arith.addf %v, %bias : f32
+    rt.yield %p : f32
+  }
+  %1 = rt.fused [68, 1, 8] ins(%res, %0 : tensor<68x8xf32>, tensor<68x8xf32>) maps [#point, #point] -> [#point] : tensor<68x8xf32> {
+  ^bb0(%old: f32, %v: f32):
+    %s = arith.addf %old, %v : f32
+    rt.yield %s : f32
+  }
+  %2 = rt.fused [68, 1, 8] ins(%1 : tensor<68x8xf32>) maps [#point] -> [#point] : tensor<68x8xf32> {
+  ^bb0(%v: f32):
+    %t = rt.row_reduce add %v : f32
+    %d = arith.subf %v, %t : f32
+    rt.yield %d : f32
+  }
+  // CHECK-NEXT: return %[[F]]#0, %[[F]]#1
+  return %1, %2 : tensor<68x8xf32>, tensor<68x8xf32>
+}
+
+// A bias is added again in each of its readers, whatever lies between: the library call's own result is what lives on.
+// CHECK-LABEL: func.func @cheap_producer_is_repeated(
+// CHECK-SAME: %[[X:.*]]: tensor<68x8xf32>, %[[B:.*]]: tensor<8xf32>, %[[W:.*]]: tensor<8x8xf32>)
+func.func @cheap_producer_is_repeated(%x: tensor<68x8xf32>, %b: tensor<8xf32>, %w: tensor<8x8xf32>) -> tensor<68x8xf32> {
+  %h = rt.fused [68, 1, 8] ins(%x, %b : tensor<68x8xf32>, tensor<8xf32>) maps [#point, #column] -> [#point] : tensor<68x8xf32> {
+  ^bb0(%v: f32, %bias: f32):
+    %p = arith.addf %v, %bias : f32
+    rt.yield %p : f32
+  }
+  // CHECK-NEXT: %[[G:.*]] = rt.fused [68, 1, 8] ins(%[[X]], %[[B]] :
+  // CHECK-NEXT: ^bb0
+  // CHECK-NEXT: arith.addf
+  // CHECK-NEXT: math.erf
+  %g = rt.fused [68, 1, 8] ins(%h : tensor<68x8xf32>) maps [#point] -> [#point] : tensor<68x8xf32> {
+  ^bb0(%v: f32):
+    %e = math.erf %v : f32
+    rt.yield %e : f32
+  }
+  // CHECK: %[[M:.*]] = rt.gemm [68, 8, 8] %[[G]], %[[W]]
+  %m = rt.gemm [68, 8, 8] %g, %w : (tensor<68x8xf32>, tensor<8x8xf32>) -> tensor<68x8xf32>
+  // CHECK-NEXT: rt.fused [68, 1, 8] ins(%[[X]], %[[B]], %[[M]] :
+  // CHECK-NEXT: ^bb0
+  // CHECK-NEXT: arith.addf
+  // CHECK-NEXT: math.exp
+  // CHECK-NEXT: arith.mulf
+  %d = rt.fused [68, 1, 8] ins(%h, %m : tensor<68x8xf32>, tensor<68x8xf32>) maps [#point, #point] -> [#point] : tensor<68x8xf32> {
+  ^bb0(%v: f32, %dy: f32):
+    %e = math.exp %v : f32
+    %p = arith.mulf %e, %dy : f32
+    rt.yield %p : f32
+  }
+  return %d : tensor<68x8xf32>
+}
+
+// A costly producer is computed once.
+// CHECK-LABEL: func.func @costly_producer_is_kept
+// CHECK-COUNT-1: math.exp
+// CHECK-NOT: math.exp
+func.func @costly_producer_is_kept(%x: tensor<68x8xf32>, %w: tensor<8x8xf32>) -> (tensor<68x8xf32>, tensor<68x8xf32>) {
+  %h = rt.fused [68, 1, 8] ins(%x : tensor<68x8xf32>) maps [#point] -> [#point] : tensor<68x8xf32> {
+  ^bb0(%v: f32):
+    %p = math.exp %v : f32
+    rt.yield %p : f32
+  }
+  %a = rt.fused [68, 1, 8] ins(%h : tensor<68x8xf32>) maps [#point] -> [#point] : tensor<68x8xf32> {
+  ^bb0(%v: f32):
+    %p = arith.negf %v : f32
+    rt.yield %p : f32
+  }
+  %b = rt.fused [68, 1, 8] ins(%h, %x : tensor<68x8xf32>, tensor<68x8xf32>) maps [#point, #point] -> [#point] : tensor<68x8xf32> {
+  ^bb0(%v: f32, %u: f32):
+    %p = arith.addf %v, %u : f32
+    rt.yield %p : f32
+  }
+  return %a, %b : tensor<68x8xf32>, tensor<68x8xf32>
+}
+
+// A sum over the rows of an image takes its producer in: the producer's row r becomes the reader's 17 r + k.
+// CHECK-LABEL: func.func @sum_over_rows(
+// CHECK-SAME: %[[X:.*]]: tensor<68x8xf32>, %[[Y:.*]]: tensor<68x8xf32>)
+func.func @sum_over_rows(%x: tensor<68x8xf32>, %y: tensor<68x8xf32>) -> tensor<4x8xf32> {
+  // CHECK-NEXT: rt.fused [4, 17, 8] ins(%[[X]], %[[Y]] : {{.*}}) maps [#[[$INNER]], #[[$INNER]]] -> [#[[$POINT]]] : tensor<4x8xf32>
+  // CHECK-NEXT: ^bb0
+  // CHECK-NEXT: arith.mulf
+  // CHECK-NEXT: rt.yield
+  %0 = rt.fused [68, 1, 8] ins(%x, %y : tensor<68x8xf32>, tensor<68x8xf32>) maps [#point, #point] -> [#point] : tensor<68x8xf32> {
+  ^bb0(%a: f32, %b: f32):
+    %p = arith.mulf %a, %b : f32
+    rt.yield %p : f32
+  }
+  %1 = rt.fused [4, 17, 8] ins(%0 : tensor<68x8xf32>) maps [#inner] -> [#point] : tensor<4x8xf32> {
+  ^bb0(%a: f32):
+    rt.yield %a : f32
+  }
+  return %1 : tensor<4x8xf32>
+}
+
+// The coordinates of a producer follow: its row is the reader's too.
+// CHECK-LABEL: func.func @coordinates_follow
+func.func @coordinates_follow(%x: tensor<68x8xf32>) -> tensor<4x8xf32> {
+  // CHECK-NEXT: rt.fused [4, 17, 8]
+  // CHECK-NEXT: ^bb0
+  // CHECK-NEXT: rt.index #[[$TOKEN]] : i32
+  %0 = rt.fused [68, 1, 8] ins(%x : tensor<68x8xf32>) maps [#point] -> [#point] : tensor<68x8xf32> {
+  ^bb0(%a: f32):
+    %i = rt.index affine_map<(r, k, c) -> (r mod 17)> : i32
+    %f = arith.sitofp %i : i32 to f32
+    %p = arith.mulf %a, %f : f32
+    rt.yield %p : f32
+  }
+  %1 = rt.fused [4, 17, 8] ins(%0 : tensor<68x8xf32>) maps [#inner] -> [#point] : tensor<4x8xf32> {
+  ^bb0(%a: f32):
+    rt.yield %a : f32
+  }
+  return %1 : tensor<4x8xf32>
+}
+
+// The library call between the two programs needs the first one's result.
+// CHECK-LABEL: func.func @used_between
+// CHECK: rt.fused
+// CHECK: rt.gemm
+// CHECK: rt.fused
+func.func @used_between(%x: tensor<8x8xf32>) -> tensor<8x8xf32> {
+  %0 = rt.fused [8, 1, 8] ins(%x, %x : tensor<8x8xf32>, tensor<8x8xf32>) maps [#point, #column] -> [#point] : tensor<8x8xf32> {
+  ^bb0(%a: f32, %b: f32):
+    %p = math.exp %a : f32
+    rt.yield %p : f32
+  }
+  %1 = rt.gemm [8, 8, 8] %0, %x : (tensor<8x8xf32>, tensor<8x8xf32>) -> tensor<8x8xf32>
+  %2 = rt.fused [8, 1, 8] ins(%0, %1 : tensor<8x8xf32>, tensor<8x8xf32>) maps [#point, #point] -> [#point] : tensor<8x8xf32> {
+  ^bb0(%a: f32, %b: f32):
+    %p = arith.addf %a, %b : f32
+    rt.yield %p : f32
+  }
+  return %2 : tensor<8x8xf32>
+}
+
+// An update in place stays by itself: its reader could see half of it.
+// CHECK-LABEL: func.func @in_place
+// CHECK-COUNT-2: rt.fused
+func.func @in_place() -> tensor<68xf32> {
+  %v = rt.slot state "noise" : tensor<68x8xf32>
+  %0 = rt.fused [68, 1, 8] ins(%v : tensor<68x8xf32>) into(%v : tensor<68x8xf32>) [0] maps [#point] -> [#point] : tensor<68x8xf32> {
+  ^bb0(%a: f32):
+    %p = arith.addf %a, %a : f32
+    rt.yield %p : f32
+  }
+  %1 = rt.fused [68, 1, 8] ins(%0 : tensor<68x8xf32>) maps [#point] -> [#row] : tensor<68xf32> {
+  ^bb0(%a: f32):
+    %s = rt.row_reduce add %a : f32
+    rt.yield %s : f32
+  }
+  return %1 : tensor<68xf32>
+}
+
+// Columns of another width, and reads at other rows of a value than one expression names, need the whole value first.
+// CHECK-LABEL: func.func @other_points
+// CHECK-COUNT-3: rt.fused
+func.func @other_points(%x: tensor<68x8xf32>) -> (tensor<67x8xf32>, tensor<136x4xf32>) {
+  %0 = rt.fused [68, 1, 8] ins(%x : tensor<68x8xf32>) maps [#point] -> [#point] : tensor<68x8xf32> {
+  ^bb0(%a: f32):
+    %p = math.exp %a : f32
+    rt.yield %p : f32
+  }
+  %1 = rt.fused [67, 1, 8] ins(%0, %0 : tensor<68x8xf32>, tensor<68x8xf32>) maps [#point, #shifted] -> [#point] : tensor<67x8xf32> {
+  ^bb0(%a: f32, %b: f32):
+    %p = arith.addf %a, %b : f32
+    rt.yield %p : f32
+  }
+  %w = rt.view %0 offset 0 : tensor<68x8xf32> -> tensor<136x4xf32>
+  %2 = rt.fused [136, 1, 4] ins(%w : tensor<136x4xf32>) maps [#point] -> [#point] : tensor<136x4xf32> {
+  ^bb0(%a: f32):
+    %p = arith.negf %a : f32
+    rt.yield %p : f32
+  }
+  return %1, %2 : tensor<67x8xf32>, tensor<136x4xf32>
+}
