@@ -21,9 +21,9 @@ ARMS = ("none", "gaussian", "nullspace")
 MODEL = "--img-size 32 --num-classes 10 --model-kwargs patch_size=8 embed_dim=64 depth=4 num_heads=4"
 DATA = f"--data-dir {OUT}/digits.npz"
 # Synthesis on half of the training images, and the stop test on some of the others.
-SYNTHESIS = "--lim auto --train-fraction 0.5 --stop-samples 256 --eval-every 20"
+SYNTHESIS = "--lim 3 --train-fraction 0.5 --stop-samples 256 --eval-every 20"
 HARDENING = f"--rounds 5 --steps-per-round 40 --lr 2e-4 --aug none --noise-steps 200 --noise-rounds 40 {SYNTHESIS}"
-ATTACKS = "--attack fgsm:eps=16/255 --attack pgd:eps=16/255,alpha=4/255,steps=10 --attack square:eps=16/255,queries=300"
+ATTACKS = "--attack fgsm:eps=8/255 --attack pgd:eps=8/255,alpha=2/255,steps=10 --attack square:eps=16/255,queries=100"
 NOTE = (
     "A vision transformer of timm (32x32 images, patch 8, width 64, 4 blocks, 10 classes), trained in PyTorch on 1,400 of "
     "scikit-learn's digits and measured on the other 397. Everything after the export ran in executables that Nullspace "
