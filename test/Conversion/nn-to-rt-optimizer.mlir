@@ -1,0 +1,95 @@
+// RUN: ns-opt %s --nn-to-rt --mlir-print-local-scope | FileCheck %s
+
+// A gradient that a product makes is accumulated by the product; any other by a program that takes what an accumulator of 0 held, NaN too, as 0.
+nn.param @w : tensor<16x8xf32>
+nn.param @b no_decay : tensor<16xf32>
+// CHECK-LABEL: func.func @store_grad()
+func.func @store_grad(%x: tensor<4x8xf32> {ns.name = "x"}, %dy: tensor<4x16xf32> {ns.name = "dy"}, %db: tensor<16xf32> {ns.name = "db"}, %acc: tensor<f32> {ns.name = "accumulate"}) attributes {ns.entry} {
+  // CHECK-NEXT: %[[S0:.*]] = rt.slot state "params.grad:b" : tensor<16xf32>
+  // CHECK-NEXT: %[[S1:.*]] = rt.slot state "params.grad:w" : tensor<16x8xf32>
+  // CHECK-NEXT: %[[S2:.*]] = rt.slot io "accumulate" : tensor<f32>
+  // CHECK-NEXT: %[[S3:.*]] = rt.slot io "db" : tensor<16xf32>
+  // CHECK-NEXT: %[[S4:.*]] = rt.slot io "dy" : tensor<4x16xf32>
+  // CHECK-NEXT: %[[S5:.*]] = rt.slot io "x" : tensor<4x8xf32>
+  // CHECK-NEXT: %[[G0:.*]] = rt.gemm [16, 8, 4] %[[S4]] trans_a, %[[S5]] into %[[S1]] accumulate %[[S2]] : (tensor<4x16xf32>, tensor<4x8xf32>, tensor<16x8xf32>, tensor<f32>) -> tensor<16x8xf32>
+  // CHECK-NEXT: %[[F0:.*]] = rt.fused [1, 1, 16] ins(%[[S3]], %[[S0]], %[[S2]] : tensor<16xf32>, tensor<16xf32>, tensor<f32>) into(%[[S0]] : tensor<16xf32>) [0] maps [affine_map<(d0, d1, d2) -> (d0, d2)>, affine_map<(d0, d1, d2) -> (d0, d2)>, affine_map<(d0, d1, d2) -> (0, 0)>] -> [affine_map<(d0, d1, d2) -> (d0, d2)>] : tensor<16xf32> {
+  // CHECK-NEXT: ^bb0(%[[X0:.*]]: f32, %[[X1:.*]]: f32, %[[X2:.*]]: f32):
+  // CHECK-NEXT: %[[E0:.*]] = arith.constant 0.000000e+00 : f32
+  // CHECK-NEXT: %[[E1:.*]] = arith.mulf %[[X2]], %[[X1]] : f32
+  // CHECK-NEXT: %[[E2:.*]] = arith.cmpf oeq, %[[X2]], %[[E0]] : f32
+  // CHECK-NEXT: %[[E3:.*]] = arith.select %[[E2]], %[[E0]], %[[E1]] : f32
+  // CHECK-NEXT: %[[E4:.*]] = arith.addf %[[X0]], %[[E3]] : f32
+  // CHECK-NEXT: rt.yield %[[E4]] : f32
+  // CHECK-NEXT: }
+  %dw = nn.linear_grad_weight %dy, %x : (tensor<4x16xf32>, tensor<4x8xf32>) -> tensor<16x8xf32>
+  ns.store_grad @w, %dw accumulate %acc : tensor<16x8xf32>, tensor<f32>
+  ns.store_grad @b, %db accumulate %acc : tensor<16xf32>, tensor<f32>
+  return
+}
+
+// One update in place for each group of parameters, all its parameters at once as rows of 1024; only the first decays.
+// CHECK-LABEL: func.func @finetune_update()
+func.func @finetune_update(%h: tensor<7xf32> {ns.name = "hyper"}) attributes {ns.entry} {
+  // CHECK-NEXT: %[[S0:.*]] = rt.slot state "params.v:no_decay" : tensor<1024xf32>
+  // CHECK-NEXT: %[[V0:.*]] = rt.view %[[S0]] offset 0 : tensor<1024xf32> -> tensor<1x1024xf32>
+  // CHECK-NEXT: %[[S1:.*]] = rt.slot state "params.m:no_decay" : tensor<1024xf32>
+  // CHECK-NEXT: %[[V1:.*]] = rt.view %[[S1]] offset 0 : tensor<1024xf32> -> tensor<1x1024xf32>
+  // CHECK-NEXT: %[[S2:.*]] = rt.slot state "params.grad:no_decay" : tensor<1024xf32>
+  // CHECK-NEXT: %[[V2:.*]] = rt.view %[[S2]] offset 0 : tensor<1024xf32> -> tensor<1x1024xf32>
+  // CHECK-NEXT: %[[S3:.*]] = rt.slot params ":no_decay" : tensor<1024xf32>
+  // CHECK-NEXT: %[[V3:.*]] = rt.view %[[S3]] offset 0 : tensor<1024xf32> -> tensor<1x1024xf32>
+  // CHECK-NEXT: %[[S4:.*]] = rt.slot state "params.v:decay" : tensor<1024xf32>
+  // CHECK-NEXT: %[[V4:.*]] = rt.view %[[S4]] offset 0 : tensor<1024xf32> -> tensor<1x1024xf32>
+  // CHECK-NEXT: %[[S5:.*]] = rt.slot state "params.m:decay" : tensor<1024xf32>
+  // CHECK-NEXT: %[[V5:.*]] = rt.view %[[S5]] offset 0 : tensor<1024xf32> -> tensor<1x1024xf32>
+  // CHECK-NEXT: %[[S6:.*]] = rt.slot state "params.grad:decay" : tensor<1024xf32>
+  // CHECK-NEXT: %[[V6:.*]] = rt.view %[[S6]] offset 0 : tensor<1024xf32> -> tensor<1x1024xf32>
+  // CHECK-NEXT: %[[S7:.*]] = rt.slot params ":decay" : tensor<1024xf32>
+  // CHECK-NEXT: %[[V7:.*]] = rt.view %[[S7]] offset 0 : tensor<1024xf32> -> tensor<1x1024xf32>
+  // CHECK-NEXT: %[[S8:.*]] = rt.slot io "hyper" : tensor<7xf32>
+  // CHECK-NEXT: %[[F0:.*]]:3 = rt.fused [1, 1, 1024] ins(%[[V4]], %[[V5]], %[[V6]], %[[V7]], %[[S8]], %[[S8]], %[[S8]], %[[S8]], %[[S8]], %[[S8]], %[[S8]] : tensor<1x1024xf32>, tensor<1x1024xf32>, tensor<1x1024xf32>, tensor<1x1024xf32>, tensor<7xf32>, tensor<7xf32>, tensor<7xf32>, tensor<7xf32>, tensor<7xf32>, tensor<7xf32>, tensor<7xf32>) into(%[[V7]], %[[V5]], %[[V4]] : tensor<1x1024xf32>, tensor<1x1024xf32>, tensor<1x1024xf32>) [0, 1, 2] maps [affine_map<(d0, d1, d2) -> (d0, d2)>, affine_map<(d0, d1, d2) -> (d0, d2)>, affine_map<(d0, d1, d2) -> (d0, d2)>, affine_map<(d0, d1, d2) -> (d0, d2)>, affine_map<(d0, d1, d2) -> (0, 0)>, affine_map<(d0, d1, d2) -> (2, 0)>, affine_map<(d0, d1, d2) -> (4, 0)>, affine_map<(d0, d1, d2) -> (1, 0)>, affine_map<(d0, d1, d2) -> (3, 0)>, affine_map<(d0, d1, d2) -> (6, 0)>, affine_map<(d0, d1, d2) -> (5, 0)>] -> [affine_map<(d0, d1, d2) -> (d0, d2)>, affine_map<(d0, d1, d2) -> (d0, d2)>, affine_map<(d0, d1, d2) -> (d0, d2)>] : tensor<1x1024xf32>, tensor<1x1024xf32>, tensor<1x1024xf32> {
+  // CHECK-NEXT: ^bb0(%[[X0:.*]]: f32, %[[X1:.*]]: f32, %[[X2:.*]]: f32, %[[X3:.*]]: f32, %[[X4:.*]]: f32, %[[X5:.*]]: f32, %[[X6:.*]]: f32, %[[X7:.*]]: f32, %[[X8:.*]]: f32, %[[X9:.*]]: f32, %[[X10:.*]]: f32):
+  // CHECK-NEXT: %[[E0:.*]] = arith.constant 1.000000e+00 : f32
+  // CHECK-NEXT: %[[E1:.*]] = arith.mulf %[[X4]], %[[X6]] : f32
+  // CHECK-NEXT: %[[E2:.*]] = arith.subf %[[E0]], %[[E1]] : f32
+  // CHECK-NEXT: %[[E3:.*]] = arith.mulf %[[X3]], %[[E2]] : f32
+  // CHECK-NEXT: %[[E4:.*]] = arith.subf %[[E0]], %[[X7]] : f32
+  // CHECK-NEXT: %[[E5:.*]] = arith.subf %[[X2]], %[[X1]] : f32
+  // CHECK-NEXT: %[[E6:.*]] = math.fma %[[E5]], %[[E4]], %[[X1]] : f32
+  // CHECK-NEXT: %[[E7:.*]] = arith.mulf %[[X0]], %[[X5]] : f32
+  // CHECK-NEXT: %[[E8:.*]] = arith.subf %[[E0]], %[[X5]] : f32
+  // CHECK-NEXT: %[[E9:.*]] = arith.mulf %[[X2]], %[[X2]] : f32
+  // CHECK-NEXT: %[[E10:.*]] = math.fma %[[E9]], %[[E8]], %[[E7]] : f32
+  // CHECK-NEXT: %[[E11:.*]] = math.sqrt %[[X9]] : f32
+  // CHECK-NEXT: %[[E12:.*]] = math.sqrt %[[E10]] : f32
+  // CHECK-NEXT: %[[E13:.*]] = arith.divf %[[E12]], %[[E11]] : f32
+  // CHECK-NEXT: %[[E14:.*]] = arith.addf %[[E13]], %[[X8]] : f32
+  // CHECK-NEXT: %[[E15:.*]] = arith.divf %[[X4]], %[[X10]] : f32
+  // CHECK-NEXT: %[[E16:.*]] = arith.mulf %[[E15]], %[[E6]] : f32
+  // CHECK-NEXT: %[[E17:.*]] = arith.divf %[[E16]], %[[E14]] : f32
+  // CHECK-NEXT: %[[E18:.*]] = arith.subf %[[E3]], %[[E17]] : f32
+  // CHECK-NEXT: rt.yield %[[E18]], %[[E6]], %[[E10]] : f32, f32, f32
+  // CHECK-NEXT: }
+  // CHECK-NEXT: %[[F1:.*]]:3 = rt.fused [1, 1, 1024] ins(%[[V0]], %[[V1]], %[[V2]], %[[V3]], %[[S8]], %[[S8]], %[[S8]], %[[S8]], %[[S8]], %[[S8]] : tensor<1x1024xf32>, tensor<1x1024xf32>, tensor<1x1024xf32>, tensor<1x1024xf32>, tensor<7xf32>, tensor<7xf32>, tensor<7xf32>, tensor<7xf32>, tensor<7xf32>, tensor<7xf32>) into(%[[V3]], %[[V1]], %[[V0]] : tensor<1x1024xf32>, tensor<1x1024xf32>, tensor<1x1024xf32>) [0, 1, 2] maps [affine_map<(d0, d1, d2) -> (d0, d2)>, affine_map<(d0, d1, d2) -> (d0, d2)>, affine_map<(d0, d1, d2) -> (d0, d2)>, affine_map<(d0, d1, d2) -> (d0, d2)>, affine_map<(d0, d1, d2) -> (0, 0)>, affine_map<(d0, d1, d2) -> (2, 0)>, affine_map<(d0, d1, d2) -> (1, 0)>, affine_map<(d0, d1, d2) -> (3, 0)>, affine_map<(d0, d1, d2) -> (6, 0)>, affine_map<(d0, d1, d2) -> (5, 0)>] -> [affine_map<(d0, d1, d2) -> (d0, d2)>, affine_map<(d0, d1, d2) -> (d0, d2)>, affine_map<(d0, d1, d2) -> (d0, d2)>] : tensor<1x1024xf32>, tensor<1x1024xf32>, tensor<1x1024xf32> {
+  // CHECK-NEXT: ^bb0(%[[X11:.*]]: f32, %[[X12:.*]]: f32, %[[X13:.*]]: f32, %[[X14:.*]]: f32, %[[X15:.*]]: f32, %[[X16:.*]]: f32, %[[X17:.*]]: f32, %[[X18:.*]]: f32, %[[X19:.*]]: f32, %[[X20:.*]]: f32):
+  // CHECK-NEXT: %[[E19:.*]] = arith.constant 1.000000e+00 : f32
+  // CHECK-NEXT: %[[E20:.*]] = arith.subf %[[E19]], %[[X17]] : f32
+  // CHECK-NEXT: %[[E21:.*]] = arith.subf %[[X13]], %[[X12]] : f32
+  // CHECK-NEXT: %[[E22:.*]] = math.fma %[[E21]], %[[E20]], %[[X12]] : f32
+  // CHECK-NEXT: %[[E23:.*]] = arith.mulf %[[X11]], %[[X16]] : f32
+  // CHECK-NEXT: %[[E24:.*]] = arith.subf %[[E19]], %[[X16]] : f32
+  // CHECK-NEXT: %[[E25:.*]] = arith.mulf %[[X13]], %[[X13]] : f32
+  // CHECK-NEXT: %[[E26:.*]] = math.fma %[[E25]], %[[E24]], %[[E23]] : f32
+  // CHECK-NEXT: %[[E27:.*]] = math.sqrt %[[X19]] : f32
+  // CHECK-NEXT: %[[E28:.*]] = math.sqrt %[[E26]] : f32
+  // CHECK-NEXT: %[[E29:.*]] = arith.divf %[[E28]], %[[E27]] : f32
+  // CHECK-NEXT: %[[E30:.*]] = arith.addf %[[E29]], %[[X18]] : f32
+  // CHECK-NEXT: %[[E31:.*]] = arith.divf %[[X15]], %[[X20]] : f32
+  // CHECK-NEXT: %[[E32:.*]] = arith.mulf %[[E31]], %[[E22]] : f32
+  // CHECK-NEXT: %[[E33:.*]] = arith.divf %[[E32]], %[[E30]] : f32
+  // CHECK-NEXT: %[[E34:.*]] = arith.subf %[[X14]], %[[E33]] : f32
+  // CHECK-NEXT: rt.yield %[[E34]], %[[E22]], %[[E26]] : f32, f32, f32
+  // CHECK-NEXT: }
+  ns.adamw_params %h : tensor<7xf32>
+  return
+}

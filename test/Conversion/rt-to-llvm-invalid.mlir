@@ -1,0 +1,36 @@
+// RUN: ns-opt %s --rt-to-llvm --split-input-file --verify-diagnostics
+
+func.func @no_layout() {
+  // expected-error @below {{'rt.slot' op expected the module to have 'rt.layout'}}
+  %x = rt.slot io "x" : tensor<68x8xf32>
+  return
+}
+
+// -----
+
+module attributes {rt.layout = {params = [], state = [], io = []}} {
+func.func @unknown_slot() {
+  // expected-error @below {{'rt.slot' op expected region io to have a slot 'x'}}
+  %x = rt.slot io "x" : tensor<68x8xf32>
+  return
+}
+}
+
+// -----
+
+module attributes {rt.layout = {params = [], state = [], io = [{name = "x", offset = 0 : i64, type = tensor<8x8xf32>}]}} {
+func.func @not_planned() {
+  %x = rt.slot io "x" : tensor<8x8xf32>
+  // expected-error @below {{'rt.gemm' op expected 'rt.offsets'; run rt-plan-memory}}
+  %y = rt.gemm [8, 8, 8] %x, %x : (tensor<8x8xf32>, tensor<8x8xf32>) -> tensor<8x8xf32>
+  return
+}
+}
+
+// -----
+
+func.func @foreign_op() {
+  // expected-error @below {{'arith.constant' op expected '}}
+  %y = arith.constant 1 : i64
+  return
+}
