@@ -63,7 +63,7 @@ class Measurement:
         for key, value in self.parameters.items():
             if key == "eps" and isinstance(value, (int, float)):
                 parts.append(f"eps {value * 255:.3g}/255")
-            elif key in ("steps", "queries", "restarts"):
+            elif key in ("steps", "queries") or (key == "restarts" and value != 1):
                 parts.append(f"{value:g} {key}")
         return ", ".join(parts)
 
