@@ -35,17 +35,18 @@ struct ExpandMathPass : public ns::impl::ExpandMathPassBase<ExpandMathPass> {
     populateMathPolynomialApproximationPatterns(polynomials, expands);
     if (failed(applyPatternsGreedily(getOperation(), std::move(polynomials))))
       return signalPassFailure();
-    // What is left is f64. Vectors are unrolled to scalars, and a scalar becomes a call.
-    bool left = getOperation()
-                    .walk([](Operation *op) {
-                      return isa<math::ExpOp, math::ErfOp, math::TanhOp, math::LogOp>(op) ? WalkResult::interrupt() : WalkResult::advance();
-                    })
-                    .wasInterrupted();
-    if (!left)
+    // What is left is f64. Vectors are unrolled to scalars, and a scalar becomes a call; what the processor has an instruction for stays.
+    SmallVector<Operation *> left;
+    getOperation().walk([&](Operation *op) {
+      if (isa<math::ExpOp, math::ErfOp, math::TanhOp, math::LogOp>(op))
+        left.push_back(op);
+    });
+    if (left.empty())
       return;
     RewritePatternSet calls(&getContext());
     populateMathToLibmConversionPatterns(calls);
-    if (failed(applyPatternsGreedily(getOperation(), std::move(calls))))
+    auto config = GreedyRewriteConfig().setStrictness(GreedyRewriteStrictness::ExistingAndNewOps);
+    if (failed(applyOpPatternsGreedily(left, std::move(calls), config)))
       return signalPassFailure();
   }
 };

@@ -65,6 +65,7 @@ void ns::buildSimplifyPipeline(OpPassManager &manager, const SimplifyOptions &op
   manager.addPass(nn::createBindBatchPass({.batch = options.batch}));
   manager.addPass(nn::createSetPrecisionPass({.precision = options.precision}));
   manager.addPass(nn::createSinkTokenSelectPass());
+  manager.addPass(nn::createFoldFrozenPass());
 }
 
 void ns::buildDifferentiatePipeline(OpPassManager &manager) {
@@ -82,7 +83,7 @@ void ns::buildPlanPipeline(OpPassManager &manager) {
 }
 
 void ns::buildEmitPipeline(OpPassManager &manager, const EmitOptions &options) {
-  manager.addPass(createRTToLLVMPass({.metadata = options.metadata, .vectorBits = options.vectorBits}));
+  manager.addPass(createRTToLLVMPass({.metadata = options.metadata, .vectorBits = options.vectorBits, .table = options.table}));
   manager.addPass(createExpandMathPass());
   manager.addPass(createCSEPass());
   manager.addPass(createSCFToControlFlowPass());
@@ -97,7 +98,7 @@ void ns::buildEmitPipeline(OpPassManager &manager, const EmitOptions &options) {
 void ns::registerPipelines() {
   PassPipelineRegistration<HardenOptions>("ns-harden-pipeline", "Imported network -> entries with losses and gradient requests",
                                           buildHardenPipeline);
-  PassPipelineRegistration<SimplifyOptions>("ns-simplify-pipeline", "Bind batch and precision, compute only what is read",
+  PassPipelineRegistration<SimplifyOptions>("ns-simplify-pipeline", "Bind batch and precision, compute only what is read, fold into frozen weights",
                                             buildSimplifyPipeline);
   PassPipelineRegistration<>("ns-differentiate-pipeline", "Gradient requests -> backward ops", buildDifferentiatePipeline);
   PassPipelineRegistration<>("ns-plan-pipeline", "nn and ns ops -> fused rt ops with offsets", buildPlanPipeline);

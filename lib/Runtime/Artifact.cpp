@@ -55,6 +55,13 @@ std::vector<std::string> ns::runtime::missingCpuFeatures(const std::vector<std::
   return missing;
 }
 
+/// The x86-64 level of this processor, as nsrt_artifact_query takes it.
+static uint32_t x86Level() {
+  if (missingCpuFeatures({"avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"}).empty())
+    return 4;
+  return missingCpuFeatures({"avx2", "fma"}).empty() ? 3 : 1;
+}
+
 /// The size of the artefact at the end of `file`, 0 where there is none.
 static uint64_t appendedSize(const InputFile &file) {
   uint8_t footer[kFooterSize];
@@ -159,7 +166,7 @@ Artifact::Artifact(std::string path, void *handle) : origin(std::move(path)), ha
     if (!query)
       fail(origin, ": expected a compiled artefact that exports ", NSRT_QUERY_SYMBOL,
            ", found none");
-    const nsrt_artifact *artifact = query(NSRT_ABI_VERSION);
+    const nsrt_artifact *artifact = query(NSRT_ABI_VERSION, x86Level());
     if (!artifact || artifact->abi_version != NSRT_ABI_VERSION ||
         artifact->struct_size < sizeof(nsrt_artifact))
       fail(origin, ": expected ABI version ", NSRT_ABI_VERSION, ", found ",

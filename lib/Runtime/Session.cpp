@@ -16,6 +16,9 @@
 
 using namespace ns::runtime;
 
+/// The entry that folds parameters into others, in place, after they have been read.
+static constexpr const char *kPrepare = "prepare";
+
 void Session::Unmap::operator()(char *p) const { ::munmap(p, bytes); }
 
 Session::Session(const std::string &path) : artifact(Artifact::open(path)) {
@@ -118,12 +121,17 @@ void Session::loadWeights(const std::string &path, bool verify) {
     fail(file.path(), ": expected content hash ", expected.content, ", found ", content);
   for (const ParamInfo &info : metadata().params)
     file.read(*file.find(info.name), param(info));
+  if (has(kPrepare))
+    run(kPrepare);
   loadedFile = std::filesystem::absolute(file.path()).string();
   loadedHash = content;
 }
 
 void Session::saveWeights(const std::string &path,
                           std::map<std::string, std::string> provenance) const {
+  if (has(kPrepare))
+    fail(this->path(), ": compiled with --emit=", metadata().emit, ", which folds weights while loading; only "
+         "--emit=finetune and library can save them");
   SafeTensorsWriter writer;
   for (const ParamInfo &info : metadata().params)
     writer.add(info.name, param(info));

@@ -71,39 +71,67 @@ public:
   Compiler(ModuleOp module, const CompileOptions &options) : module(module), options(options) {}
 
   LogicalResult run() {
-    auto target = resolveTarget(options.cpu);
-    if (!target)
-      return report(target.takeError());
-    if (failed(runPhases(*target)))
-      return failure();
-    if (options.compileTo != Phase::End)
-      return writeAtomically(options.output, [&](llvm::raw_ostream &os) { module.print(os); }, false);
-    auto object = emitObject(module, *target);
-    if (!object)
-      return report(object.takeError());
+    std::vector<StringRef> cpus = {options.cpu};
+    if (options.cpu == "portable")
+      cpus = {"x86-64-v4", "x86-64-v3"};
+    if (options.emitObject || options.compileTo == Phase::Emit)
+      cpus.resize(1); // one file shows one level
+    std::vector<NativeTarget> targets;
+    for (StringRef cpu : cpus) {
+      auto target = resolveTarget(cpu);
+      if (!target)
+        return report(target.takeError());
+      targets.push_back(*target);
+    }
+    for (Phase phase : {Phase::Import, Phase::Harden, Phase::Simplify, Phase::Differentiate, Phase::Plan})
+      if (failed(runPhase(module, phase, targets.front())))
+        return failure();
+      else if (options.compileTo == phase)
+        return writeModule();
+    reports();
+    std::vector<SmallVector<char, 0>> objects;
+    std::vector<TableName> tables;
+    for (NativeTarget &target : targets) {
+      bool last = &target == &targets.back();
+      OwningOpRef<ModuleOp> copy(last ? module : ModuleOp(module->clone()));
+      auto release = llvm::scope_exit([&] {
+        if (last)
+          copy.release(); // the caller's
+      });
+      if (targets.size() > 1)
+        tables.push_back(target.cpu == "x86-64-v4" ? TableName{"nsrt_table_v4", 4} : TableName{"nsrt_table_v3", 3});
+      if (failed(runPhase(*copy, Phase::Emit, target, tables.empty() ? "" : tables.back().symbol)))
+        return failure();
+      if (options.compileTo == Phase::Emit)
+        return writeAtomically(options.output, [&](llvm::raw_ostream &os) { copy->print(os); }, false);
+      auto object = emitObject(*copy, target);
+      if (!object)
+        return report(object.takeError());
+      objects.push_back(std::move(*object));
+    }
     if (options.emitObject)
-      return writeAtomically(options.output, [&](llvm::raw_ostream &os) { os.write(object->data(), object->size()); }, false);
-    return link(*object);
+      return writeAtomically(options.output, [&](llvm::raw_ostream &os) { os.write(objects.front().data(), objects.front().size()); }, false);
+    if (!tables.empty()) {
+      auto query = emitQueryObject(tables);
+      if (!query)
+        return report(query.takeError());
+      objects.push_back(std::move(*query));
+    }
+    return link(objects);
   }
 
 private:
-  LogicalResult runPhases(const NativeTarget &target) {
-    for (int index = int(Phase::Import); index <= int(Phase::Emit); ++index) {
-      Phase phase = Phase(index);
-      PassManager manager(module.getContext());
-      manager.enableVerifier(true);
-      if (phase == Phase::Emit)
-        reports();
-      build(phase, manager, target);
-      if (failed(manager.run(module)) || failed(dump(phase)))
-        return failure();
-      if (options.compileTo == phase)
-        return success();
-    }
-    return success();
+  LogicalResult writeModule() {
+    return writeAtomically(options.output, [&](llvm::raw_ostream &os) { module.print(os); }, false);
   }
 
-  void build(Phase phase, PassManager &manager, const NativeTarget &target) {
+  LogicalResult runPhase(ModuleOp unit, Phase phase, const NativeTarget &target, StringRef table = "") {
+    PassManager manager(unit.getContext());
+    build(phase, manager, unit, target, table);
+    return failure(failed(manager.run(unit)) || failed(dump(unit, phase)));
+  }
+
+  void build(Phase phase, PassManager &manager, ModuleOp unit, const NativeTarget &target, StringRef table) {
     switch (phase) {
     case Phase::Harden: {
       HardenOptions harden;
@@ -126,8 +154,9 @@ private:
       return buildPlanPipeline(manager);
     case Phase::Emit: {
       EmitOptions emit;
-      emit.metadata = buildMetadata(module, options, target.cpu, target.features);
+      emit.metadata = buildMetadata(unit, options, target.cpu, target.features);
       emit.vectorBits = target.vectorBits;
+      emit.table = table.str();
       return buildEmitPipeline(manager, emit);
     }
     case Phase::Import:
@@ -143,22 +172,22 @@ private:
       printFlopReport(module, llvm::outs());
   }
 
-  LogicalResult dump(Phase phase) {
+  LogicalResult dump(ModuleOp unit, Phase phase) {
     if (options.dumpPhases.empty())
       return success();
     if (std::error_code ec = llvm::sys::fs::create_directories(options.dumpPhases))
       return report(options.dumpPhases + ": " + ec.message());
     SmallString<128> path(options.dumpPhases);
     llvm::sys::path::append(path, std::to_string(int(phase)) + "-" + stringifyPhase(phase).str() + ".mlir");
-    return writeAtomically(path, [&](llvm::raw_ostream &os) { module.print(os); }, false);
+    return writeAtomically(path, [&](llvm::raw_ostream &os) { unit.print(os); }, false);
   }
 
-  LogicalResult link(ArrayRef<char> object) {
+  LogicalResult link(ArrayRef<SmallVector<char, 0>> objects) {
     SmallString<128> directory;
     if (std::error_code ec = llvm::sys::fs::createUniqueDirectory("ns-compile", directory))
       return report("temporary directory: " + ec.message());
     llvm::scope_exit cleanup([&] { (void)llvm::sys::fs::remove_directories(directory); });
-    auto path = linkShared(object, directory);
+    auto path = linkShared(objects, directory);
     if (!path)
       return report(path.takeError());
     auto library = llvm::MemoryBuffer::getFile(*path);

@@ -14,6 +14,7 @@
 #include "mlir/Target/LLVMIR/Dialect/LLVMIR/LLVMToLLVMIRTranslation.h"
 #include "mlir/Target/LLVMIR/Export.h"
 #include "lld/Common/Driver.h"
+#include "llvm/IR/IRBuilder.h"
 #include "llvm/IR/LegacyPassManager.h"
 #include "llvm/IR/Module.h"
 #include "llvm/MC/TargetRegistry.h"
@@ -83,6 +84,18 @@ static void optimize(Module &module, TargetMachine &machine) {
   builder.buildPerModuleDefaultPipeline(OptimizationLevel::O2).run(module, modules);
 }
 
+static Expected<SmallVector<char, 0>> writeObject(Module &module, TargetMachine &machine) {
+  module.setTargetTriple(Triple(kTriple));
+  module.setDataLayout(machine.createDataLayout());
+  SmallVector<char, 0> object;
+  raw_svector_ostream os(object);
+  legacy::PassManager passes;
+  if (machine.addPassesToEmitFile(passes, os, nullptr, CodeGenFileType::ObjectFile))
+    return createStringError("the x86-64 back end cannot write objects");
+  passes.run(module);
+  return object;
+}
+
 Expected<SmallVector<char, 0>> ns::emitObject(mlir::ModuleOp source, const NativeTarget &target) {
   mlir::registerBuiltinDialectTranslation(*source.getContext());
   mlir::registerLLVMDialectTranslation(*source.getContext());
@@ -102,13 +115,7 @@ Expected<SmallVector<char, 0>> ns::emitObject(mlir::ModuleOp source, const Nativ
       function.addFnAttr("target-cpu", target.cpu);
     }
   optimize(*module, **machine);
-  SmallVector<char, 0> object;
-  raw_svector_ostream os(object);
-  legacy::PassManager passes;
-  if ((*machine)->addPassesToEmitFile(passes, os, nullptr, CodeGenFileType::ObjectFile))
-    return createStringError("the x86-64 back end cannot write objects");
-  passes.run(*module);
-  return object;
+  return writeObject(*module, **machine);
 }
 
 static Error writeFile(StringRef path, StringRef bytes) {
@@ -122,20 +129,48 @@ static Error writeFile(StringRef path, StringRef bytes) {
   return ec ? createStringError(ec, "%s: %s", path.str().c_str(), ec.message().c_str()) : Error::success();
 }
 
-Expected<std::string> ns::linkShared(ArrayRef<char> object, StringRef directory) {
-  auto path = [&](StringRef name) {
+Expected<SmallVector<char, 0>> ns::emitQueryObject(ArrayRef<TableName> tables) {
+  LLVMContext context;
+  Module module("query", context);
+  IRBuilder<> b(context);
+  Type *pointer = b.getPtrTy();
+  auto *query = Function::Create(FunctionType::get(pointer, {b.getInt32Ty(), b.getInt32Ty()}, false), GlobalValue::ExternalLinkage,
+                                 NSRT_QUERY_SYMBOL, module);
+  b.SetInsertPoint(BasicBlock::Create(context, "", query));
+  Value *result = nullptr; // from the lowest level up: the last that fits wins
+  for (const TableName &table : reverse(tables)) {
+    auto *global = new GlobalVariable(module, pointer, true, GlobalValue::ExternalLinkage, nullptr, table.symbol);
+    global->setVisibility(GlobalValue::HiddenVisibility);
+    result = result ? b.CreateSelect(b.CreateICmpUGE(query->getArg(1), b.getInt32(table.level)), global, result) : global;
+  }
+  Value *speaks = b.CreateICmpEQ(query->getArg(0), b.getInt32(NSRT_ABI_VERSION));
+  b.CreateRet(b.CreateSelect(speaks, result, ConstantPointerNull::get(cast<PointerType>(pointer))));
+  auto machine = makeMachine({"x86-64", {}, 128});
+  if (!machine)
+    return machine.takeError();
+  return writeObject(module, **machine);
+}
+
+Expected<std::string> ns::linkShared(ArrayRef<SmallVector<char, 0>> objects, StringRef directory) {
+  auto path = [&](const Twine &name) {
     SmallString<128> result(directory);
     sys::path::append(result, name);
     return std::string(result);
   };
-  std::string input = path("artifact.o"), exports = path("exports.map"), output = path("artifact.so");
-  if (Error error = writeFile(input, StringRef(object.data(), object.size())))
-    return error;
+  std::vector<std::string> inputs;
+  for (const SmallVector<char, 0> &object : objects) {
+    inputs.push_back(path(Twine(inputs.size()) + ".o"));
+    if (Error error = writeFile(inputs.back(), StringRef(object.data(), object.size())))
+      return error;
+  }
+  std::string exports = path("exports.map"), output = path("artifact.so");
   if (Error error = writeFile(exports, "{ global: " NSRT_QUERY_SYMBOL "; local: *; };\n"))
     return error;
   std::string script = "--version-script=" + exports;
-  const char *arguments[] = {"ld.lld", "-shared", "--gc-sections", "--hash-style=gnu", "-z", "noexecstack", script.c_str(),
-                             "-o",     output.c_str(), input.c_str()};
+  std::vector<const char *> arguments = {"ld.lld", "-shared", "--gc-sections", "--hash-style=gnu", "-z", "noexecstack",
+                                         script.c_str(), "-o", output.c_str()};
+  for (const std::string &input : inputs)
+    arguments.push_back(input.c_str());
   std::string messages;
   raw_string_ostream log(messages);
   lld::Result result = lld::lldMain(arguments, log, log, {{lld::Gnu, &lld::elf::link}});

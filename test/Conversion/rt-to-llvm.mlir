@@ -132,6 +132,6 @@ func.func @row_maximum() {
 // CHECK: llvm.mlir.addressof @name_equal_programs
 // CHECK: llvm.mlir.addressof @entry_equal_programs
 // CHECK: llvm.mlir.global internal constant @artifact()
-// CHECK-LABEL: llvm.func @nsrt_artifact_query(%arg0: i32) -> !llvm.ptr
+// CHECK-LABEL: llvm.func @nsrt_artifact_query(%arg0: i32, %arg1: i32) -> !llvm.ptr
 // CHECK-NOT: llvm.func @
 }

@@ -8,6 +8,7 @@
 
 #include "ns/InitAll.h"
 #include "ns/Target/Compile.h"
+#include "ns/Target/Native.h"
 
 #include "mlir/IR/MLIRContext.h"
 #include "mlir/Parser/Parser.h"
@@ -32,7 +33,7 @@ static Flag<std::string> output("o", cl::desc("Output file"), cl::value_desc("FI
 static Flag<std::string> emit("emit", cl::desc("What to make: synth, finetune, evaluate or library (default: synth)"),
                               cl::location(options.emit), cl::cat(category));
 static Flag<std::string> target("target", cl::desc("cpu (default)"), cl::location(options.target), cl::cat(category));
-static Flag<std::string> cpu("cpu", cl::desc("x86-64-v4 (default), x86-64-v3, native, or a processor's name"),
+static Flag<std::string> cpu("cpu", cl::desc("portable (default: x86-64-v3 and -v4, chosen at load), x86-64-v3, x86-64-v4, native, or a processor's name"),
                              cl::location(options.cpu), cl::cat(category));
 static Flag<std::string> precision("precision", cl::desc("f32 (default) or f64"), cl::location(options.precision), cl::cat(category));
 static Flag<std::string> site("site", cl::desc("Where noise is added: tokens (default), image or block.K"),
@@ -67,6 +68,9 @@ static int checkOptions() {
     return usage("--emit: expected synth, finetune, evaluate or library, found '" + options.emit + "'");
   if (options.target != "cpu")
     return usage("--target: expected cpu, found '" + options.target + "'");
+  if (options.cpu != "portable")
+    if (auto processor = ns::resolveTarget(options.cpu); !processor)
+      return usage(toString(processor.takeError()));
   if (!oneOf(options.precision, {"f32", "f64"}))
     return usage("--precision: expected f32 or f64, found '" + options.precision + "'");
   if (!oneOf(options.init, {"uniform", "normal", "zero"}))

@@ -38,7 +38,9 @@ def RTToLLVMPass : Pass<"rt-to-llvm", "::mlir::ModuleOp"> {
   }];
   let options = [
     Option<"metadata", "metadata", "std::string", /*default=*/"\"{}\"", "JSON text that the artefact carries">,
-    Option<"vectorBits", "vector-bits", "int64_t", /*default=*/"512", "Width of a vector register">];
+    Option<"vectorBits", "vector-bits", "int64_t", /*default=*/"512", "Width of a vector register">,
+    Option<"table", "table", "std::string", /*default=*/"\"\"",
+           "Name of the artefact's table, to be returned by a query function of another object; empty: the module has the query function">];
   let statistics = [Statistic<"numKernels", "num-kernels", "Kernels generated">,
                     Statistic<"numLaunches", "num-launches", "Kernel launches in all entries">];
   let dependentDialects = ["::mlir::LLVM::LLVMDialect", "::mlir::scf::SCFDialect", "::mlir::vector::VectorDialect",

@@ -40,6 +40,8 @@ struct SimplifyOptions : mlir::PassPipelineOptions<SimplifyOptions> {
 struct EmitOptions : mlir::PassPipelineOptions<EmitOptions> {
   Option<std::string> metadata{*this, "metadata", llvm::cl::desc("JSON text that the artefact carries"), llvm::cl::init("{}")};
   Option<int64_t> vectorBits{*this, "vector-bits", llvm::cl::desc("Width of a vector register"), llvm::cl::init(512)};
+  Option<std::string> table{*this, "table", llvm::cl::desc("Name of the table, without a query function; empty: both in one object"),
+                            llvm::cl::init("")};
 };
 
 /// The entries of an artefact for `emit`, in its order (docs/abi.md); empty where `emit` is none of the four.

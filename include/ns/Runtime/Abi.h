@@ -77,8 +77,10 @@ typedef struct nsrt_artifact {
   const nsrt_entry *entries;
 } nsrt_artifact;
 
-/* Static storage; NULL where the artefact does not speak host_abi. */
-typedef const nsrt_artifact *(*nsrt_artifact_query_fn)(uint32_t host_abi);
+/* The tables of an artefact, in static storage: one for each processor level that it has code for. x86_level is the host's: 4 with
+   AVX-512 (x86-64-v4), 3 with AVX2 and FMA (x86-64-v3), else 1. Returns the fastest table for that level, the least demanding one where none
+   fits (its metadata tells what is missing), or NULL where the artefact does not speak host_abi. */
+typedef const nsrt_artifact *(*nsrt_artifact_query_fn)(uint32_t host_abi, uint32_t x86_level);
 
 #ifdef __cplusplus
 }

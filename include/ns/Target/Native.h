@@ -31,8 +31,17 @@ llvm::Expected<NativeTarget> resolveTarget(llvm::StringRef cpu);
 /// Translates a module of the LLVM dialect, optimises it, and returns a relocatable ELF object.
 llvm::Expected<llvm::SmallVector<char, 0>> emitObject(mlir::ModuleOp module, const NativeTarget &target);
 
-/// Links an object into a shared library that exports nsrt_artifact_query only. `directory` holds the temporary files.
-llvm::Expected<std::string> linkShared(llvm::ArrayRef<char> object, llvm::StringRef directory);
+/// A table of an artefact and the x86-64 level of its code.
+struct TableName {
+  std::string symbol;
+  unsigned level;
+};
+
+/// The object of a query function that returns the table for the host's level; `tables` from the highest level down.
+llvm::Expected<llvm::SmallVector<char, 0>> emitQueryObject(llvm::ArrayRef<TableName> tables);
+
+/// Links objects into a shared library that exports nsrt_artifact_query only. `directory` holds the temporary files.
+llvm::Expected<std::string> linkShared(llvm::ArrayRef<llvm::SmallVector<char, 0>> objects, llvm::StringRef directory);
 
 } // namespace ns
 

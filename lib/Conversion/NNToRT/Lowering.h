@@ -69,6 +69,9 @@ private:
   llvm::StringMap<mlir::Value> slots;
 };
 
+/// Sets the destination of the op that makes `value`, if it makes it as a new whole value of that type; else false.
+bool retarget(mlir::Value value, mlir::Value dest);
+
 // Linear.cpp
 mlir::LogicalResult lower(nn::LinearOp, Lowering &);
 mlir::LogicalResult lower(nn::LinearGradInputOp, Lowering &);
@@ -94,6 +97,12 @@ mlir::LogicalResult lower(nn::SumRowsOp, Lowering &);
 mlir::LogicalResult lower(nn::SumBatchOp, Lowering &);
 mlir::LogicalResult lower(harden::InjectOp, Lowering &);
 mlir::LogicalResult lower(harden::ClipGradOp, Lowering &);
+// Fold.cpp
+mlir::LogicalResult lower(nn::FoldNormBiasOp, Lowering &);
+mlir::LogicalResult lower(nn::FoldNormWeightOp, Lowering &);
+mlir::LogicalResult lower(nn::FoldScaleBiasOp, Lowering &);
+mlir::LogicalResult lower(nn::FoldScaleWeightOp, Lowering &);
+mlir::LogicalResult lower(nn::StoreParamOp, Lowering &);
 // Tokens.cpp
 mlir::LogicalResult lower(nn::PrependTokensOp, Lowering &);
 mlir::LogicalResult lower(nn::SelectTokenOp, Lowering &);

@@ -67,7 +67,8 @@ LogicalResult Lowering::lowerOp(Operation *op) {
             nn::PadTokensOp, nn::SliceChannelsOp, nn::PadChannelsOp, nn::SliceRowsOp, nn::PadRowsOp, nn::SliceBatchOp,
             nn::ConcatBatchOp, nn::MeanTokensOp, nn::ExpandTokensOp, nn::CrossEntropyOp, nn::CrossEntropyGradOp,
             nn::WeightedSumOp, nn::WeightedSumGradOp, harden::SynthesisLossOp, harden::SynthesisLossGradOp,
-            harden::InvarianceOp, harden::SampleNormOp, nn::LoadParamOp, harden::ReadNoiseOp, harden::StoreGradOp,
+            harden::InvarianceOp, harden::SampleNormOp, nn::LoadParamOp, nn::FoldNormBiasOp, nn::FoldNormWeightOp,
+            nn::FoldScaleBiasOp, nn::FoldScaleWeightOp, nn::StoreParamOp, harden::ReadNoiseOp, harden::StoreGradOp,
             harden::AdamWParamsOp, harden::AdamWNoiseOp>([&](auto concrete) { return lower(concrete, *this); })
       .Case<func::ReturnOp>([&](func::ReturnOp op) { return writeResults(op); })
       .Default([](Operation *op) { return op->emitOpError("expected no op without a lowering to rt"); });
@@ -94,8 +95,7 @@ LogicalResult Lowering::run() {
   return success();
 }
 
-/// Sets the destination of the op that makes `value`, if it makes it as a new whole value of that type; else false.
-static bool retarget(Value value, Value dest) {
+bool ns::retarget(Value value, Value dest) {
   if (auto gemm = value.getDefiningOp<rt::GemmOp>(); gemm && !gemm.getDest()) {
     gemm.getDestMutable().assign(dest);
     return true;

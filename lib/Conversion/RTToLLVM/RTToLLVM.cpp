@@ -33,7 +33,8 @@ public:
     pointer = LLVM::LLVMPointerType::get(b.getContext());
   }
 
-  void emit(ArrayRef<std::pair<StringRef, LLVM::LLVMFuncOp>> entries, StringRef metadata) {
+  /// `tableName` empty: the table is internal and the module gets the query function.
+  void emit(ArrayRef<std::pair<StringRef, LLVM::LLVMFuncOp>> entries, StringRef metadata, StringRef tableName) {
     auto entryType = LLVM::LLVMStructType::getLiteral(b.getContext(), {pointer, pointer});
     auto arrayType = LLVM::LLVMArrayType::get(entryType, entries.size());
     SmallVector<LLVM::GlobalOp> names;
@@ -53,7 +54,7 @@ public:
     });
     Type i32 = b.getI32Type(), i64 = b.getI64Type();
     auto artifactType = LLVM::LLVMStructType::getLiteral(b.getContext(), {i32, i32, pointer, i64, i64, pointer});
-    auto artifact = global("artifact", artifactType, [&](OpBuilder &inner) {
+    auto artifact = global(tableName.empty() ? "artifact" : tableName, artifactType, [&](OpBuilder &inner) {
       Value s = LLVM::UndefOp::create(inner, loc, artifactType);
       auto set = [&](int64_t field, Value value) { s = LLVM::InsertValueOp::create(inner, loc, s, value, ArrayRef<int64_t>{field}); };
       auto constant = [&](Type type, int64_t value) -> Value {
@@ -67,7 +68,10 @@ public:
       set(5, LLVM::AddressOfOp::create(inner, loc, table));
       return s;
     });
-    emitQuery(artifact);
+    if (tableName.empty())
+      return emitQuery(artifact);
+    artifact.setLinkage(LLVM::Linkage::External);
+    artifact.setVisibility_(LLVM::Visibility::Hidden);
   }
 
 private:
@@ -88,7 +92,7 @@ private:
 
   /// Returns the table, or null for a host that speaks another ABI.
   void emitQuery(LLVM::GlobalOp artifact) {
-    auto type = LLVM::LLVMFunctionType::get(pointer, {b.getI32Type()});
+    auto type = LLVM::LLVMFunctionType::get(pointer, {b.getI32Type(), b.getI32Type()});
     auto query = LLVM::LLVMFuncOp::create(b, loc, NSRT_QUERY_SYMBOL, type);
     Block *entry = query.addEntryBlock(b);
     OpBuilder inner = OpBuilder::atBlockEnd(entry);
@@ -120,7 +124,7 @@ struct RTToLLVMPass : public ns::impl::RTToLLVMPassBase<RTToLLVMPass> {
         return signalPassFailure();
       entries.push_back({source.getSymName(), *entry});
     }
-    TableEmitter(module).emit(entries, metadata);
+    TableEmitter(module).emit(entries, metadata, table);
     for (Operation &op : llvm::make_early_inc_range(*module.getBody()))
       if (!isa<LLVM::LLVMFuncOp, LLVM::GlobalOp>(op))
         op.erase();

@@ -293,6 +293,7 @@ static const nsrt_artifact artifact = {sizeof(nsrt_artifact),
                                        sizeof entries / sizeof entries[0],
                                        entries};
 
-const nsrt_artifact *nsrt_artifact_query(uint32_t abi) {
+const nsrt_artifact *nsrt_artifact_query(uint32_t abi, uint32_t x86_level) {
+  (void)x86_level; /* code for any processor */
   return abi == NSRT_ABI_VERSION ? &artifact : 0;
 }

@@ -23,16 +23,25 @@ LogicalResult ParamOp::verify() {
   return success();
 }
 
-LogicalResult LoadParamOp::verifySymbolUses(SymbolTableCollection &symbols) {
-  auto param = symbols.lookupNearestSymbolFrom<ParamOp>(*this, getParamAttr());
+/// The parameter that an op names has the type of the op's value.
+static LogicalResult verifyParam(Operation *op, SymbolTableCollection &symbols, FlatSymbolRefAttr name, StringRef what, Type type) {
+  auto param = symbols.lookupNearestSymbolFrom<ParamOp>(op, name);
   if (!param)
-    return emitOpError("expected @") << getParam() << " to be an nn.param, but got none of that name";
-  if (param.getType() != getType()) {
-    auto diag = emitOpError("expected the result type to be ") << param.getType() << ", the parameter's, but got " << getType();
+    return op->emitOpError("expected @") << name.getValue() << " to be an nn.param, but got none of that name";
+  if (param.getType() != type) {
+    auto diag = op->emitOpError("expected the ") << what << " type to be " << param.getType() << ", the parameter's, but got " << type;
     diag.attachNote(param.getLoc()) << "declared here";
     return diag;
   }
   return success();
+}
+
+LogicalResult LoadParamOp::verifySymbolUses(SymbolTableCollection &symbols) {
+  return verifyParam(*this, symbols, getParamAttr(), "result", getType());
+}
+
+LogicalResult StoreParamOp::verifySymbolUses(SymbolTableCollection &symbols) {
+  return verifyParam(*this, symbols, getParamAttr(), "value", getValue().getType());
 }
 
 //===----------------------------------------------------------------------===//
@@ -173,6 +182,25 @@ LogicalResult AddOp::verify() {
 LogicalResult LayerScaleOp::verify() {
   return success(succeeded(expectOneFloatType(*this)) &&
                  succeeded(expectShape(*this, "gamma", {lastExtent(getInput())}, getGamma())));
+}
+
+//===----------------------------------------------------------------------===//
+// Folding
+//===----------------------------------------------------------------------===//
+
+LogicalResult FoldNormBiasOp::verify() {
+  return success(succeeded(expectOneFloatType(*this)) &&
+                 succeeded(expectShape(*this, "weight", {extent(getBias(), 0), extent(getBeta(), 0)}, getWeight())));
+}
+
+LogicalResult FoldNormWeightOp::verify() {
+  return success(succeeded(expectOneFloatType(*this)) &&
+                 succeeded(expectShape(*this, "gamma", {extent(getWeight(), 1)}, getGamma())));
+}
+
+LogicalResult FoldScaleWeightOp::verify() {
+  return success(succeeded(expectOneFloatType(*this)) &&
+                 succeeded(expectShape(*this, "gamma", {extent(getWeight(), 0)}, getGamma())));
 }
 
 //===----------------------------------------------------------------------===//

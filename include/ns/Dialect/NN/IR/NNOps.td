@@ -46,7 +46,7 @@ def NN_LoadParamOp : NN_Op<"load_param", [Pure, DeclareOpInterfaceMethods<Symbol
   let summary = "The current value of a parameter";
   let description = [{
     Within one entry function a parameter is one immutable value; only the optimizer entry writes
-    parameters, and it holds no load of them.
+    parameters, and it holds no load of them, and `prepare`, at its end (`nn.store_param`).
 
     Example:
     ```mlir
@@ -56,6 +56,21 @@ def NN_LoadParamOp : NN_Op<"load_param", [Pure, DeclareOpInterfaceMethods<Symbol
   let arguments = (ins FlatSymbolRefAttr:$param);
   let results = (outs NN_Tensor:$result);
   let assemblyFormat = "$param attr-dict `:` type($result)";
+}
+
+def NN_StoreParamOp : NN_Op<"store_param", [DeclareOpInterfaceMethods<SymbolUserOpInterface>, MemoryEffects<[MemWrite]>]> {
+  let summary = "Overwrite a parameter";
+  let description = [{
+    `@param = value`, at the end of the entry: every load of the entry reads the value before. Made by `nn-fold-frozen`, in the entry `prepare`
+    only; removed by `nn-to-rt`.
+
+    Example:
+    ```mlir
+    nn.store_param @head.weight, %w : tensor<1000x192xf32>
+    ```
+  }];
+  let arguments = (ins FlatSymbolRefAttr:$param, NN_Tensor:$value);
+  let assemblyFormat = "$param `,` $value attr-dict `:` type($value)";
 }
 
 //===----------------------------------------------------------------------===//
@@ -216,6 +231,71 @@ def NN_LayerScaleOp : NN_PureOp<"layer_scale", [AllTypesMatch<["input", "result"
   let arguments = (ins NN_Rows:$input, NN_Vector:$gamma);
   let results = (outs NN_Rows:$result);
   let assemblyFormat = "$input `,` $gamma attr-dict `:` type($input) `,` type($gamma)";
+}
+
+//===----------------------------------------------------------------------===//
+// Folding
+//===----------------------------------------------------------------------===//
+
+def NN_FoldNormBiasOp : NN_PureOp<"fold_norm_bias", [AllTypesMatch<["bias", "result"]>]> {
+  let summary = "The bias of a linear layer that takes a norm's shift over";
+  let description = [{
+    `result[o] = bias[o] + sum_i weight[o, i] * beta[i]`, weight as it is before it takes gamma over. Made by `nn-fold-frozen`, removed by `nn-to-rt`.
+
+    Example:
+    ```mlir
+    %y = nn.fold_norm_bias %b, %w, %beta : tensor<576xf32>, tensor<576x192xf32>, tensor<192xf32>
+    ```
+  }];
+  let arguments = (ins NN_Vector:$bias, NN_Matrix:$weight, NN_Vector:$beta);
+  let results = (outs NN_Vector:$result);
+  let assemblyFormat = "$bias `,` $weight `,` $beta attr-dict `:` type($bias) `,` type($weight) `,` type($beta)";
+}
+
+def NN_FoldNormWeightOp : NN_PureOp<"fold_norm_weight", [AllTypesMatch<["weight", "result"]>]> {
+  let summary = "The weight of a linear layer that takes a norm's scale over";
+  let description = [{
+    `result[o, i] = weight[o, i] * gamma[i]`. Made by `nn-fold-frozen`, removed by `nn-to-rt`.
+
+    Example:
+    ```mlir
+    %y = nn.fold_norm_weight %w, %gamma : tensor<576x192xf32>, tensor<192xf32>
+    ```
+  }];
+  let arguments = (ins NN_Matrix:$weight, NN_Vector:$gamma);
+  let results = (outs NN_Matrix:$result);
+  let assemblyFormat = "$weight `,` $gamma attr-dict `:` type($weight) `,` type($gamma)";
+}
+
+def NN_FoldScaleBiasOp : NN_PureOp<"fold_scale_bias", [AllTypesMatch<["bias", "gamma", "result"]>]> {
+  let summary = "The bias of a linear layer that takes a layer scale over";
+  let description = [{
+    `result[o] = gamma[o] * bias[o]`. Made by `nn-fold-frozen`, removed by `nn-to-rt`.
+
+    Example:
+    ```mlir
+    %y = nn.fold_scale_bias %b, %gamma : tensor<192xf32>
+    ```
+  }];
+  let arguments = (ins NN_Vector:$bias, NN_Vector:$gamma);
+  let results = (outs NN_Vector:$result);
+  let assemblyFormat = "$bias `,` $gamma attr-dict `:` type($bias)";
+  let hasVerifier = 0;
+}
+
+def NN_FoldScaleWeightOp : NN_PureOp<"fold_scale_weight", [AllTypesMatch<["weight", "result"]>]> {
+  let summary = "The weight of a linear layer that takes a layer scale over";
+  let description = [{
+    `result[o, i] = gamma[o] * weight[o, i]`. Made by `nn-fold-frozen`, removed by `nn-to-rt`.
+
+    Example:
+    ```mlir
+    %y = nn.fold_scale_weight %w, %gamma : tensor<192x768xf32>, tensor<192xf32>
+    ```
+  }];
+  let arguments = (ins NN_Matrix:$weight, NN_Vector:$gamma);
+  let results = (outs NN_Matrix:$result);
+  let assemblyFormat = "$weight `,` $gamma attr-dict `:` type($weight) `,` type($gamma)";
 }
 
 //===----------------------------------------------------------------------===//

@@ -24,6 +24,26 @@ def BindBatchPass : Pass<"nn-bind-batch", "::mlir::ModuleOp"> {
   let statistics = [Statistic<"numBound", "num-bound", "Values whose batch became static">];
 }
 
+def FoldFrozenPass : Pass<"nn-fold-frozen", "::mlir::ModuleOp"> {
+  let summary = "Fold scales and shifts into frozen weights, at load";
+  let description = [{
+    Makes the entry `prepare`, which the runtime runs once after it has loaded the weights: it overwrites weights and biases in place, so that the fold costs no
+    memory. With it
+    - a layer_norm whose readers all are linear layers with a bias, perhaps through selections of tokens, loses gamma and beta:
+      `W' = W diag(gamma)`, `b' = b + W beta`;
+    - a layer_scale of a linear layer's only use goes: `W' = diag(gamma) W`, `b' = gamma b`.
+
+    Parameters that an entry trains stay, and so do those with a use of another kind in any entry. The scale of attention stays where it is: `rt.attention` multiplies it
+    in already.
+
+    Requires: not yet differentiated; every entry is made. Ensures: the same results, up to rounding, once `prepare` has run.
+    Example: `linear(layer_norm(x, g, b), w, c)` becomes `linear(layer_norm(x), w, c)`.
+  }];
+  let dependentDialects = ["::mlir::func::FuncDialect", "::ns::harden::NSDialect"];
+  let statistics = [Statistic<"numNorms", "norms-folded", "Layer norms that lost gamma and beta">,
+                    Statistic<"numScales", "scales-folded", "Layer scales that went">];
+}
+
 def SetPrecisionPass : Pass<"nn-set-precision", "::mlir::ModuleOp"> {
   let summary = "Change the element type of every float tensor";
   let description = [{

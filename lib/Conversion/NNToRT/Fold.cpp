@@ -1,0 +1,61 @@
+//===- Fold.cpp - parameters that take others over -*- C++ -*-===//
+//
+// Part of the Nullspace compiler, under the Apache License v2.0 with LLVM Exceptions.
+// See LICENSE for license information.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+//
+// A program writes its parameter in place: it reads each element where it writes it. Programs run in the order of the nn ops, so a bias that reads a weight
+// comes before the program of that weight.
+//
+//===----------------------------------------------------------------------===//
+
+#include "Lowering.h"
+
+using namespace mlir;
+using namespace ns;
+
+LogicalResult ns::lower(nn::FoldNormBiasOp op, Lowering &l) {
+  RowProgram p = l.rowwise(op, op.getWeight().getType());
+  Value shift = p.sum(p.mul(p.in(l.get(op.getWeight())), p.inColumn(l.get(op.getBeta()))));
+  Value bias = p.in(l.get(op.getBias()), p.r, p.lit(0));
+  p.out(p.add(bias, shift), op.getResult().getType(), p.r, p.lit(0));
+  l.finish(p, op.getResult());
+  return success();
+}
+
+LogicalResult ns::lower(nn::FoldNormWeightOp op, Lowering &l) {
+  RankedTensorType type = op.getResult().getType();
+  RowProgram p = l.rowwise(op, type);
+  p.out(p.mul(p.in(l.get(op.getWeight())), p.inColumn(l.get(op.getGamma()))), type);
+  l.finish(p, op.getResult());
+  return success();
+}
+
+LogicalResult ns::lower(nn::FoldScaleBiasOp op, Lowering &l) {
+  RankedTensorType type = op.getResult().getType();
+  RowProgram p = l.rowwise(op, type);
+  p.out(p.mul(p.in(l.get(op.getBias())), p.in(l.get(op.getGamma()))), type);
+  l.finish(p, op.getResult());
+  return success();
+}
+
+LogicalResult ns::lower(nn::FoldScaleWeightOp op, Lowering &l) {
+  RankedTensorType type = op.getResult().getType();
+  RowProgram p = l.rowwise(op, type);
+  p.out(p.mul(p.in(l.get(op.getWeight())), p.in(l.get(op.getGamma()), p.r, p.lit(0))), type);
+  l.finish(p, op.getResult());
+  return success();
+}
+
+LogicalResult ns::lower(nn::StoreParamOp op, Lowering &l) {
+  auto type = cast<RankedTensorType>(op.getValue().getType());
+  Value value = l.get(op.getValue()), dest = l.slot(rt::Region::Params, op.getParam(), type);
+  if (retarget(value, dest))
+    return success();
+  RowProgram p = l.rowwise(op, type);
+  p.out(p.in(value), type, p.r, p.c, dest);
+  p.finish();
+  return success();
+}
