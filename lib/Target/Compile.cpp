@@ -83,12 +83,14 @@ public:
         return report(target.takeError());
       targets.push_back(*target);
     }
-    for (Phase phase : {Phase::Import, Phase::Harden, Phase::Simplify, Phase::Differentiate, Phase::Plan})
+    for (Phase phase : {Phase::Import, Phase::Harden, Phase::Simplify, Phase::Differentiate, Phase::Plan}) {
       if (failed(runPhase(module, phase, targets.front())))
         return failure();
-      else if (options.compileTo == phase)
+      if (phase == Phase::Plan)
+        reports();
+      if (options.compileTo == phase)
         return writeModule();
-    reports();
+    }
     std::vector<SmallVector<char, 0>> objects;
     std::vector<TableName> tables;
     for (NativeTarget &target : targets) {
