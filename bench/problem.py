@@ -45,9 +45,9 @@ def threads() -> int:
     return int(os.environ.get("OMP_NUM_THREADS") or len(os.sched_getaffinity(0)))
 
 
-def peak_kilobytes() -> int:
-    """VmHWM of this process."""
-    for line in pathlib.Path("/proc/self/status").read_text().splitlines():
+def peak_kilobytes(process: int | str = "self") -> int:
+    """VmHWM of a process."""
+    for line in pathlib.Path(f"/proc/{process}/status").read_text().splitlines():
         if line.startswith("VmHWM:"):
             return int(line.split()[1])
-    raise OSError("/proc/self/status has no VmHWM")
+    raise OSError(f"/proc/{process}/status has no VmHWM")

@@ -10,6 +10,7 @@ import os
 import resource
 import subprocess
 import sys
+import tempfile
 import time
 
 os.environ.setdefault("OMP_NUM_THREADS", str(len(os.sched_getaffinity(0))))
@@ -18,7 +19,7 @@ import importlib
 
 import machine
 import numpy as np
-from problem import BIN, KINDS, MODELS, OUT, ROOT, SIDE, Problem, threads
+from problem import BIN, KINDS, MODELS, OUT, ROOT, SIDE, Problem, peak_kilobytes, threads
 from rich.console import Console
 from rich.table import Table
 
@@ -121,6 +122,21 @@ def memory(problem: Problem) -> dict:
     }
 
 
+def watched(command: list[str]) -> tuple[int, str, int]:
+    """Runs a command; its status, what it said on stderr, and its VmHWM in kB as last seen. (A child's ru_maxrss would
+    begin at its parent's size.)"""
+    with tempfile.TemporaryFile("w+") as said:
+        process, peak = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=said), 0
+        while process.poll() is None:
+            try:
+                peak = max(peak, peak_kilobytes(process.pid))
+            except OSError:
+                pass  # it has just ended
+            time.sleep(0.005)
+        said.seek(0)
+        return process.returncode, said.read(), peak
+
+
 def first_step(model: str, batch: int) -> dict:
     """Seconds from process start to the end of the first synthesis step: our executable, data reading included, and PyTorch eager."""
     problem, data = Problem(model, "synth", batch), OUT / f"first-{batch}.npz"
@@ -149,14 +165,10 @@ def first_step(model: str, batch: int) -> dict:
     seconds, peaks = [], []
     for _ in range(3):
         start = time.perf_counter()
-        process = subprocess.Popen(
-            [str(c) for c in command], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
-        )
-        complaint = process.stderr.read()
-        _, status, usage = os.wait4(process.pid, 0)
+        status, complaint, peak = watched([str(c) for c in command])
         seconds.append(time.perf_counter() - start)
-        peaks.append(usage.ru_maxrss / 1024)
-        if os.waitstatus_to_exitcode(status) not in (0, 3):
+        peaks.append(peak / 1024)
+        if status not in (0, 3):
             sys.exit(f"bench: the synth executable of {model} failed: {complaint[-2000:]}")
     return {
         "executable_s": sorted(seconds)[1],
