@@ -12,11 +12,6 @@ endfunction()
 # ns_add_library(<name> SOURCES ... DEPENDS <tablegen targets> LINK <targets>)
 function(ns_add_library name)
   cmake_parse_arguments(ARG "" "" "SOURCES;DEPENDS;LINK" ${ARGN})
-  foreach(source ${ARG_SOURCES}) # DEV
-    if(NOT EXISTS ${CMAKE_CURRENT_SOURCE_DIR}/${source}) # DEV
-      list(REMOVE_ITEM ARG_SOURCES ${source}) # DEV
-    endif() # DEV
-  endforeach() # DEV
   add_library(${name} STATIC ${ARG_SOURCES})
   ns_llvm_options(${name})
   if(NOT name STREQUAL "NSPch")
