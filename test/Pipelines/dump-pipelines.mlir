@@ -34,13 +34,15 @@
 // SIMPLIFY: builtin.module(
 // SIMPLIFY-NEXT: nn-bind-batch{batch=16},
 // SIMPLIFY-NEXT: nn-set-precision{precision=f32},
-// SIMPLIFY-NEXT: nn-sink-token-select
+// SIMPLIFY-NEXT: nn-sink-token-select,
+// SIMPLIFY-NEXT: nn-fold-frozen
 // SIMPLIFY-NEXT: )
 
 // F64: builtin.module(
 // F64-NEXT: nn-bind-batch{batch=8},
 // F64-NEXT: nn-set-precision{precision=f64},
 // F64-NEXT: nn-sink-token-select,
+// F64-NEXT: nn-fold-frozen,
 // F64-NEXT: ns-differentiate{report=false},
 // F64-NEXT: ns-verify-differentiated,
 // F64-NEXT: ns-verify-lowerable

@@ -105,7 +105,7 @@ def make_case(folder: pathlib.Path, source: str, scale: float = 1.0, seed: int =
         for name, parameter in model.named_parameters():
             if scale != 1.0 and name.endswith(".gamma"):
                 parameter.uniform_(0.1, 1.0, generator=generator)
-            elif scale != 1.0 and ".norm" in name:
+            elif scale != 1.0 and "norm" in name:
                 parameter.add_(0.1 * torch.randn(parameter.shape, generator=generator))
             elif scale != 1.0 and name.startswith("blocks.") and parameter.dim() > 1:
                 parameter.mul_(scale)

@@ -6,8 +6,9 @@
 //
 //===----------------------------------------------------------------------===//
 //
-// A program writes its parameter in place: it reads each element where it writes it. Programs run in the order of the nn ops, so a bias that reads a weight
-// comes before the program of that weight.
+// A program writes its parameter in place: it reads each element where it writes it. Programs run
+// in the order of the nn ops, so a bias that reads a weight comes before the program of that
+// weight.
 //
 //===----------------------------------------------------------------------===//
 
@@ -18,9 +19,9 @@ using namespace ns;
 
 LogicalResult ns::lower(nn::FoldNormBiasOp op, Lowering &l) {
   RowProgram p = l.rowwise(op, op.getWeight().getType());
-  Value shift = p.sum(p.mul(p.in(l.get(op.getWeight())), p.inColumn(l.get(op.getBeta()))));
+  Value weight = p.in(l.get(op.getWeight())), beta = p.inColumn(l.get(op.getBeta()));
   Value bias = p.in(l.get(op.getBias()), p.r, p.lit(0));
-  p.out(p.add(bias, shift), op.getResult().getType(), p.r, p.lit(0));
+  p.out(p.add(bias, p.sum(p.mul(weight, beta))), op.getResult().getType(), p.r, p.lit(0));
   l.finish(p, op.getResult());
   return success();
 }
@@ -28,7 +29,8 @@ LogicalResult ns::lower(nn::FoldNormBiasOp op, Lowering &l) {
 LogicalResult ns::lower(nn::FoldNormWeightOp op, Lowering &l) {
   RankedTensorType type = op.getResult().getType();
   RowProgram p = l.rowwise(op, type);
-  p.out(p.mul(p.in(l.get(op.getWeight())), p.inColumn(l.get(op.getGamma()))), type);
+  Value weight = p.in(l.get(op.getWeight())), gamma = p.inColumn(l.get(op.getGamma()));
+  p.out(p.mul(weight, gamma), type);
   l.finish(p, op.getResult());
   return success();
 }
@@ -36,7 +38,8 @@ LogicalResult ns::lower(nn::FoldNormWeightOp op, Lowering &l) {
 LogicalResult ns::lower(nn::FoldScaleBiasOp op, Lowering &l) {
   RankedTensorType type = op.getResult().getType();
   RowProgram p = l.rowwise(op, type);
-  p.out(p.mul(p.in(l.get(op.getBias())), p.in(l.get(op.getGamma()))), type);
+  Value bias = p.in(l.get(op.getBias())), gamma = p.in(l.get(op.getGamma()));
+  p.out(p.mul(bias, gamma), type);
   l.finish(p, op.getResult());
   return success();
 }
@@ -44,7 +47,8 @@ LogicalResult ns::lower(nn::FoldScaleBiasOp op, Lowering &l) {
 LogicalResult ns::lower(nn::FoldScaleWeightOp op, Lowering &l) {
   RankedTensorType type = op.getResult().getType();
   RowProgram p = l.rowwise(op, type);
-  p.out(p.mul(p.in(l.get(op.getWeight())), p.in(l.get(op.getGamma()), p.r, p.lit(0))), type);
+  Value weight = p.in(l.get(op.getWeight())), gamma = p.in(l.get(op.getGamma()), p.r, p.lit(0));
+  p.out(p.mul(weight, gamma), type);
   l.finish(p, op.getResult());
   return success();
 }

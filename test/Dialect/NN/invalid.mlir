@@ -574,3 +574,45 @@ func.func @sum_batch_scalar(%x: tensor<f32>) {
   %0 = nn.sum_batch %x : tensor<f32> -> tensor<1xf32>
   return
 }
+
+// -----
+
+func.func @fold_norm_bias_weight(%b: tensor<16xf32>, %w: tensor<8x16xf32>, %beta: tensor<8xf32>) {
+  // expected-error @below {{'nn.fold_norm_bias' op expected weight shape to be 16x8, but got 8x16}}
+  %0 = nn.fold_norm_bias %b, %w, %beta : tensor<16xf32>, tensor<8x16xf32>, tensor<8xf32>
+  return
+}
+
+// -----
+
+func.func @fold_norm_weight_gamma(%w: tensor<16x8xf32>, %g: tensor<16xf32>) {
+  // expected-error @below {{'nn.fold_norm_weight' op expected gamma shape to be 8, but got 16}}
+  %0 = nn.fold_norm_weight %w, %g : tensor<16x8xf32>, tensor<16xf32>
+  return
+}
+
+// -----
+
+func.func @fold_scale_weight_gamma(%w: tensor<16x8xf32>, %g: tensor<8xf32>) {
+  // expected-error @below {{'nn.fold_scale_weight' op expected gamma shape to be 16, but got 8}}
+  %0 = nn.fold_scale_weight %w, %g : tensor<16x8xf32>, tensor<8xf32>
+  return
+}
+
+// -----
+
+func.func @store_param_unknown(%w: tensor<8xf32>) {
+  // expected-error @below {{'nn.store_param' op expected @w to be an nn.param, but got none of that name}}
+  nn.store_param @w, %w : tensor<8xf32>
+  return
+}
+
+// -----
+
+// expected-note @below {{declared here}}
+nn.param @w : tensor<8x8xf32>
+func.func @store_param_type(%w: tensor<8xf32>) {
+  // expected-error @below {{'nn.store_param' op expected the value type to be 'tensor<8x8xf32>', the parameter's, but got 'tensor<8xf32>'}}
+  nn.store_param @w, %w : tensor<8xf32>
+  return
+}

@@ -168,3 +168,18 @@ func.func @other_precisions(%a: tensor<4x8xf64>, %b: tensor<4x8xbf16>) {
   %1 = nn.gelu %b approximate none : tensor<4x8xbf16>
   return
 }
+
+// CHECK-LABEL: func.func @folds
+func.func @folds(%w: tensor<192x64xf32>, %b: tensor<192xf32>, %g: tensor<64xf32>, %s: tensor<192xf32>) {
+  // CHECK: nn.fold_norm_bias %{{.*}}, %{{.*}}, %{{.*}} : tensor<192xf32>, tensor<192x64xf32>, tensor<64xf32>
+  %0 = nn.fold_norm_bias %b, %w, %g : tensor<192xf32>, tensor<192x64xf32>, tensor<64xf32>
+  // CHECK: nn.fold_norm_weight %{{.*}}, %{{.*}} : tensor<192x64xf32>, tensor<64xf32>
+  %1 = nn.fold_norm_weight %w, %g : tensor<192x64xf32>, tensor<64xf32>
+  // CHECK: nn.fold_scale_bias %{{.*}}, %{{.*}} : tensor<192xf32>
+  %2 = nn.fold_scale_bias %0, %s : tensor<192xf32>
+  // CHECK: nn.fold_scale_weight %{{.*}}, %{{.*}} : tensor<192x64xf32>, tensor<192xf32>
+  %3 = nn.fold_scale_weight %1, %s : tensor<192x64xf32>, tensor<192xf32>
+  // CHECK: nn.store_param @weight, %{{.*}} : tensor<192x64xf32>
+  nn.store_param @weight, %3 : tensor<192x64xf32>
+  return
+}
