@@ -14,8 +14,8 @@ class DialectRegistry;
 } // namespace mlir
 
 namespace ns {
-/// Registers the project's dialects, the upstream dialects that they lower to, and the external models of the project's
-/// op interfaces.
+/// Registers the project's dialects, the upstream dialects that they lower to, and the external
+/// models of the project's op interfaces.
 void registerAllDialects(mlir::DialectRegistry &registry);
 /// Registers the project's passes and named pipelines, and the upstream transformation passes.
 void registerAllPasses();

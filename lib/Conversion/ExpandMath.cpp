@@ -35,7 +35,8 @@ struct ExpandMathPass : public ns::impl::ExpandMathPassBase<ExpandMathPass> {
     populateMathPolynomialApproximationPatterns(polynomials, expands);
     if (failed(applyPatternsGreedily(getOperation(), std::move(polynomials))))
       return signalPassFailure();
-    // What is left is f64. Vectors are unrolled to scalars, and a scalar becomes a call; what the processor has an instruction for stays.
+    // What is left is f64. Vectors are unrolled to scalars, and a scalar becomes a call; what the
+    // processor has an instruction for stays.
     SmallVector<Operation *> left;
     getOperation().walk([&](Operation *op) {
       if (isa<math::ExpOp, math::ErfOp, math::TanhOp, math::LogOp>(op))

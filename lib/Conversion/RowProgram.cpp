@@ -12,8 +12,8 @@ using namespace mlir;
 using namespace ns;
 
 RowProgram::RowProgram(OpBuilder &builder, Location loc, Type element, std::array<int64_t, 3> space)
-    : outer(builder), context(builder.getContext()), loc(loc), space(space), element(element), region(std::make_unique<Region>()),
-      body(builder.getContext()) {
+    : outer(builder), context(builder.getContext()), loc(loc), space(space), element(element),
+      region(std::make_unique<Region>()), body(builder.getContext()) {
   r = getAffineDimExpr(0, context);
   k = getAffineDimExpr(1, context);
   c = getAffineDimExpr(2, context);
@@ -24,15 +24,18 @@ RowProgram::~RowProgram() = default;
 
 Value RowProgram::in(Value tensor, AffineExpr row, AffineExpr col) {
   AffineMap map = AffineMap::get(3, 0, {row, col}, context);
-  for (auto [i, input] : llvm::enumerate(inputs)) // one argument for one element, however often it is asked for
+  for (auto [i, input] :
+       llvm::enumerate(inputs)) // one argument for one element, however often it is asked for
     if (input == tensor && inMaps[i] == map)
       return region->front().getArgument(i);
   inputs.push_back(tensor);
   inMaps.push_back(map);
-  return region->front().addArgument(cast<RankedTensorType>(tensor.getType()).getElementType(), loc);
+  return region->front().addArgument(cast<RankedTensorType>(tensor.getType()).getElementType(),
+                                     loc);
 }
 
-void RowProgram::out(Value value, RankedTensorType type, AffineExpr row, AffineExpr col, Value dest) {
+void RowProgram::out(Value value, RankedTensorType type, AffineExpr row, AffineExpr col,
+                     Value dest) {
   yielded.push_back(value);
   resultTypes.push_back(type);
   outMaps.push_back(AffineMap::get(3, 0, {row, col}, context));
@@ -58,9 +61,12 @@ Value RowProgram::abs(Value a) { return math::AbsFOp::create(body, loc, a); }
 Value RowProgram::compare(arith::CmpFPredicate predicate, Value a, Value b) {
   return arith::CmpFOp::create(body, loc, predicate, a, b);
 }
-Value RowProgram::select(Value condition, Value a, Value b) { return arith::SelectOp::create(body, loc, condition, a, b); }
+Value RowProgram::select(Value condition, Value a, Value b) {
+  return arith::SelectOp::create(body, loc, condition, a, b);
+}
 Value RowProgram::index(AffineExpr expr) {
-  return rt::IndexOp::create(body, loc, body.getI32Type(), AffineMapAttr::get(AffineMap::get(3, 0, expr)));
+  return rt::IndexOp::create(body, loc, body.getI32Type(),
+                             AffineMapAttr::get(AffineMap::get(3, 0, expr)));
 }
 Value RowProgram::isColumn(Value label) {
   return arith::CmpIOp::create(body, loc, arith::CmpIPredicate::eq, index(c), label);
@@ -76,13 +82,17 @@ Value RowProgram::perIndex(AffineExpr expr, ArrayRef<double> values) {
   }
   return result;
 }
-Value RowProgram::reduce(rt::Reduction kind, Value a) { return rt::RowReduceOp::create(body, loc, kind, a); }
+Value RowProgram::reduce(rt::Reduction kind, Value a) {
+  return rt::RowReduceOp::create(body, loc, kind, a);
+}
 
 rt::FusedOp RowProgram::finish() {
   rt::YieldOp::create(body, loc, yielded);
-  DenseI64ArrayAttr destination = dests.empty() ? DenseI64ArrayAttr() : outer.getDenseI64ArrayAttr(destOf);
-  auto op = rt::FusedOp::create(outer, loc, resultTypes, inputs, dests, outer.getDenseI64ArrayAttr(space),
-                                outer.getAffineMapArrayAttr(inMaps), outer.getAffineMapArrayAttr(outMaps), destination);
+  DenseI64ArrayAttr destination =
+      dests.empty() ? DenseI64ArrayAttr() : outer.getDenseI64ArrayAttr(destOf);
+  auto op = rt::FusedOp::create(
+      outer, loc, resultTypes, inputs, dests, outer.getDenseI64ArrayAttr(space),
+      outer.getAffineMapArrayAttr(inMaps), outer.getAffineMapArrayAttr(outMaps), destination);
   op.getBody().takeBody(*region);
   return op;
 }

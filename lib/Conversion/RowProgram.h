@@ -15,8 +15,8 @@
 
 namespace ns {
 
-/// Collects inputs, arithmetic and results of one row program over [R, K, C], then makes the op. Values are elements: the program reads as the formula
-/// of one point.
+/// Collects inputs, arithmetic and results of one row program over [R, K, C], then makes the op.
+/// Values are elements: the program reads as the formula of one point.
 ///
 ///   RowProgram p(builder, loc, f32, {rows, 1, cols});
 ///   Value x = p.in(tensor);                 // element (r, c)
@@ -25,7 +25,8 @@ namespace ns {
 ///   Value result = p.finish().getResult(0);
 class RowProgram {
 public:
-  RowProgram(mlir::OpBuilder &builder, mlir::Location loc, mlir::Type element, std::array<int64_t, 3> space);
+  RowProgram(mlir::OpBuilder &builder, mlir::Location loc, mlir::Type element,
+             std::array<int64_t, 3> space);
   ~RowProgram();
 
   // Dimensions, for maps.
@@ -38,10 +39,13 @@ public:
   /// A vector indexed by the column.
   mlir::Value inColumn(mlir::Value tensor) { return in(tensor, lit(0), c); }
   /// A scalar, or element `index` of a vector.
-  mlir::Value inScalar(mlir::Value tensor, int64_t index = 0) { return in(tensor, lit(index), lit(0)); }
+  mlir::Value inScalar(mlir::Value tensor, int64_t index = 0) {
+    return in(tensor, lit(index), lit(0));
+  }
 
   /// Result of `type` at (row, col), written into `dest` if there is one.
-  void out(mlir::Value value, mlir::RankedTensorType type, mlir::AffineExpr row, mlir::AffineExpr col, mlir::Value dest = {});
+  void out(mlir::Value value, mlir::RankedTensorType type, mlir::AffineExpr row,
+           mlir::AffineExpr col, mlir::Value dest = {});
   void out(mlir::Value value, mlir::RankedTensorType type) { out(value, type, r, c); }
 
   mlir::Value constant(double value);

@@ -9,8 +9,8 @@
 #include "ns/Pipelines/Pipelines.h"
 
 #include "ns/Autodiff/Passes.h"
-#include "ns/Dialect/NN/Transforms/Passes.h"
 #include "ns/Conversion/Passes.h"
+#include "ns/Dialect/NN/Transforms/Passes.h"
 #include "ns/Dialect/NS/Transforms/Passes.h"
 #include "ns/Dialect/RT/Transforms/Passes.h"
 
@@ -22,13 +22,16 @@
 using namespace mlir;
 
 llvm::ArrayRef<llvm::StringRef> ns::getEntries(StringRef emit) {
-  static const StringRef synth[] = {"forward", "site_norm", "synth_step", "synth_step_l2", "synth_update", "stop_test"};
-  static const StringRef finetune[] = {"forward",      "site_norm", "synth_step",    "synth_step_l2",       "synth_update",
-                                       "stop_test", "finetune_step", "finetune_step_noised", "finetune_update"};
+  static const StringRef synth[] = {"forward",       "site_norm",    "synth_step",
+                                    "synth_step_l2", "synth_update", "stop_test"};
+  static const StringRef finetune[] = {
+      "forward",   "site_norm",     "synth_step",           "synth_step_l2",  "synth_update",
+      "stop_test", "finetune_step", "finetune_step_noised", "finetune_update"};
   static const StringRef evaluate[] = {"forward", "forward_noised", "stop_test", "value_and_grad"};
-  static const StringRef library[] = {"forward",       "forward_noised",       "site_norm",       "synth_step",
-                                      "synth_step_l2", "synth_update",         "stop_test",       "finetune_step",
-                                      "finetune_step_noised", "finetune_update", "value_and_grad"};
+  static const StringRef library[] = {"forward",         "forward_noised", "site_norm",
+                                      "synth_step",      "synth_step_l2",  "synth_update",
+                                      "stop_test",       "finetune_step",  "finetune_step_noised",
+                                      "finetune_update", "value_and_grad"};
   if (emit == "synth")
     return synth;
   if (emit == "finetune")
@@ -45,7 +48,8 @@ void ns::buildHardenPipeline(OpPassManager &manager, const HardenOptions &option
   if (options.basis)
     manager.addPass(harden::createComputeBasisPass({.file = options.basisFile}));
   manager.addPass(harden::createMarkForwardPass());
-  manager.addPass(harden::createInsertNoisePass({.site = options.site, .init = options.init, .lim = options.lim}));
+  manager.addPass(harden::createInsertNoisePass(
+      {.site = options.site, .init = options.init, .lim = options.lim}));
   // Every entry is made, then those not asked for go: a pass need not know what the others leave.
   for (StringRef objective : {"logit_l2sq", "logit_l2"})
     manager.addPass(harden::createInsertSynthesisLossPass({.objective = objective.str()}));
@@ -83,7 +87,8 @@ void ns::buildPlanPipeline(OpPassManager &manager) {
 }
 
 void ns::buildEmitPipeline(OpPassManager &manager, const EmitOptions &options) {
-  manager.addPass(createRTToLLVMPass({.metadata = options.metadata, .vectorBits = options.vectorBits, .table = options.table}));
+  manager.addPass(createRTToLLVMPass(
+      {.metadata = options.metadata, .vectorBits = options.vectorBits, .table = options.table}));
   manager.addPass(createExpandMathPass());
   manager.addPass(createCSEPass());
   manager.addPass(createSCFToControlFlowPass());
@@ -96,11 +101,17 @@ void ns::buildEmitPipeline(OpPassManager &manager, const EmitOptions &options) {
 }
 
 void ns::registerPipelines() {
-  PassPipelineRegistration<HardenOptions>("ns-harden-pipeline", "Imported network -> entries with losses and gradient requests",
-                                          buildHardenPipeline);
-  PassPipelineRegistration<SimplifyOptions>("ns-simplify-pipeline", "Bind batch and precision, compute only what is read, fold into frozen weights",
-                                            buildSimplifyPipeline);
-  PassPipelineRegistration<>("ns-differentiate-pipeline", "Gradient requests -> backward ops", buildDifferentiatePipeline);
-  PassPipelineRegistration<>("ns-plan-pipeline", "nn and ns ops -> fused rt ops with offsets", buildPlanPipeline);
-  PassPipelineRegistration<EmitOptions>("ns-emit-pipeline", "Planned rt ops -> the LLVM dialect", buildEmitPipeline);
+  PassPipelineRegistration<HardenOptions>(
+      "ns-harden-pipeline", "Imported network -> entries with losses and gradient requests",
+      buildHardenPipeline);
+  PassPipelineRegistration<SimplifyOptions>(
+      "ns-simplify-pipeline",
+      "Bind batch and precision, compute only what is read, fold into frozen weights",
+      buildSimplifyPipeline);
+  PassPipelineRegistration<>("ns-differentiate-pipeline", "Gradient requests -> backward ops",
+                             buildDifferentiatePipeline);
+  PassPipelineRegistration<>("ns-plan-pipeline", "nn and ns ops -> fused rt ops with offsets",
+                             buildPlanPipeline);
+  PassPipelineRegistration<EmitOptions>("ns-emit-pipeline", "Planned rt ops -> the LLVM dialect",
+                                        buildEmitPipeline);
 }

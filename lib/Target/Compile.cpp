@@ -26,8 +26,13 @@ using namespace mlir;
 using namespace ns;
 
 static constexpr std::pair<Phase, llvm::StringLiteral> kPhases[] = {
-    {Phase::Import, "import"}, {Phase::Harden, "harden"}, {Phase::Simplify, "simplify"}, {Phase::Differentiate, "differentiate"},
-    {Phase::Plan, "plan"},     {Phase::Emit, "emit"},     {Phase::End, "end"}};
+    {Phase::Import, "import"},
+    {Phase::Harden, "harden"},
+    {Phase::Simplify, "simplify"},
+    {Phase::Differentiate, "differentiate"},
+    {Phase::Plan, "plan"},
+    {Phase::Emit, "emit"},
+    {Phase::End, "end"}};
 
 StringRef ns::stringifyPhase(Phase phase) { return kPhases[unsigned(phase)].second; }
 
@@ -46,9 +51,13 @@ static LogicalResult report(const llvm::Twine &message) {
 static LogicalResult report(llvm::Error error) { return report(llvm::toString(std::move(error))); }
 
 /// Writes to a temporary name and renames, so that no half-written file bears the name.
-static LogicalResult writeAtomically(StringRef path, llvm::function_ref<void(llvm::raw_ostream &)> write, bool executable) {
-  auto mode = llvm::sys::fs::all_read | llvm::sys::fs::owner_write | (executable ? llvm::sys::fs::all_exe : llvm::sys::fs::no_perms);
-  llvm::Expected<llvm::sys::fs::TempFile> file = llvm::sys::fs::TempFile::create(path + ".tmp%%%%%%", mode);
+static LogicalResult writeAtomically(StringRef path,
+                                     llvm::function_ref<void(llvm::raw_ostream &)> write,
+                                     bool executable) {
+  auto mode = llvm::sys::fs::all_read | llvm::sys::fs::owner_write |
+              (executable ? llvm::sys::fs::all_exe : llvm::sys::fs::no_perms);
+  llvm::Expected<llvm::sys::fs::TempFile> file =
+      llvm::sys::fs::TempFile::create(path + ".tmp%%%%%%", mode);
   if (!file)
     return report(path + ": " + llvm::toString(file.takeError()));
   llvm::raw_fd_ostream os(file->FD, /*shouldClose=*/false);
@@ -83,7 +92,8 @@ public:
         return report(target.takeError());
       targets.push_back(*target);
     }
-    for (Phase phase : {Phase::Import, Phase::Harden, Phase::Simplify, Phase::Differentiate, Phase::Plan}) {
+    for (Phase phase :
+         {Phase::Import, Phase::Harden, Phase::Simplify, Phase::Differentiate, Phase::Plan}) {
       if (failed(runPhase(module, phase, targets.front())))
         return failure();
       if (phase == Phase::Plan)
@@ -101,18 +111,23 @@ public:
           copy.release(); // the caller's
       });
       if (targets.size() > 1)
-        tables.push_back(target.cpu == "x86-64-v4" ? TableName{"nsrt_table_v4", 4} : TableName{"nsrt_table_v3", 3});
+        tables.push_back(target.cpu == "x86-64-v4" ? TableName{"nsrt_table_v4", 4}
+                                                   : TableName{"nsrt_table_v3", 3});
       if (failed(runPhase(*copy, Phase::Emit, target, tables.empty() ? "" : tables.back().symbol)))
         return failure();
       if (options.compileTo == Phase::Emit)
-        return writeAtomically(options.output, [&](llvm::raw_ostream &os) { copy->print(os); }, false);
+        return writeAtomically(
+            options.output, [&](llvm::raw_ostream &os) { copy->print(os); }, false);
       auto object = emitObject(*copy, target);
       if (!object)
         return report(object.takeError());
       objects.push_back(std::move(*object));
     }
     if (options.emitObject)
-      return writeAtomically(options.output, [&](llvm::raw_ostream &os) { os.write(objects.front().data(), objects.front().size()); }, false);
+      return writeAtomically(
+          options.output,
+          [&](llvm::raw_ostream &os) { os.write(objects.front().data(), objects.front().size()); },
+          false);
     if (!tables.empty()) {
       auto query = emitQueryObject(tables);
       if (!query)
@@ -127,13 +142,15 @@ private:
     return writeAtomically(options.output, [&](llvm::raw_ostream &os) { module.print(os); }, false);
   }
 
-  LogicalResult runPhase(ModuleOp unit, Phase phase, const NativeTarget &target, StringRef table = "") {
+  LogicalResult runPhase(ModuleOp unit, Phase phase, const NativeTarget &target,
+                         StringRef table = "") {
     PassManager manager(unit.getContext());
     build(phase, manager, unit, target, table);
     return failure(failed(manager.run(unit)) || failed(dump(unit, phase)));
   }
 
-  void build(Phase phase, PassManager &manager, ModuleOp unit, const NativeTarget &target, StringRef table) {
+  void build(Phase phase, PassManager &manager, ModuleOp unit, const NativeTarget &target,
+             StringRef table) {
     switch (phase) {
     case Phase::Harden: {
       HardenOptions harden;
@@ -180,7 +197,8 @@ private:
     if (std::error_code ec = llvm::sys::fs::create_directories(options.dumpPhases))
       return report(options.dumpPhases + ": " + ec.message());
     SmallString<128> path(options.dumpPhases);
-    llvm::sys::path::append(path, std::to_string(int(phase)) + "-" + stringifyPhase(phase).str() + ".mlir");
+    llvm::sys::path::append(path, std::to_string(int(phase)) + "-" + stringifyPhase(phase).str() +
+                                      ".mlir");
     return writeAtomically(path, [&](llvm::raw_ostream &os) { unit.print(os); }, false);
   }
 
@@ -200,7 +218,8 @@ private:
       return writeAtomically(options.output, [&](llvm::raw_ostream &os) { os << bytes; }, true);
     auto driver = llvm::MemoryBuffer::getFile(options.driver);
     if (!driver)
-      return report(options.driver + ": expected the driver of executables: " + driver.getError().message());
+      return report(options.driver +
+                    ": expected the driver of executables: " + driver.getError().message());
     return writeAtomically(
         options.output,
         [&](llvm::raw_ostream &os) {
@@ -217,4 +236,6 @@ private:
 
 } // namespace
 
-LogicalResult ns::compile(ModuleOp module, const CompileOptions &options) { return Compiler(module, options).run(); }
+LogicalResult ns::compile(ModuleOp module, const CompileOptions &options) {
+  return Compiler(module, options).run();
+}

@@ -56,7 +56,9 @@ static json::Value toJson(Attribute attribute) {
 
 static json::Array shapeOf(ShapedType type) { return json::Array(type.getShape()); }
 
-static StringRef dtypeOf(Type element) { return element.isF64() ? "f64" : element.isInteger(32) ? "i32" : "f32"; }
+static StringRef dtypeOf(Type element) {
+  return element.isF64() ? "f64" : element.isInteger(32) ? "i32" : "f32";
+}
 
 /// FLOPs, kernels and matrix products of one entry.
 struct EntryCost {
@@ -76,10 +78,13 @@ static EntryCost costOf(func::FuncOp entry) {
       // Forward Q K^T and P V; backward the scores again, dV, dP, dQ, dK.
       bool forward = isa<rt::AttentionOp>(op);
       auto tokens = cast<RankedTensorType>(op->getOperand(0).getType());
-      ValueRange inputs = forward ? ValueRange(cast<rt::AttentionOp>(op).getInputs()) : ValueRange(cast<rt::AttentionGradOp>(op).getInputs());
+      ValueRange inputs = forward ? ValueRange(cast<rt::AttentionOp>(op).getInputs())
+                                  : ValueRange(cast<rt::AttentionGradOp>(op).getInputs());
       auto keys = cast<RankedTensorType>(inputs.back().getType());
-      int64_t width = forward ? cast<RankedTensorType>(op->getResult(0).getType()).getDimSize(2) : tokens.getDimSize(2);
-      cost.flops += (forward ? 2 : 5) * 2 * tokens.getDimSize(0) * tokens.getDimSize(1) * keys.getDimSize(1) * width;
+      int64_t width = forward ? cast<RankedTensorType>(op->getResult(0).getType()).getDimSize(2)
+                              : tokens.getDimSize(2);
+      cost.flops += (forward ? 2 : 5) * 2 * tokens.getDimSize(0) * tokens.getDimSize(1) *
+                    keys.getDimSize(1) * width;
     }
   });
   return cost;
@@ -89,7 +94,8 @@ static json::Object regionsOf(ModuleOp module) {
   auto layout = module->getAttrOfType<DictionaryAttr>(rt::RTDialect::kLayoutAttr);
   int64_t work = 0;
   for (auto entry : module.getOps<func::FuncOp>())
-    work = std::max(work, entry->getAttrOfType<IntegerAttr>(rt::RTDialect::kWorkBytesAttr).getInt());
+    work =
+        std::max(work, entry->getAttrOfType<IntegerAttr>(rt::RTDialect::kWorkBytesAttr).getInt());
   json::Object regions{{"work", work}};
   for (StringRef region : {"params", "state", "io"})
     regions[region] = layout.getAs<IntegerAttr>((region + "_bytes").str()).getInt();
@@ -147,8 +153,10 @@ static json::Array entriesOf(ModuleOp module) {
 }
 
 static json::Object optionsOf(const CompileOptions &options) {
-  return json::Object{{"emit", options.emit},     {"target", options.target}, {"cpu", options.cpu},   {"precision", options.precision},
-                      {"site", options.site},     {"init", options.init},     {"lim", options.lim},   {"batch", options.batch},
+  return json::Object{{"emit", options.emit},  {"target", options.target},
+                      {"cpu", options.cpu},    {"precision", options.precision},
+                      {"site", options.site},  {"init", options.init},
+                      {"lim", options.lim},    {"batch", options.batch},
                       {"input", options.input}};
 }
 
@@ -164,10 +172,14 @@ static json::Object weightsOf(ModuleOp module, StringRef input) {
     llvm::sys::path::append(path, file.getPath());
   }
   (void)llvm::sys::fs::make_absolute(path);
-  return json::Object{{"file", path.str().str()}, {"size", file.getSize()}, {"header", file.getHeader()}, {"content", file.getContent()}};
+  return json::Object{{"file", path.str().str()},
+                      {"size", file.getSize()},
+                      {"header", file.getHeader()},
+                      {"content", file.getContent()}};
 }
 
-std::string ns::buildMetadata(ModuleOp module, const CompileOptions &options, StringRef cpu, ArrayRef<std::string> cpuFeatures) {
+std::string ns::buildMetadata(ModuleOp module, const CompileOptions &options, StringRef cpu,
+                              ArrayRef<std::string> cpuFeatures) {
   json::Array noises, bases;
   for (auto noise : module.getOps<harden::NoiseOp>())
     noises.push_back(json::Object{{"name", noise.getSymName()},
@@ -180,7 +192,9 @@ std::string ns::buildMetadata(ModuleOp module, const CompileOptions &options, St
   Attribute model = module->getAttr(nn::NNDialect::kModelAttr);
   json::Object root{
       {"format", 1},
-      {"compiler", json::Object{{"version", NS_VERSION}, {"git", NS_GIT_REVISION}, {"mlir", LLVM_VERSION_STRING}}},
+      {"compiler", json::Object{{"version", NS_VERSION},
+                                {"git", NS_GIT_REVISION},
+                                {"mlir", LLVM_VERSION_STRING}}},
       {"emit", options.emit},
       {"options", optionsOf(options)},
       {"target", "cpu"},
@@ -210,7 +224,8 @@ void ns::printFlopReport(ModuleOp module, llvm::raw_ostream &os) {
   os << llvm::formatv("{0,-24} {1,14} {2,8} {3,8}\n", "entry", "GFLOP", "gemms", "kernels");
   for (auto entry : module.getOps<func::FuncOp>()) {
     EntryCost cost = costOf(entry);
-    os << llvm::formatv("{0,-24} {1,14:F3} {2,8} {3,8}\n", entry.getSymName(), cost.flops * 1e-9, cost.gemms, cost.kernels);
+    os << llvm::formatv("{0,-24} {1,14:F3} {2,8} {3,8}\n", entry.getSymName(), cost.flops * 1e-9,
+                        cost.gemms, cost.kernels);
   }
 }
 
@@ -218,10 +233,12 @@ void ns::printMemoryReport(ModuleOp module, llvm::raw_ostream &os) {
   auto mebibytes = [](int64_t bytes) { return double(bytes) / (1 << 20); };
   json::Object regions = regionsOf(module);
   for (StringRef region : {"params", "state", "io", "work"})
-    os << llvm::formatv("region {0,-8} {1,10:F2} MiB\n", region, mebibytes(*regions.getInteger(region)));
+    os << llvm::formatv("region {0,-8} {1,10:F2} MiB\n", region,
+                        mebibytes(*regions.getInteger(region)));
   for (auto entry : module.getOps<func::FuncOp>()) {
-    os << llvm::formatv("entry {0,-24} {1,10:F2} MiB of work\n", entry.getSymName(),
-                        mebibytes(entry->getAttrOfType<IntegerAttr>(rt::RTDialect::kWorkBytesAttr).getInt()));
+    os << llvm::formatv(
+        "entry {0,-24} {1,10:F2} MiB of work\n", entry.getSymName(),
+        mebibytes(entry->getAttrOfType<IntegerAttr>(rt::RTDialect::kWorkBytesAttr).getInt()));
     int64_t position = 0;
     for (Operation &op : entry.getBody().front()) {
       ++position;
@@ -233,8 +250,9 @@ void ns::printMemoryReport(ModuleOp module, llvm::raw_ostream &os) {
         if (offset < 0 || rt::byteSize(type) < (1 << 20))
           continue; // in a slot, or small
         auto layer = op.getAttrOfType<StringAttr>(nn::NNDialect::kLayerAttr);
-        os << llvm::formatv("  op {0,4}  {1,-18} at {2,10:F2} MiB, {3,8:F2} MiB  {4}\n", position, op.getName().getStringRef(),
-                            mebibytes(offset), mebibytes(rt::byteSize(type)), layer ? layer.getValue() : "");
+        os << llvm::formatv("  op {0,4}  {1,-18} at {2,10:F2} MiB, {3,8:F2} MiB  {4}\n", position,
+                            op.getName().getStringRef(), mebibytes(offset),
+                            mebibytes(rt::byteSize(type)), layer ? layer.getValue() : "");
       }
     }
   }

@@ -10,10 +10,10 @@
 
 #include "ns/Runtime/Abi.h"
 
+#include "lld/Common/Driver.h"
 #include "mlir/Target/LLVMIR/Dialect/Builtin/BuiltinToLLVMIRTranslation.h"
 #include "mlir/Target/LLVMIR/Dialect/LLVMIR/LLVMToLLVMIRTranslation.h"
 #include "mlir/Target/LLVMIR/Export.h"
-#include "lld/Common/Driver.h"
 #include "llvm/IR/IRBuilder.h"
 #include "llvm/IR/LegacyPassManager.h"
 #include "llvm/IR/Module.h"
@@ -33,14 +33,17 @@ using namespace llvm;
 
 static constexpr StringLiteral kTriple = "x86_64-unknown-linux-gnu";
 /// The features of the processors that libnsrt can check, of all that LLVM knows.
-static constexpr StringLiteral kChecked[] = {"avx2", "fma", "avx512bw", "avx512cd", "avx512dq", "avx512vl"};
+static constexpr StringLiteral kChecked[] = {"avx2",     "fma",      "avx512bw",
+                                             "avx512cd", "avx512dq", "avx512vl"};
 
 Expected<ns::NativeTarget> ns::resolveTarget(StringRef cpu) {
   std::string name = cpu == "native" ? sys::getHostCPUName().str() : cpu.str();
   SmallVector<StringRef> known;
   X86::fillValidCPUArchList(known, /*Only64Bit=*/true);
   if (!is_contained(known, name))
-    return createStringError("--cpu: expected x86-64-v3, x86-64-v4, native or the name of an x86-64 processor, found '%s'", name.c_str());
+    return createStringError("--cpu: expected x86-64-v3, x86-64-v4, native or the name of an "
+                             "x86-64 processor, found '%s'",
+                             name.c_str());
   SmallVector<StringRef> features;
   X86::getFeaturesForCPU(name, features);
   NativeTarget target{name, {}, 256};
@@ -64,7 +67,8 @@ static Expected<std::unique_ptr<TargetMachine>> makeMachine(const ns::NativeTarg
   if (!backend)
     return createStringError("%s", error.c_str());
   return std::unique_ptr<TargetMachine>(
-      backend->createTargetMachine(triple, target.cpu, "", TargetOptions(), Reloc::PIC_, std::nullopt, CodeGenOptLevel::Aggressive));
+      backend->createTargetMachine(triple, target.cpu, "", TargetOptions(), Reloc::PIC_,
+                                   std::nullopt, CodeGenOptLevel::Aggressive));
 }
 
 static void optimize(Module &module, TargetMachine &machine) {
@@ -126,7 +130,8 @@ static Error writeFile(StringRef path, StringRef bytes) {
     os.close();
     ec = os.error();
   }
-  return ec ? createStringError(ec, "%s: %s", path.str().c_str(), ec.message().c_str()) : Error::success();
+  return ec ? createStringError(ec, "%s: %s", path.str().c_str(), ec.message().c_str())
+            : Error::success();
 }
 
 Expected<SmallVector<char, 0>> ns::emitQueryObject(ArrayRef<TableName> tables) {
@@ -134,14 +139,18 @@ Expected<SmallVector<char, 0>> ns::emitQueryObject(ArrayRef<TableName> tables) {
   Module module("query", context);
   IRBuilder<> b(context);
   Type *pointer = b.getPtrTy();
-  auto *query = Function::Create(FunctionType::get(pointer, {b.getInt32Ty(), b.getInt32Ty()}, false), GlobalValue::ExternalLinkage,
-                                 NSRT_QUERY_SYMBOL, module);
+  auto *query =
+      Function::Create(FunctionType::get(pointer, {b.getInt32Ty(), b.getInt32Ty()}, false),
+                       GlobalValue::ExternalLinkage, NSRT_QUERY_SYMBOL, module);
   b.SetInsertPoint(BasicBlock::Create(context, "", query));
   Value *result = nullptr; // from the lowest level up: the last that fits wins
   for (const TableName &table : reverse(tables)) {
-    auto *global = new GlobalVariable(module, pointer, true, GlobalValue::ExternalLinkage, nullptr, table.symbol);
+    auto *global = new GlobalVariable(module, pointer, true, GlobalValue::ExternalLinkage, nullptr,
+                                      table.symbol);
     global->setVisibility(GlobalValue::HiddenVisibility);
-    result = result ? b.CreateSelect(b.CreateICmpUGE(query->getArg(1), b.getInt32(table.level)), global, result) : global;
+    result = result ? b.CreateSelect(b.CreateICmpUGE(query->getArg(1), b.getInt32(table.level)),
+                                     global, result)
+                    : global;
   }
   Value *speaks = b.CreateICmpEQ(query->getArg(0), b.getInt32(NSRT_ABI_VERSION));
   b.CreateRet(b.CreateSelect(speaks, result, ConstantPointerNull::get(cast<PointerType>(pointer))));
@@ -167,8 +176,9 @@ Expected<std::string> ns::linkShared(ArrayRef<SmallVector<char, 0>> objects, Str
   if (Error error = writeFile(exports, "{ global: " NSRT_QUERY_SYMBOL "; local: *; };\n"))
     return error;
   std::string script = "--version-script=" + exports;
-  std::vector<const char *> arguments = {"ld.lld", "-shared", "--gc-sections", "--hash-style=gnu", "-z", "noexecstack",
-                                         script.c_str(), "-o", output.c_str()};
+  std::vector<const char *> arguments = {"ld.lld",           "-shared", "--gc-sections",
+                                         "--hash-style=gnu", "-z",      "noexecstack",
+                                         script.c_str(),     "-o",      output.c_str()};
   for (const std::string &input : inputs)
     arguments.push_back(input.c_str());
   std::string messages;

@@ -24,37 +24,51 @@ using namespace llvm;
 static cl::OptionCategory category("ns-compile options");
 static ns::CompileOptions options;
 
-template <class T>
-using Flag = cl::opt<T, /*ExternalStorage=*/true>;
+template <class T> using Flag = cl::opt<T, /*ExternalStorage=*/true>;
 
-static Flag<std::string> input(cl::Positional, cl::desc("model.mlir"), cl::Required, cl::location(options.input), cl::cat(category));
-static Flag<std::string> output("o", cl::desc("Output file"), cl::value_desc("FILE"), cl::Required, cl::location(options.output),
+static Flag<std::string> input(cl::Positional, cl::desc("model.mlir"), cl::Required,
+                               cl::location(options.input), cl::cat(category));
+static Flag<std::string> output("o", cl::desc("Output file"), cl::value_desc("FILE"), cl::Required,
+                                cl::location(options.output), cl::cat(category));
+static Flag<std::string>
+    emit("emit", cl::desc("What to make: synth, finetune, evaluate or library (default: synth)"),
+         cl::location(options.emit), cl::cat(category));
+static Flag<std::string> target("target", cl::desc("cpu (default)"), cl::location(options.target),
                                 cl::cat(category));
-static Flag<std::string> emit("emit", cl::desc("What to make: synth, finetune, evaluate or library (default: synth)"),
-                              cl::location(options.emit), cl::cat(category));
-static Flag<std::string> target("target", cl::desc("cpu (default)"), cl::location(options.target), cl::cat(category));
-static Flag<std::string> cpu("cpu", cl::desc("portable (default: x86-64-v3 and -v4, chosen at load), x86-64-v3, x86-64-v4, native, or a processor's name"),
+static Flag<std::string> cpu("cpu",
+                             cl::desc("portable (default: x86-64-v3 and -v4, chosen at load), "
+                                      "x86-64-v3, x86-64-v4, native, or a processor's name"),
                              cl::location(options.cpu), cl::cat(category));
-static Flag<std::string> precision("precision", cl::desc("f32 (default) or f64"), cl::location(options.precision), cl::cat(category));
-static Flag<std::string> site("site", cl::desc("Where noise is added: tokens (default), image or block.K"),
+static Flag<std::string> precision("precision", cl::desc("f32 (default) or f64"),
+                                   cl::location(options.precision), cl::cat(category));
+static Flag<std::string> site("site",
+                              cl::desc("Where noise is added: tokens (default), image or block.K"),
                               cl::location(options.site), cl::cat(category));
-static Flag<std::string> init("init", cl::desc("Start noise: uniform (default), normal or zero"), cl::location(options.init),
-                              cl::cat(category));
-static Flag<double> lim("lim", cl::desc("Width of the start noise (default: 3; 0: auto)"), cl::location(options.lim), cl::cat(category));
-static Flag<int64_t> batch("batch", cl::desc("Images per call (default: 16)"), cl::location(options.batch), cl::cat(category));
-static cl::opt<std::string> compileTo("compile-to", cl::desc("Stop after a phase and write its IR: import, harden, simplify, "
-                                                             "differentiate, plan or emit"),
-                                      cl::cat(category));
-static Flag<std::string> dumpPhases("dump-phases", cl::desc("Write the IR after each phase"), cl::value_desc("DIR"),
-                                    cl::location(options.dumpPhases), cl::cat(category));
-static Flag<std::string> driver("driver", cl::desc("nsrt-driver to put before the artefact (default: beside ns-compile)"),
-                                cl::location(options.driver), cl::cat(category));
-static Flag<bool> emitObject("emit-object", cl::desc("Write the relocatable object and stop"), cl::location(options.emitObject),
-                             cl::cat(category));
-static Flag<bool> reportMemory("report-memory", cl::desc("Print the arena by region, entry and value"),
+static Flag<std::string> init("init", cl::desc("Start noise: uniform (default), normal or zero"),
+                              cl::location(options.init), cl::cat(category));
+static Flag<double> lim("lim", cl::desc("Width of the start noise (default: 3; 0: auto)"),
+                        cl::location(options.lim), cl::cat(category));
+static Flag<int64_t> batch("batch", cl::desc("Images per call (default: 16)"),
+                           cl::location(options.batch), cl::cat(category));
+static cl::opt<std::string>
+    compileTo("compile-to",
+              cl::desc("Stop after a phase and write its IR: import, harden, simplify, "
+                       "differentiate, plan or emit"),
+              cl::cat(category));
+static Flag<std::string> dumpPhases("dump-phases", cl::desc("Write the IR after each phase"),
+                                    cl::value_desc("DIR"), cl::location(options.dumpPhases),
+                                    cl::cat(category));
+static Flag<std::string>
+    driver("driver",
+           cl::desc("nsrt-driver to put before the artefact (default: beside ns-compile)"),
+           cl::location(options.driver), cl::cat(category));
+static Flag<bool> emitObject("emit-object", cl::desc("Write the relocatable object and stop"),
+                             cl::location(options.emitObject), cl::cat(category));
+static Flag<bool> reportMemory("report-memory",
+                               cl::desc("Print the arena by region, entry and value"),
                                cl::location(options.reportMemory), cl::cat(category));
-static Flag<bool> reportFlops("report-flops", cl::desc("Print the FLOPs of each entry"), cl::location(options.reportFlops),
-                              cl::cat(category));
+static Flag<bool> reportFlops("report-flops", cl::desc("Print the FLOPs of each entry"),
+                              cl::location(options.reportFlops), cl::cat(category));
 
 /// Prints a usage error; returns exit status 2.
 static int usage(const Twine &message) {
@@ -63,9 +77,12 @@ static int usage(const Twine &message) {
 }
 
 static int checkOptions() {
-  auto oneOf = [](StringRef value, ArrayRef<StringRef> known) { return is_contained(known, value); };
+  auto oneOf = [](StringRef value, ArrayRef<StringRef> known) {
+    return is_contained(known, value);
+  };
   if (!oneOf(options.emit, {"synth", "finetune", "evaluate", "library"}))
-    return usage("--emit: expected synth, finetune, evaluate or library, found '" + options.emit + "'");
+    return usage("--emit: expected synth, finetune, evaluate or library, found '" + options.emit +
+                 "'");
   if (options.target != "cpu")
     return usage("--target: expected cpu, found '" + options.target + "'");
   if (options.cpu != "portable")
@@ -82,7 +99,9 @@ static int checkOptions() {
   if (!compileTo.empty()) {
     options.compileTo = ns::symbolizePhase(compileTo);
     if (options.compileTo == ns::Phase::End)
-      return usage("--compile-to: expected import, harden, simplify, differentiate, plan or emit, found '" + compileTo + "'");
+      return usage(
+          "--compile-to: expected import, harden, simplify, differentiate, plan or emit, found '" +
+          compileTo + "'");
   }
   return 0;
 }
@@ -90,7 +109,8 @@ static int checkOptions() {
 int main(int argc, char **argv) {
   InitLLVM init(argc, argv);
   cl::HideUnrelatedOptions(category);
-  if (!cl::ParseCommandLineOptions(argc, argv, "Compile an imported model into an executable\n", &errs()))
+  if (!cl::ParseCommandLineOptions(argc, argv, "Compile an imported model into an executable\n",
+                                   &errs()))
     return 2;
   if (int status = checkOptions())
     return status;

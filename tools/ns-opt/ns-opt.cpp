@@ -14,5 +14,6 @@ int main(int argc, char **argv) {
   mlir::DialectRegistry registry;
   ns::registerAllDialects(registry);
   ns::registerAllPasses();
-  return mlir::asMainReturnCode(mlir::MlirOptMain(argc, argv, "Nullspace optimizer driver\n", registry));
+  return mlir::asMainReturnCode(
+      mlir::MlirOptMain(argc, argv, "Nullspace optimizer driver\n", registry));
 }

@@ -16,38 +16,53 @@ namespace ns {
 
 /// Options of `ns-harden-pipeline`: which entries the artefact gets, and where the noise sits.
 struct HardenOptions : mlir::PassPipelineOptions<HardenOptions> {
-  Option<std::string> emit{*this, "emit", llvm::cl::desc("Entries to make: synth, finetune, evaluate or library"),
+  Option<std::string> emit{*this, "emit",
+                           llvm::cl::desc("Entries to make: synth, finetune, evaluate or library"),
                            llvm::cl::init("library")};
-  Option<std::string> site{*this, "site", llvm::cl::desc("Where the noise is added: tokens, image or block.K"),
+  Option<std::string> site{*this, "site",
+                           llvm::cl::desc("Where the noise is added: tokens, image or block.K"),
                            llvm::cl::init("tokens")};
-  Option<std::string> init{*this, "init", llvm::cl::desc("Start distribution of the noise: uniform, normal or zero"),
-                           llvm::cl::init("uniform")};
-  Option<double> lim{*this, "lim", llvm::cl::desc("Width of the start distribution; 0: auto"), llvm::cl::init(3.0)};
-  Option<bool> basis{*this, "basis", llvm::cl::desc("Compute the patch embedding's nullspace (needs the weights file)"),
-                     llvm::cl::init(false)};
-  Option<std::string> basisFile{*this, "basis-file", llvm::cl::desc("File to write the nullspace basis to"),
+  Option<std::string> init{
+      *this, "init", llvm::cl::desc("Start distribution of the noise: uniform, normal or zero"),
+      llvm::cl::init("uniform")};
+  Option<double> lim{*this, "lim", llvm::cl::desc("Width of the start distribution; 0: auto"),
+                     llvm::cl::init(3.0)};
+  Option<bool> basis{
+      *this, "basis",
+      llvm::cl::desc("Compute the patch embedding's nullspace (needs the weights file)"),
+      llvm::cl::init(false)};
+  Option<std::string> basisFile{*this, "basis-file",
+                                llvm::cl::desc("File to write the nullspace basis to"),
                                 llvm::cl::init("")};
 };
 
 /// Options of `ns-simplify-pipeline`.
 struct SimplifyOptions : mlir::PassPipelineOptions<SimplifyOptions> {
   Option<int64_t> batch{*this, "batch", llvm::cl::desc("Images per call"), llvm::cl::init(16)};
-  Option<std::string> precision{*this, "precision", llvm::cl::desc("Element type of parameters and values: f32 or f64"),
+  Option<std::string> precision{*this, "precision",
+                                llvm::cl::desc("Element type of parameters and values: f32 or f64"),
                                 llvm::cl::init("f32")};
 };
 
 /// Options of the phase `emit`.
 struct EmitOptions : mlir::PassPipelineOptions<EmitOptions> {
-  Option<std::string> metadata{*this, "metadata", llvm::cl::desc("JSON text that the artefact carries"), llvm::cl::init("{}")};
-  Option<int64_t> vectorBits{*this, "vector-bits", llvm::cl::desc("Width of a vector register"), llvm::cl::init(512)};
-  Option<std::string> table{*this, "table", llvm::cl::desc("Name of the table, without a query function; empty: both in one object"),
-                            llvm::cl::init("")};
+  Option<std::string> metadata{*this, "metadata",
+                               llvm::cl::desc("JSON text that the artefact carries"),
+                               llvm::cl::init("{}")};
+  Option<int64_t> vectorBits{*this, "vector-bits", llvm::cl::desc("Width of a vector register"),
+                             llvm::cl::init(512)};
+  Option<std::string> table{
+      *this, "table",
+      llvm::cl::desc("Name of the table, without a query function; empty: both in one object"),
+      llvm::cl::init("")};
 };
 
-/// The entries of an artefact for `emit`, in its order (docs/abi.md); empty where `emit` is none of the four.
+/// The entries of an artefact for `emit`, in its order (docs/abi.md); empty where `emit` is none of
+/// the four.
 llvm::ArrayRef<llvm::StringRef> getEntries(llvm::StringRef emit);
 
-/// Imported network -> entries with losses and gradient requests. An unknown `emit` fails when the pipeline runs.
+/// Imported network -> entries with losses and gradient requests. An unknown `emit` fails when the
+/// pipeline runs.
 void buildHardenPipeline(mlir::OpPassManager &manager, const HardenOptions &options);
 /// Dynamic batch, f32 -> static shapes of the precision asked for; computes what is read.
 void buildSimplifyPipeline(mlir::OpPassManager &manager, const SimplifyOptions &options);
@@ -59,7 +74,8 @@ void buildPlanPipeline(mlir::OpPassManager &manager);
 /// Planned rt ops -> the LLVM dialect. `metadata` is the artefact's JSON.
 void buildEmitPipeline(mlir::OpPassManager &manager, const EmitOptions &options);
 
-/// Registers the phases as `ns-harden-pipeline`, `ns-simplify-pipeline`, `ns-differentiate-pipeline`, `ns-plan-pipeline` and `ns-emit-pipeline`.
+/// Registers the phases as `ns-harden-pipeline`, `ns-simplify-pipeline`,
+/// `ns-differentiate-pipeline`, `ns-plan-pipeline` and `ns-emit-pipeline`.
 void registerPipelines();
 
 } // namespace ns

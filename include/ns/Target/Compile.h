@@ -31,7 +31,8 @@ struct CompileOptions {
   std::string output;         ///< executable, library (.so) or, with compileTo, .mlir
   std::string emit = "synth"; ///< synth, finetune, evaluate or library
   std::string target = "cpu";
-  std::string cpu = "portable";  ///< portable (v3 and v4, chosen at load), x86-64-v3, x86-64-v4, native, or a name that LLVM knows
+  std::string cpu = "portable";  ///< portable (v3 and v4, chosen at load), x86-64-v3, x86-64-v4,
+                                 ///< native, or a name that LLVM knows
   std::string precision = "f32"; ///< f32 or f64
   std::string site = "tokens";   ///< tokens, image or block.K
   std::string init = "uniform";

@@ -25,11 +25,13 @@ struct NativeTarget {
   int64_t vectorBits;                ///< 512 with AVX-512, else 256
 };
 
-/// Resolves x86-64-v3, x86-64-v4, native or a processor's name; an error for one that LLVM does not know.
+/// Resolves x86-64-v3, x86-64-v4, native or a processor's name; an error for one that LLVM does not
+/// know.
 llvm::Expected<NativeTarget> resolveTarget(llvm::StringRef cpu);
 
 /// Translates a module of the LLVM dialect, optimises it, and returns a relocatable ELF object.
-llvm::Expected<llvm::SmallVector<char, 0>> emitObject(mlir::ModuleOp module, const NativeTarget &target);
+llvm::Expected<llvm::SmallVector<char, 0>> emitObject(mlir::ModuleOp module,
+                                                      const NativeTarget &target);
 
 /// A table of an artefact and the x86-64 level of its code.
 struct TableName {
@@ -37,11 +39,14 @@ struct TableName {
   unsigned level;
 };
 
-/// The object of a query function that returns the table for the host's level; `tables` from the highest level down.
+/// The object of a query function that returns the table for the host's level; `tables` from the
+/// highest level down.
 llvm::Expected<llvm::SmallVector<char, 0>> emitQueryObject(llvm::ArrayRef<TableName> tables);
 
-/// Links objects into a shared library that exports nsrt_artifact_query only. `directory` holds the temporary files.
-llvm::Expected<std::string> linkShared(llvm::ArrayRef<llvm::SmallVector<char, 0>> objects, llvm::StringRef directory);
+/// Links objects into a shared library that exports nsrt_artifact_query only. `directory` holds the
+/// temporary files.
+llvm::Expected<std::string> linkShared(llvm::ArrayRef<llvm::SmallVector<char, 0>> objects,
+                                       llvm::StringRef directory);
 
 } // namespace ns
 

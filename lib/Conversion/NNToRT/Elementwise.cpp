@@ -17,7 +17,9 @@ static RankedTensorType typeOf(Value value) { return cast<RankedTensorType>(valu
 
 LogicalResult ns::lower(nn::NormalizeOp op, Lowering &l) {
   // Patch embeddings read the raw image and normalise on the way.
-  if (llvm::all_of(op->getUsers(), [](Operation *user) { return isa<nn::PatchEmbedOp, nn::PatchEmbedGradWeightOp>(user); }))
+  if (llvm::all_of(op->getUsers(), [](Operation *user) {
+        return isa<nn::PatchEmbedOp, nn::PatchEmbedGradWeightOp>(user);
+      }))
     return success();
   RankedTensorType type = op.getResult().getType();
   RowProgram p = l.rowwise(op, type);
@@ -56,7 +58,9 @@ static Statistics normStatistics(RowProgram &p, Value x, int64_t width, double e
 }
 
 /// Width of the normalised group.
-static int64_t groupWidth(RankedTensorType type, Value gamma) { return gamma ? typeOf(gamma).getDimSize(0) : numCols(type); }
+static int64_t groupWidth(RankedTensorType type, Value gamma) {
+  return gamma ? typeOf(gamma).getDimSize(0) : numCols(type);
+}
 
 /// `value` as rows of one group each.
 static Value asGroups(Lowering &l, Value value, int64_t width) {
@@ -110,7 +114,9 @@ static void sumPartials(Lowering &l, Operation *op, ValueRange partials, ValueRa
 }
 
 /// Groups over which partial sums are taken: one for each image, whatever the thread count.
-static int64_t numGroups(RankedTensorType type) { return type.getRank() == 3 ? type.getDimSize(0) : 1; }
+static int64_t numGroups(RankedTensorType type) {
+  return type.getRank() == 3 ? type.getDimSize(0) : 1;
+}
 
 LogicalResult ns::lower(nn::LayerNormGradParamsOp op, Lowering &l) {
   RankedTensorType type = op.getInput().getType();
@@ -140,7 +146,8 @@ LogicalResult ns::lower(nn::LayerScaleGradGammaOp op, Lowering &l) {
   int64_t groups = numGroups(type), perGroup = numRows(type) / groups, width = numCols(type);
   RowProgram p = l.program(op, {groups, perGroup, width});
   AffineExpr row = p.r * perGroup + p.k;
-  p.out(p.mul(p.in(l.get(op.getGrad()), row, p.c), p.in(l.get(op.getInput()), row, p.c)), l.tensor({groups, width}));
+  p.out(p.mul(p.in(l.get(op.getGrad()), row, p.c), p.in(l.get(op.getInput()), row, p.c)),
+        l.tensor({groups, width}));
   sumPartials(l, op, p.finish().getResults(), op->getResults());
   return success();
 }
@@ -182,7 +189,8 @@ LogicalResult ns::lower(nn::GeluGradOp op, Lowering &l) {
   Value half = p.constant(0.5), one = p.constant(1.0), derivative;
   if (op.getApproximate() == nn::GeluApproximation::None) {
     Value cdf = p.fma(half, p.erf(p.mul(x, p.constant(std::sqrt(0.5)))), half);
-    Value pdf = p.mul(p.constant(1.0 / std::sqrt(2.0 * M_PI)), p.exp(p.mul(p.mul(x, x), p.constant(-0.5))));
+    Value pdf =
+        p.mul(p.constant(1.0 / std::sqrt(2.0 * M_PI)), p.exp(p.mul(p.mul(x, x), p.constant(-0.5))));
     derivative = p.fma(x, pdf, cdf);
   } else {
     Value k = p.constant(std::sqrt(2.0 / M_PI)), square = p.mul(x, x);
@@ -196,7 +204,8 @@ LogicalResult ns::lower(nn::GeluGradOp op, Lowering &l) {
   return success();
 }
 
-/// Element of `value` for row r of a tensor of `type`: the same, or the row within the image where it is shared by the batch.
+/// Element of `value` for row r of a tensor of `type`: the same, or the row within the image where
+/// it is shared by the batch.
 static Value inShared(RowProgram &p, Value value, RankedTensorType type) {
   int64_t rows = numRows(typeOf(value));
   return rows == numRows(type) ? p.in(value) : p.in(value, p.r % rows, p.c);

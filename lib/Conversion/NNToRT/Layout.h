@@ -16,8 +16,9 @@
 
 namespace ns {
 
-/// Offsets of the named slots of a module, the same for all its entries. Region params holds the decayed parameters, then those that weight decay leaves out, then
-/// buffers; each of the first two groups is padded to whole rows of the optimizer's program, so that one update is two launches.
+/// Offsets of the named slots of a module, the same for all its entries. Region params holds the
+/// decayed parameters, then those that weight decay leaves out, then buffers; each of the first two
+/// groups is padded to whole rows of the optimizer's program, so that one update is two launches.
 class Layout {
 public:
   /// Elements of one row of the optimizer's program; groups are padded to it.
@@ -29,7 +30,8 @@ public:
     mlir::RankedTensorType type;
   };
 
-  /// Reads nn.param and ns.noise ops. Adds gradient and moment slots where an entry trains parameters.
+  /// Reads nn.param and ns.noise ops. Adds gradient and moment slots where an entry trains
+  /// parameters.
   explicit Layout(mlir::ModuleOp module);
 
   /// The slot, or nullptr.

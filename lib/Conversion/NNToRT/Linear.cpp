@@ -13,10 +13,11 @@ using namespace ns;
 
 static RankedTensorType typeOf(Value value) { return cast<RankedTensorType>(value.getType()); }
 
-static Value gemm(Lowering &l, Operation *op, RankedTensorType type, Value a, Value b, int64_t m, int64_t n, int64_t k,
-                  bool transA, bool transB) {
-  return rt::GemmOp::create(l.builder, op->getLoc(), type, a, b, /*dest=*/Value(), /*accumulate=*/Value(),
-                            l.builder.getDenseI64ArrayAttr({m, n, k}), transA, transB);
+static Value gemm(Lowering &l, Operation *op, RankedTensorType type, Value a, Value b, int64_t m,
+                  int64_t n, int64_t k, bool transA, bool transB) {
+  return rt::GemmOp::create(l.builder, op->getLoc(), type, a, b, /*dest=*/Value(),
+                            /*accumulate=*/Value(), l.builder.getDenseI64ArrayAttr({m, n, k}),
+                            transA, transB);
 }
 
 /// result = product + bias, as a row program.
@@ -29,12 +30,15 @@ static void addBias(Lowering &l, Operation *op, Value product, Value bias, Value
 LogicalResult ns::lower(nn::LinearOp op, Lowering &l) {
   RankedTensorType type = op.getResult().getType();
   int64_t n = numCols(type), k = numCols(op.getInput().getType());
-  Value product = gemm(l, op, type, l.get(op.getInput()), l.get(op.getWeight()), numRows(type), n, k, false, true);
+  Value product = gemm(l, op, type, l.get(op.getInput()), l.get(op.getWeight()), numRows(type), n,
+                       k, false, true);
   l.set(op.getResult(), product);
   if (!op.getBias())
     return success();
   // Attention adds the bias on the way into its scratch: one pass over memory less.
-  if (llvm::all_of(op->getUsers(), [](Operation *user) { return isa<nn::AttentionOp, nn::AttentionGradOp>(user); })) {
+  if (llvm::all_of(op->getUsers(), [](Operation *user) {
+        return isa<nn::AttentionOp, nn::AttentionGradOp>(user);
+      })) {
     l.biasOf[op.getResult()] = l.get(op.getBias());
     return success();
   }
@@ -44,15 +48,16 @@ LogicalResult ns::lower(nn::LinearOp op, Lowering &l) {
 
 LogicalResult ns::lower(nn::LinearGradInputOp op, Lowering &l) {
   RankedTensorType type = op.getResult().getType();
-  l.set(op.getResult(), gemm(l, op, type, l.get(op.getGrad()), l.get(op.getWeight()), numRows(type), numCols(type),
-                             numCols(op.getGrad().getType()), false, false));
+  l.set(op.getResult(), gemm(l, op, type, l.get(op.getGrad()), l.get(op.getWeight()), numRows(type),
+                             numCols(type), numCols(op.getGrad().getType()), false, false));
   return success();
 }
 
 LogicalResult ns::lower(nn::LinearGradWeightOp op, Lowering &l) {
   RankedTensorType type = op.getResult().getType();
-  l.set(op.getResult(), gemm(l, op, type, l.get(op.getGrad()), l.get(op.getInput()), type.getDimSize(0), type.getDimSize(1),
-                             numRows(op.getGrad().getType()), true, false));
+  l.set(op.getResult(),
+        gemm(l, op, type, l.get(op.getGrad()), l.get(op.getInput()), type.getDimSize(0),
+             type.getDimSize(1), numRows(op.getGrad().getType()), true, false));
   return success();
 }
 
@@ -61,17 +66,26 @@ LogicalResult ns::lower(nn::LinearGradWeightOp op, Lowering &l) {
 //===----------------------------------------------------------------------===//
 
 namespace {
-/// Where row r of the patch matrix, seen as rows of one patch line (b, gy, gx, channel, py), lies in the image seen as rows of
-/// ph-wide pieces.
+/// Where row r of the patch matrix, seen as rows of one patch line (b, gy, gx, channel, py), lies
+/// in the image seen as rows of ph-wide pieces.
 struct PatchGeometry {
   int64_t batch, channels, height, width, ph, pw, gh, gw;
 
-  static FailureOr<PatchGeometry> get(Operation *op, RankedTensorType image, ArrayRef<int64_t> patch) {
-    PatchGeometry g{image.getDimSize(0), image.getDimSize(1), image.getDimSize(2), image.getDimSize(3), patch[0], patch[1], 0, 0};
+  static FailureOr<PatchGeometry> get(Operation *op, RankedTensorType image,
+                                      ArrayRef<int64_t> patch) {
+    PatchGeometry g{image.getDimSize(0),
+                    image.getDimSize(1),
+                    image.getDimSize(2),
+                    image.getDimSize(3),
+                    patch[0],
+                    patch[1],
+                    0,
+                    0};
     g.gh = g.height / g.ph;
     g.gw = g.width / g.pw;
     if (g.gh * g.ph != g.height || g.gw * g.pw != g.width)
-      return op->emitOpError("expected patches of ") << g.ph << "x" << g.pw << " to tile an image of " << g.height << "x" << g.width;
+      return op->emitOpError("expected patches of ")
+             << g.ph << "x" << g.pw << " to tile an image of " << g.height << "x" << g.width;
     return g;
   }
   int64_t lines() const { return batch * gh * gw * channels * ph; }
@@ -79,14 +93,16 @@ struct PatchGeometry {
   int64_t patchSize() const { return channels * ph * pw; }
   AffineExpr channel(AffineExpr r) const { return r.floorDiv(ph) % channels; }
   AffineExpr imageRow(AffineExpr r) const {
-    AffineExpr py = r % ph, gx = r.floorDiv(ph * channels) % gw, gy = r.floorDiv(ph * channels * gw) % gh;
+    AffineExpr py = r % ph, gx = r.floorDiv(ph * channels) % gw,
+               gy = r.floorDiv(ph * channels * gw) % gh;
     AffineExpr b = r.floorDiv(ph * channels * gw * gh);
     return ((b * channels + channel(r)) * height + gy * ph + py) * gw + gx;
   }
 };
 } // namespace
 
-FailureOr<Value> Lowering::patches(Operation *user, Value image, ArrayRef<int64_t> patch, int64_t tokens) {
+FailureOr<Value> Lowering::patches(Operation *user, Value image, ArrayRef<int64_t> patch,
+                                   int64_t tokens) {
   if (Value known = patchesOf.lookup(image))
     return known;
   auto normalize = image.getDefiningOp<nn::NormalizeOp>();
@@ -96,7 +112,8 @@ FailureOr<Value> Lowering::patches(Operation *user, Value image, ArrayRef<int64_
     return failure();
   const PatchGeometry &g = *geometry;
   RowProgram p = program(user, {g.lines(), 1, g.pw});
-  Value x = p.in(view(get(pixels), {g.batch * g.channels * g.height * g.gw, g.pw}), g.imageRow(p.r), p.c);
+  Value x =
+      p.in(view(get(pixels), {g.batch * g.channels * g.height * g.gw, g.pw}), g.imageRow(p.r), p.c);
   if (normalize) {
     x = p.sub(x, p.perIndex(g.channel(p.r), normalize.getMean()));
     x = p.div(x, p.perIndex(g.channel(p.r), normalize.getStd()));
@@ -113,7 +130,8 @@ LogicalResult ns::lower(nn::PatchEmbedOp op, Lowering &l) {
   if (failed(matrix))
     return failure();
   int64_t size = numCols(typeOf(*matrix)), width = numCols(type);
-  Value product = gemm(l, op, type, *matrix, l.view(l.get(op.getWeight()), {width, size}), numRows(type), width, size, false, true);
+  Value product = gemm(l, op, type, *matrix, l.view(l.get(op.getWeight()), {width, size}),
+                       numRows(type), width, size, false, true);
   l.set(op.getResult(), product);
   if (op.getBias())
     addBias(l, op, product, l.get(op.getBias()), op.getResult());
@@ -127,8 +145,9 @@ LogicalResult ns::lower(nn::PatchEmbedGradInputOp op, Lowering &l) {
     return failure();
   const PatchGeometry &g = *geometry;
   int64_t rows = g.batch * g.tokens(), width = numCols(op.getGrad().getType());
-  Value grads = gemm(l, op, l.tensor({rows, g.patchSize()}), l.get(op.getGrad()), l.view(l.get(op.getWeight()), {width, g.patchSize()}),
-                     rows, g.patchSize(), width, false, false);
+  Value grads = gemm(l, op, l.tensor({rows, g.patchSize()}), l.get(op.getGrad()),
+                     l.view(l.get(op.getWeight()), {width, g.patchSize()}), rows, g.patchSize(),
+                     width, false, false);
   RowProgram p = l.program(op, {g.lines(), 1, g.pw});
   auto pieces = l.tensor({g.batch * g.channels * g.height * g.gw, g.pw});
   p.out(p.in(l.view(grads, {g.lines(), g.pw})), pieces, g.imageRow(p.r), p.c);
@@ -142,7 +161,8 @@ LogicalResult ns::lower(nn::PatchEmbedGradWeightOp op, Lowering &l) {
   if (failed(matrix))
     return failure();
   int64_t size = numCols(typeOf(*matrix)), width = numCols(grad);
-  Value product = gemm(l, op, l.tensor({width, size}), l.get(op.getGrad()), *matrix, width, size, numRows(grad), true, false);
+  Value product = gemm(l, op, l.tensor({width, size}), l.get(op.getGrad()), *matrix, width, size,
+                       numRows(grad), true, false);
   l.set(op.getResult(), l.view(product, op.getResult().getType().getShape()));
   return success();
 }
@@ -152,7 +172,8 @@ LogicalResult ns::lower(nn::PatchEmbedGradWeightOp op, Lowering &l) {
 //===----------------------------------------------------------------------===//
 
 /// The inputs as they leave the library, and their biases if every one has a bias.
-static void attentionInputs(Lowering &l, OperandRange operands, SmallVectorImpl<Value> &inputs, SmallVectorImpl<Value> &biases) {
+static void attentionInputs(Lowering &l, OperandRange operands, SmallVectorImpl<Value> &inputs,
+                            SmallVectorImpl<Value> &biases) {
   for (Value operand : operands) {
     inputs.push_back(l.get(operand));
     if (Value bias = l.biasOf.lookup(operand))
@@ -172,16 +193,17 @@ static void attentionInputs(Lowering &l, OperandRange operands, SmallVectorImpl<
 LogicalResult ns::lower(nn::AttentionOp op, Lowering &l) {
   SmallVector<Value> inputs, biases;
   attentionInputs(l, op.getInputs(), inputs, biases);
-  l.set(op.getResult(), rt::AttentionOp::create(l.builder, op.getLoc(), op.getResult().getType(), inputs, biases, op.getHeads(),
-                                                op.getScale()));
+  l.set(op.getResult(), rt::AttentionOp::create(l.builder, op.getLoc(), op.getResult().getType(),
+                                                inputs, biases, op.getHeads(), op.getScale()));
   return success();
 }
 
 LogicalResult ns::lower(nn::AttentionGradOp op, Lowering &l) {
   SmallVector<Value> inputs, biases;
   attentionInputs(l, op.getInputs(), inputs, biases);
-  auto grad = rt::AttentionGradOp::create(l.builder, op.getLoc(), op.getResultTypes(), l.get(op.getGrad()), inputs, biases,
-                                          op.getHeads(), op.getScale());
+  auto grad =
+      rt::AttentionGradOp::create(l.builder, op.getLoc(), op.getResultTypes(), l.get(op.getGrad()),
+                                  inputs, biases, op.getHeads(), op.getScale());
   for (auto [result, value] : llvm::zip(op.getResults(), grad.getResults()))
     l.set(result, value);
   return success();

@@ -27,7 +27,9 @@ static Softmax softmax(RowProgram &p, Value x) {
 }
 
 /// One value for each row, as a vector.
-static void outPerRow(RowProgram &p, Value value, Value result) { p.out(value, typeOf(result), p.r, p.lit(0)); }
+static void outPerRow(RowProgram &p, Value value, Value result) {
+  p.out(value, typeOf(result), p.r, p.lit(0));
+}
 
 LogicalResult ns::lower(nn::CrossEntropyOp op, Lowering &l) {
   int64_t labels = typeOf(op.getLabels()).getDimSize(0);
@@ -55,7 +57,8 @@ LogicalResult ns::lower(nn::CrossEntropyGradOp op, Lowering &l) {
 }
 
 LogicalResult ns::lower(nn::WeightedSumOp op, Lowering &l) {
-  int64_t rows = typeOf(op.getLosses()).getDimSize(0), batch = typeOf(op.getWeights()).getDimSize(0);
+  int64_t rows = typeOf(op.getLosses()).getDimSize(0),
+          batch = typeOf(op.getWeights()).getDimSize(0);
   RowProgram p = l.program(op, {1, rows / batch, batch});
   Value losses = p.in(l.view(l.get(op.getLosses()), {rows / batch, batch}), p.k, p.c);
   Value total = p.sum(p.mul(losses, p.inColumn(l.get(op.getWeights()))));
@@ -65,7 +68,8 @@ LogicalResult ns::lower(nn::WeightedSumOp op, Lowering &l) {
 }
 
 LogicalResult ns::lower(nn::WeightedSumGradOp op, Lowering &l) {
-  int64_t rows = typeOf(op.getResult()).getDimSize(0), batch = typeOf(op.getWeights()).getDimSize(0);
+  int64_t rows = typeOf(op.getResult()).getDimSize(0),
+          batch = typeOf(op.getWeights()).getDimSize(0);
   RowProgram p = l.program(op, {rows / batch, 1, batch});
   Value weight = p.inColumn(l.get(op.getWeights()));
   if (op.getGrad())
@@ -79,7 +83,8 @@ LogicalResult ns::lower(harden::SynthesisLossOp op, Lowering &l) {
   RowProgram p = l.rowwise(op, op.getNoised().getType());
   Value d = p.sub(p.in(l.get(op.getNoised())), p.in(l.get(op.getClean())));
   Value square = p.sum(p.mul(d, d));
-  outPerRow(p, op.getObjective() == harden::Objective::LogitL2 ? p.sqrt(square) : square, op.getResult());
+  outPerRow(p, op.getObjective() == harden::Objective::LogitL2 ? p.sqrt(square) : square,
+            op.getResult());
   l.finish(p, op->getResults());
   return success();
 }

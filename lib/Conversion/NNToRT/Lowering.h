@@ -9,8 +9,8 @@
 #ifndef NS_CONVERSION_NNTORT_LOWERING_H
 #define NS_CONVERSION_NNTORT_LOWERING_H
 
-#include "Layout.h"
 #include "../RowProgram.h"
+#include "Layout.h"
 
 #include "ns/Dialect/NN/IR/NN.h"
 #include "ns/Dialect/NS/IR/NS.h"
@@ -25,7 +25,8 @@ namespace ns {
 int64_t numRows(mlir::RankedTensorType type);
 int64_t numCols(mlir::RankedTensorType type);
 
-/// Lowers the body of one entry, op by op in order. The overloads of `lower` are grouped by op family in the .cpp files.
+/// Lowers the body of one entry, op by op in order. The overloads of `lower` are grouped by op
+/// family in the .cpp files.
 class Lowering {
 public:
   Lowering(mlir::func::FuncOp source, mlir::func::FuncOp target, Layout &layout);
@@ -46,14 +47,19 @@ public:
     return RowProgram(builder, op->getLoc(), layout.element, space);
   }
   /// A program over the rows and columns of `type`.
-  RowProgram rowwise(mlir::Operation *op, mlir::RankedTensorType type) { return program(op, {numRows(type), 1, numCols(type)}); }
+  RowProgram rowwise(mlir::Operation *op, mlir::RankedTensorType type) {
+    return program(op, {numRows(type), 1, numCols(type)});
+  }
   /// Makes the program's op and binds its results to the nn values.
   void finish(RowProgram &program, mlir::ValueRange results);
   /// Elements of an optimizer group, whole rows.
   int64_t groupElements(llvm::StringRef group) const { return layout.groupElements(group); }
-  mlir::RankedTensorType tensor(llvm::ArrayRef<int64_t> shape) { return mlir::RankedTensorType::get(shape, layout.element); }
+  mlir::RankedTensorType tensor(llvm::ArrayRef<int64_t> shape) {
+    return mlir::RankedTensorType::get(shape, layout.element);
+  }
   /// The normalised image as a matrix of patches (B N) x (c ph pw); made once for an image.
-  mlir::FailureOr<mlir::Value> patches(mlir::Operation *user, mlir::Value image, llvm::ArrayRef<int64_t> patch, int64_t tokens);
+  mlir::FailureOr<mlir::Value> patches(mlir::Operation *user, mlir::Value image,
+                                       llvm::ArrayRef<int64_t> patch, int64_t tokens);
   /// Raw linear result and bias where every reader adds the bias itself.
   llvm::DenseMap<mlir::Value, mlir::Value> biasOf;
 
@@ -69,7 +75,8 @@ private:
   llvm::StringMap<mlir::Value> slots;
 };
 
-/// Sets the destination of the op that makes `value`, if it makes it as a new whole value of that type; else false.
+/// Sets the destination of the op that makes `value`, if it makes it as a new whole value of that
+/// type; else false.
 bool retarget(mlir::Value value, mlir::Value dest);
 
 // Linear.cpp

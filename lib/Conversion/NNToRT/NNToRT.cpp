@@ -21,7 +21,9 @@ namespace ns {
 using namespace mlir;
 using namespace ns;
 
-int64_t ns::numCols(RankedTensorType type) { return type.getRank() == 0 ? 1 : type.getShape().back(); }
+int64_t ns::numCols(RankedTensorType type) {
+  return type.getRank() == 0 ? 1 : type.getShape().back();
+}
 int64_t ns::numRows(RankedTensorType type) { return type.getNumElements() / numCols(type); }
 
 Lowering::Lowering(func::FuncOp source, func::FuncOp target, Layout &layout)
@@ -47,7 +49,8 @@ Value Lowering::view(Value value, ArrayRef<int64_t> shape, int64_t offset) {
   if (auto inner = value.getDefiningOp<rt::ViewOp>())
     return view(inner.getSource(), shape, offset + inner.getOffset());
   OpBuilder::InsertionGuard guard(builder);
-  builder.setInsertionPointAfterValue(value); // beside its source, so that fusion sees no op in between
+  builder.setInsertionPointAfterValue(
+      value); // beside its source, so that fusion sees no op in between
   return rt::ViewOp::create(builder, value.getLoc(), result, value, offset);
 }
 
@@ -59,24 +62,30 @@ void Lowering::finish(RowProgram &program, ValueRange results) {
 
 LogicalResult Lowering::lowerOp(Operation *op) {
   return TypeSwitch<Operation *, LogicalResult>(op)
-      .Case<nn::LinearOp, nn::LinearGradInputOp, nn::LinearGradWeightOp, nn::PatchEmbedOp, nn::PatchEmbedGradInputOp,
-            nn::PatchEmbedGradWeightOp, nn::AttentionOp, nn::AttentionGradOp, nn::NormalizeOp, nn::NormalizeGradOp,
-            nn::LayerNormOp, nn::LayerNormGradOp, nn::LayerNormGradParamsOp, nn::GeluOp, nn::GeluGradOp, nn::AddOp,
-            nn::ScaleOp, nn::LayerScaleOp, nn::LayerScaleGradGammaOp, nn::SumRowsOp, nn::SumBatchOp, harden::InjectOp,
-            harden::ClipGradOp, nn::PrependTokensOp, nn::SelectTokenOp, nn::ScatterTokenOp, nn::SliceTokensOp,
-            nn::PadTokensOp, nn::SliceChannelsOp, nn::PadChannelsOp, nn::SliceRowsOp, nn::PadRowsOp, nn::SliceBatchOp,
-            nn::ConcatBatchOp, nn::MeanTokensOp, nn::ExpandTokensOp, nn::CrossEntropyOp, nn::CrossEntropyGradOp,
-            nn::WeightedSumOp, nn::WeightedSumGradOp, harden::SynthesisLossOp, harden::SynthesisLossGradOp,
-            harden::InvarianceOp, harden::SampleNormOp, nn::LoadParamOp, nn::FoldNormBiasOp, nn::FoldNormWeightOp,
-            nn::FoldScaleBiasOp, nn::FoldScaleWeightOp, nn::StoreParamOp, harden::ReadNoiseOp, harden::StoreGradOp,
-            harden::AdamWParamsOp, harden::AdamWNoiseOp>([&](auto concrete) { return lower(concrete, *this); })
+      .Case<nn::LinearOp, nn::LinearGradInputOp, nn::LinearGradWeightOp, nn::PatchEmbedOp,
+            nn::PatchEmbedGradInputOp, nn::PatchEmbedGradWeightOp, nn::AttentionOp,
+            nn::AttentionGradOp, nn::NormalizeOp, nn::NormalizeGradOp, nn::LayerNormOp,
+            nn::LayerNormGradOp, nn::LayerNormGradParamsOp, nn::GeluOp, nn::GeluGradOp, nn::AddOp,
+            nn::ScaleOp, nn::LayerScaleOp, nn::LayerScaleGradGammaOp, nn::SumRowsOp, nn::SumBatchOp,
+            harden::InjectOp, harden::ClipGradOp, nn::PrependTokensOp, nn::SelectTokenOp,
+            nn::ScatterTokenOp, nn::SliceTokensOp, nn::PadTokensOp, nn::SliceChannelsOp,
+            nn::PadChannelsOp, nn::SliceRowsOp, nn::PadRowsOp, nn::SliceBatchOp, nn::ConcatBatchOp,
+            nn::MeanTokensOp, nn::ExpandTokensOp, nn::CrossEntropyOp, nn::CrossEntropyGradOp,
+            nn::WeightedSumOp, nn::WeightedSumGradOp, harden::SynthesisLossOp,
+            harden::SynthesisLossGradOp, harden::InvarianceOp, harden::SampleNormOp,
+            nn::LoadParamOp, nn::FoldNormBiasOp, nn::FoldNormWeightOp, nn::FoldScaleBiasOp,
+            nn::FoldScaleWeightOp, nn::StoreParamOp, harden::ReadNoiseOp, harden::StoreGradOp,
+            harden::AdamWParamsOp, harden::AdamWNoiseOp>(
+          [&](auto concrete) { return lower(concrete, *this); })
       .Case<func::ReturnOp>([&](func::ReturnOp op) { return writeResults(op); })
-      .Default([](Operation *op) { return op->emitOpError("expected no op without a lowering to rt"); });
+      .Default(
+          [](Operation *op) { return op->emitOpError("expected no op without a lowering to rt"); });
 }
 
 LogicalResult Lowering::run() {
   for (BlockArgument arg : source.getArguments()) {
-    auto name = source.getArgAttrOfType<StringAttr>(arg.getArgNumber(), harden::NSDialect::kNameAttr);
+    auto name =
+        source.getArgAttrOfType<StringAttr>(arg.getArgNumber(), harden::NSDialect::kNameAttr);
     auto type = cast<RankedTensorType>(arg.getType());
     if (failed(layout.addIO(name, type, arg.getLoc())))
       return failure();
@@ -87,7 +96,8 @@ LogicalResult Lowering::run() {
     if (failed(lowerOp(&op)))
       return failure();
     if (auto layer = op.getAttrOfType<StringAttr>(nn::NNDialect::kLayerAttr))
-      for (Operation *made = last ? last->getNextNode() : &block->front(); made; made = made->getNextNode())
+      for (Operation *made = last ? last->getNextNode() : &block->front(); made;
+           made = made->getNextNode())
         made->setAttr(nn::NNDialect::kLayerAttr, layer);
     last = block->empty() ? nullptr : &block->back();
   }
@@ -124,7 +134,9 @@ LogicalResult Lowering::writeResults(func::ReturnOp op) {
     Value value = get(operand);
     Value made = value;
     if (auto view = value.getDefiningOp<rt::ViewOp>();
-        view && view.getOffset() == 0 && cast<RankedTensorType>(view.getSource().getType()).getNumElements() == type.getNumElements())
+        view && view.getOffset() == 0 &&
+        cast<RankedTensorType>(view.getSource().getType()).getNumElements() ==
+            type.getNumElements())
       made = view.getSource();
     Value dest = slot(rt::Region::IO, name, type);
     if (made.getType() != type) {
@@ -154,7 +166,8 @@ struct NNToRTPass : public ns::impl::NNToRTPassBase<NNToRTPass> {
         continue;
       }
       OpBuilder builder(entry);
-      auto lowered = func::FuncOp::create(builder, entry.getLoc(), entry.getSymName(), builder.getFunctionType({}, {}));
+      auto lowered = func::FuncOp::create(builder, entry.getLoc(), entry.getSymName(),
+                                          builder.getFunctionType({}, {}));
       lowered->setAttr(harden::NSDialect::kEntryAttr, builder.getUnitAttr());
       setNames(entry, lowered);
       if (failed(Lowering(entry, lowered, layout).run()))
@@ -169,7 +182,8 @@ struct NNToRTPass : public ns::impl::NNToRTPassBase<NNToRTPass> {
     eraseDeadViews(module);
   }
 
-  /// Keeps the io names: attributes `rt.inputs` and `rt.outputs`, from which the artefact's metadata is written.
+  /// Keeps the io names: attributes `rt.inputs` and `rt.outputs`, from which the artefact's
+  /// metadata is written.
   static void setNames(func::FuncOp entry, func::FuncOp lowered) {
     SmallVector<Attribute> inputs, outputs;
     for (unsigned i = 0; i < entry.getNumArguments(); ++i)

@@ -26,7 +26,8 @@ LogicalResult ns::lower(harden::ReadNoiseOp op, Lowering &l) {
 LogicalResult ns::lower(harden::StoreGradOp op, Lowering &l) {
   auto module = op->getParentOfType<ModuleOp>();
   bool isParam = isa_and_nonnull<nn::ParamOp>(module.lookupSymbol(op.getTarget()));
-  std::string name = isParam ? ("params.grad:" + op.getTarget()).str() : (op.getTarget() + ".grad").str();
+  std::string name =
+      isParam ? ("params.grad:" + op.getTarget()).str() : (op.getTarget() + ".grad").str();
   RankedTensorType type = typeOf(op.getValue());
   Value dest = l.slot(rt::Region::State, name, type);
   Value value = l.get(op.getValue()), accumulate = l.get(op.getAccumulate());
@@ -38,9 +39,11 @@ LogicalResult ns::lower(harden::StoreGradOp op, Lowering &l) {
     return success();
   }
   RowProgram p = l.rowwise(op, type);
-  Value new_ = p.in(value), old = p.in(dest), factor = p.inScalar(accumulate), zero = p.constant(0.0);
+  Value new_ = p.in(value), old = p.in(dest), factor = p.inScalar(accumulate),
+        zero = p.constant(0.0);
   // An accumulator that holds anything, NaN too, counts as 0 on the first micro-batch.
-  Value kept = p.select(p.compare(arith::CmpFPredicate::OEQ, factor, zero), zero, p.mul(factor, old));
+  Value kept =
+      p.select(p.compare(arith::CmpFPredicate::OEQ, factor, zero), zero, p.mul(factor, old));
   p.out(p.add(new_, kept), type, p.r, p.c, dest);
   p.finish();
   return success();
@@ -48,7 +51,17 @@ LogicalResult ns::lower(harden::StoreGradOp op, Lowering &l) {
 
 namespace {
 /// Positions in `hyper` (docs/abi.md).
-enum Hyper { LearningRate, Beta1, Beta2, Epsilon, WeightDecay, Correction1, Correction2, Lambda, Norm };
+enum Hyper {
+  LearningRate,
+  Beta1,
+  Beta2,
+  Epsilon,
+  WeightDecay,
+  Correction1,
+  Correction2,
+  Lambda,
+  Norm
+};
 /// Parameter and moments after one step, at one element.
 struct AdamWResult {
   Value param, moment, square;
@@ -56,13 +69,16 @@ struct AdamWResult {
 } // namespace
 
 /// torch.optim.AdamW's single-tensor update, in its order of operations.
-static AdamWResult adamw(RowProgram &p, Value hyper, Value param, Value grad, Value moment, Value square, bool decays) {
-  Value one = p.constant(1.0), lr = p.inScalar(hyper, LearningRate), beta2 = p.inScalar(hyper, Beta2);
+static AdamWResult adamw(RowProgram &p, Value hyper, Value param, Value grad, Value moment,
+                         Value square, bool decays) {
+  Value one = p.constant(1.0), lr = p.inScalar(hyper, LearningRate),
+        beta2 = p.inScalar(hyper, Beta2);
   if (decays)
     param = p.mul(param, p.sub(one, p.mul(lr, p.inScalar(hyper, WeightDecay))));
   moment = p.fma(p.sub(grad, moment), p.sub(one, p.inScalar(hyper, Beta1)), moment);
   square = p.fma(p.mul(grad, grad), p.sub(one, beta2), p.mul(square, beta2));
-  Value denominator = p.add(p.div(p.sqrt(square), p.sqrt(p.inScalar(hyper, Correction2))), p.inScalar(hyper, Epsilon));
+  Value denominator = p.add(p.div(p.sqrt(square), p.sqrt(p.inScalar(hyper, Correction2))),
+                            p.inScalar(hyper, Epsilon));
   Value step = p.div(lr, p.inScalar(hyper, Correction1));
   return {p.sub(param, p.div(p.mul(step, moment), denominator)), moment, square};
 }
@@ -78,9 +94,11 @@ LogicalResult ns::lower(harden::AdamWParamsOp op, Lowering &l) {
       return l.view(l.slot(region, (name + ":" + group).str(), type), shape);
     };
     Value param = flat(rt::Region::Params, ""), grad = flat(rt::Region::State, "params.grad");
-    Value moment = flat(rt::Region::State, "params.m"), square = flat(rt::Region::State, "params.v");
+    Value moment = flat(rt::Region::State, "params.m"),
+          square = flat(rt::Region::State, "params.v");
     RowProgram p = l.program(op, {shape[0], 1, shape[1]});
-    AdamWResult next = adamw(p, l.get(op.getHyper()), p.in(param), p.in(grad), p.in(moment), p.in(square), group == "decay");
+    AdamWResult next = adamw(p, l.get(op.getHyper()), p.in(param), p.in(grad), p.in(moment),
+                             p.in(square), group == "decay");
     p.out(next.param, l.tensor(shape), p.r, p.c, param);
     p.out(next.moment, l.tensor(shape), p.r, p.c, moment);
     p.out(next.square, l.tensor(shape), p.r, p.c, square);
@@ -100,7 +118,9 @@ LogicalResult ns::lower(harden::AdamWNoiseOp op, Lowering &l) {
   auto module = op->getParentOfType<ModuleOp>();
   RankedTensorType type = cast<harden::NoiseOp>(module.lookupSymbol(op.getNoise())).getTensorType();
   int64_t rows = numRows(type);
-  auto slot = [&](StringRef suffix) { return l.slot(rt::Region::State, (op.getNoise() + suffix).str(), type); };
+  auto slot = [&](StringRef suffix) {
+    return l.slot(rt::Region::State, (op.getNoise() + suffix).str(), type);
+  };
   Value noise = slot(""), hyper = l.get(op.getHyper());
 
   RowProgram before = l.rowwise(op, type);
@@ -115,7 +135,8 @@ LogicalResult ns::lower(harden::AdamWNoiseOp op, Lowering &l) {
   Value pull = update.select(update.compare(arith::CmpFPredicate::OEQ, lambda, zero), zero,
                              update.div(update.mul(lambda, v), update.inScalar(squareNorm)));
   Value grad = update.sub(update.in(slot(".grad")), pull);
-  AdamWResult next = adamw(update, hyper, v, grad, update.in(slot(".m")), update.in(slot(".v")), /*decays=*/true);
+  AdamWResult next =
+      adamw(update, hyper, v, grad, update.in(slot(".m")), update.in(slot(".v")), /*decays=*/true);
   update.out(next.param, type, update.r, update.c, noise);
   update.out(next.moment, type, update.r, update.c, slot(".m"));
   update.out(next.square, type, update.r, update.c, slot(".v"));
@@ -130,13 +151,16 @@ LogicalResult ns::lower(harden::AdamWNoiseOp op, Lowering &l) {
   v = hold.in(updated);
   Value wanted = hold.inScalar(hyper, Norm);
   Value held = hold.compare(arith::CmpFPredicate::OGT, wanted, hold.constant(0.0));
-  hold.out(hold.select(held, hold.mul(v, hold.div(wanted, hold.sqrt(hold.inScalar(newSquareNorm)))), v), type, hold.r, hold.c, updated);
+  hold.out(
+      hold.select(held, hold.mul(v, hold.div(wanted, hold.sqrt(hold.inScalar(newSquareNorm)))), v),
+      type, hold.r, hold.c, updated);
   hold.finish();
 
   RowProgram norm = l.program(op, {1, 1, 1});
   wanted = norm.inScalar(hyper, Norm);
   held = norm.compare(arith::CmpFPredicate::OGT, wanted, norm.constant(0.0));
-  norm.out(norm.select(held, wanted, norm.sqrt(norm.inScalar(newSquareNorm))), l.tensor({}), norm.lit(0), norm.lit(0));
+  norm.out(norm.select(held, wanted, norm.sqrt(norm.inScalar(newSquareNorm))), l.tensor({}),
+           norm.lit(0), norm.lit(0));
   l.finish(norm, op->getResults());
   return success();
 }

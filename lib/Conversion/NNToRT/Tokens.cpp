@@ -23,8 +23,10 @@ struct RowMove {
 };
 } // namespace
 
-/// Writes the moved rows of `source` into a tensor of `type`: a new one, or `dest` with the rows written before.
-static Value moveRows(Lowering &l, Operation *op, Value source, RankedTensorType type, const RowMove &move, Value dest = {}) {
+/// Writes the moved rows of `source` into a tensor of `type`: a new one, or `dest` with the rows
+/// written before.
+static Value moveRows(Lowering &l, Operation *op, Value source, RankedTensorType type,
+                      const RowMove &move, Value dest = {}) {
   RowProgram p = l.program(op, {move.rows, 1, move.cols});
   p.out(p.in(source, move.from, p.c), type, move.to, p.c, dest);
   return p.finish().getResult(0);
@@ -53,7 +55,8 @@ LogicalResult ns::lower(nn::PrependTokensOp op, Lowering &l) {
   int64_t from = 0;
   for (Value token : op.getTokens()) {
     int64_t count = typeOf(token).getDimSize(1);
-    result = moveRows(l, op, l.get(token), type, {batch * count, cols, r % count, tokenRow(r, count, total, from)}, result);
+    result = moveRows(l, op, l.get(token), type,
+                      {batch * count, cols, r % count, tokenRow(r, count, total, from)}, result);
     from += count;
   }
   l.set(op.getResult(), result);
@@ -68,7 +71,8 @@ LogicalResult ns::lower(nn::SelectTokenOp op, Lowering &l) {
     return success();
   }
   AffineExpr r = dimR(l);
-  l.set(op.getResult(), moveRows(l, op, l.get(op.getInput()), type, {numRows(type), numCols(type), r * total + op.getIndex(), r}));
+  l.set(op.getResult(), moveRows(l, op, l.get(op.getInput()), type,
+                                 {numRows(type), numCols(type), r * total + op.getIndex(), r}));
   return success();
 }
 
@@ -80,8 +84,10 @@ LogicalResult ns::lower(nn::ScatterTokenOp op, Lowering &l) {
     return success();
   }
   AffineExpr r = dimR(l);
-  l.set(op.getResult(), moveRows(l, op, l.get(op.getInput()), type,
-                                 {type.getDimSize(0), type.getDimSize(2), r, r * total + op.getIndex()}, zeros(l, op, type)));
+  l.set(op.getResult(),
+        moveRows(l, op, l.get(op.getInput()), type,
+                 {type.getDimSize(0), type.getDimSize(2), r, r * total + op.getIndex()},
+                 zeros(l, op, type)));
   return success();
 }
 
@@ -93,7 +99,9 @@ LogicalResult ns::lower(nn::SliceTokensOp op, Lowering &l) {
     return success();
   }
   AffineExpr r = dimR(l);
-  l.set(op.getResult(), moveRows(l, op, l.get(op.getInput()), type, {numRows(type), numCols(type), tokenRow(r, count, total, from), r}));
+  l.set(op.getResult(),
+        moveRows(l, op, l.get(op.getInput()), type,
+                 {numRows(type), numCols(type), tokenRow(r, count, total, from), r}));
   return success();
 }
 
@@ -102,13 +110,17 @@ LogicalResult ns::lower(nn::PadTokensOp op, Lowering &l) {
   int64_t count = source.getDimSize(1), total = type.getDimSize(1);
   AffineExpr r = dimR(l);
   Value result = count == total ? Value() : zeros(l, op, type);
-  l.set(op.getResult(), moveRows(l, op, l.get(op.getInput()), type,
-                                 {numRows(source), numCols(source), r, tokenRow(r, count, total, op.getFrom())}, result));
+  l.set(op.getResult(),
+        moveRows(l, op, l.get(op.getInput()), type,
+                 {numRows(source), numCols(source), r, tokenRow(r, count, total, op.getFrom())},
+                 result));
   return success();
 }
 
-/// Channels [from, from + count) of rows of `total`, as whole rows of a width that divides all three.
-static std::pair<RowMove, int64_t> channelMove(Lowering &l, int64_t rows, int64_t from, int64_t count, int64_t total) {
+/// Channels [from, from + count) of rows of `total`, as whole rows of a width that divides all
+/// three.
+static std::pair<RowMove, int64_t> channelMove(Lowering &l, int64_t rows, int64_t from,
+                                               int64_t count, int64_t total) {
   int64_t width = std::gcd(std::gcd(from, count), total), parts = count / width;
   AffineExpr r = dimR(l);
   return {RowMove{rows * parts, width, tokenRow(r, parts, total / width, from / width), r}, width};
@@ -117,8 +129,9 @@ static std::pair<RowMove, int64_t> channelMove(Lowering &l, int64_t rows, int64_
 LogicalResult ns::lower(nn::SliceChannelsOp op, Lowering &l) {
   RankedTensorType type = typeOf(op.getResult()), source = typeOf(op.getInput());
   auto [move, width] = channelMove(l, numRows(type), op.getFrom(), numCols(type), numCols(source));
-  Value result = moveRows(l, op, l.view(l.get(op.getInput()), {source.getNumElements() / width, width}),
-                          l.tensor({type.getNumElements() / width, width}), move);
+  Value result =
+      moveRows(l, op, l.view(l.get(op.getInput()), {source.getNumElements() / width, width}),
+               l.tensor({type.getNumElements() / width, width}), move);
   l.set(op.getResult(), l.view(result, type.getShape()));
   return success();
 }
@@ -128,7 +141,9 @@ LogicalResult ns::lower(nn::PadChannelsOp op, Lowering &l) {
   auto [move, width] = channelMove(l, numRows(type), op.getFrom(), numCols(source), numCols(type));
   std::swap(move.from, move.to);
   auto wide = l.tensor({type.getNumElements() / width, width});
-  Value result = moveRows(l, op, l.view(l.get(op.getInput()), {source.getNumElements() / width, width}), wide, move, zeros(l, op, wide));
+  Value result =
+      moveRows(l, op, l.view(l.get(op.getInput()), {source.getNumElements() / width, width}), wide,
+               move, zeros(l, op, wide));
   l.set(op.getResult(), l.view(result, type.getShape()));
   return success();
 }
@@ -144,13 +159,15 @@ LogicalResult ns::lower(nn::PadRowsOp op, Lowering &l) {
   RankedTensorType type = typeOf(op.getResult()), source = typeOf(op.getInput());
   if (type.getRank() == 1) { // a bias: elements are the rows
     RowProgram p = l.program(op, {source.getDimSize(0), 1, 1});
-    p.out(p.in(l.get(op.getInput()), p.r, p.lit(0)), type, p.r + op.getFrom(), p.lit(0), zeros(l, op, type));
+    p.out(p.in(l.get(op.getInput()), p.r, p.lit(0)), type, p.r + op.getFrom(), p.lit(0),
+          zeros(l, op, type));
     l.finish(p, op->getResults());
     return success();
   }
   AffineExpr r = dimR(l);
-  l.set(op.getResult(), moveRows(l, op, l.get(op.getInput()), type, {numRows(source), numCols(source), r, r + op.getFrom()},
-                                 zeros(l, op, type)));
+  l.set(op.getResult(),
+        moveRows(l, op, l.get(op.getInput()), type,
+                 {numRows(source), numCols(source), r, r + op.getFrom()}, zeros(l, op, type)));
   return success();
 }
 
@@ -162,10 +179,12 @@ LogicalResult ns::lower(nn::SliceBatchOp op, Lowering &l) {
 }
 
 LogicalResult ns::lower(nn::ConcatBatchOp op, Lowering &l) {
-  RankedTensorType type = typeOf(op.getResult()), lhs = typeOf(op.getLhs()), rhs = typeOf(op.getRhs());
+  RankedTensorType type = typeOf(op.getResult()), lhs = typeOf(op.getLhs()),
+                   rhs = typeOf(op.getRhs());
   AffineExpr r = dimR(l);
   Value result = moveRows(l, op, l.get(op.getLhs()), type, {numRows(lhs), numCols(lhs), r, r});
-  result = moveRows(l, op, l.get(op.getRhs()), type, {numRows(rhs), numCols(rhs), r, r + numRows(lhs)}, result);
+  result = moveRows(l, op, l.get(op.getRhs()), type,
+                    {numRows(rhs), numCols(rhs), r, r + numRows(lhs)}, result);
   l.set(op.getResult(), result);
   return success();
 }
@@ -174,7 +193,9 @@ LogicalResult ns::lower(nn::MeanTokensOp op, Lowering &l) {
   RankedTensorType type = op.getResult().getType();
   int64_t tokens = op.getInput().getType().getDimSize(1);
   RowProgram p = l.program(op, {numRows(type), tokens, numCols(type)});
-  p.out(p.mul(p.in(l.get(op.getInput()), p.r * tokens + p.k, p.c), p.constant(1.0 / double(tokens))), type);
+  p.out(
+      p.mul(p.in(l.get(op.getInput()), p.r * tokens + p.k, p.c), p.constant(1.0 / double(tokens))),
+      type);
   l.finish(p, op->getResults());
   return success();
 }
@@ -183,7 +204,9 @@ LogicalResult ns::lower(nn::ExpandTokensOp op, Lowering &l) {
   RankedTensorType type = op.getResult().getType();
   int64_t tokens = type.getDimSize(1);
   RowProgram p = l.rowwise(op, type);
-  p.out(p.mul(p.in(l.get(op.getInput()), p.r.floorDiv(tokens), p.c), p.constant(1.0 / double(tokens))), type);
+  p.out(p.mul(p.in(l.get(op.getInput()), p.r.floorDiv(tokens), p.c),
+              p.constant(1.0 / double(tokens))),
+        type);
   l.finish(p, op->getResults());
   return success();
 }

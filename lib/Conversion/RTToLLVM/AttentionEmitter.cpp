@@ -79,11 +79,13 @@ private:
   Matrix headOf(unsigned array, int64_t tokens, int64_t pitch, int64_t channel);
   Matrix input(unsigned part, int64_t tokens, double scale);
   Matrix scratch(int64_t rows, int64_t cols);
-  void gemm(bool transA, bool transB, int64_t m, int64_t n, int64_t k, double alpha, Matrix a, Matrix other, Matrix c) {
-    host.gemm(element, transA, transB, m, n, k, host.number(element, alpha), a.pointer, a.ld, other.pointer, other.ld,
-              host.number(element, 0.0), c.pointer, c.ld);
+  void gemm(bool transA, bool transB, int64_t m, int64_t n, int64_t k, double alpha, Matrix a,
+            Matrix other, Matrix c) {
+    host.gemm(element, transA, transB, m, n, k, host.number(element, alpha), a.pointer, a.ld,
+              other.pointer, other.ld, host.number(element, 0.0), c.pointer, c.ld);
   }
-  void run(int64_t rows, bool overlap, ArrayRef<Value> pointers, llvm::function_ref<void(RowProgram &, function_ref<Value(ArrayRef<int64_t>)>)> write,
+  void run(int64_t rows, bool overlap, ArrayRef<Value> pointers,
+           llvm::function_ref<void(RowProgram &, function_ref<Value(ArrayRef<int64_t>)>)> write,
            std::array<int64_t, 3> space);
   void softmax(Matrix scores);
   void softmaxGrad(Matrix probabilities, Matrix gradient);
@@ -105,14 +107,17 @@ private:
 } // namespace
 
 Value HeadEmitter::argument(unsigned i) {
-  Value at = LLVM::GEPOp::create(b, loc, pointerType(), pointerType(), arguments, ArrayRef<LLVM::GEPArg>{int32_t(i)});
+  Value at = LLVM::GEPOp::create(b, loc, pointerType(), pointerType(), arguments,
+                                 ArrayRef<LLVM::GEPArg>{int32_t(i)});
   return LLVM::LoadOp::create(b, loc, pointerType(), at);
 }
 
 /// The head's columns from `channel` on of argument `array`, tokens x pitch for each image.
-HeadEmitter::Matrix HeadEmitter::headOf(unsigned array, int64_t tokens, int64_t pitch, int64_t channel) {
+HeadEmitter::Matrix HeadEmitter::headOf(unsigned array, int64_t tokens, int64_t pitch,
+                                        int64_t channel) {
   Value index = arith::MulIOp::create(b, loc, image, host.i64(tokens * pitch));
-  index = arith::AddIOp::create(b, loc, index, arith::MulIOp::create(b, loc, head, host.i64(shape.dim)));
+  index = arith::AddIOp::create(b, loc, index,
+                                arith::MulIOp::create(b, loc, head, host.i64(shape.dim)));
   index = arith::AddIOp::create(b, loc, index, host.i64(channel));
   return {host.offset(argument(array), element, index), pitch};
 }
@@ -123,15 +128,19 @@ HeadEmitter::Matrix HeadEmitter::scratch(int64_t rows, int64_t cols) {
   return {pointer, cols};
 }
 
-/// Calls a row kernel on `rows` rows. `write` builds the program; it gets a function that makes an input or result tensor of a shape.
-void HeadEmitter::run(int64_t rows, bool overlap, ArrayRef<Value> pointers,
-                      llvm::function_ref<void(RowProgram &, function_ref<Value(ArrayRef<int64_t>)>)> write,
-                      std::array<int64_t, 3> space) {
-  OwningOpRef<ModuleOp> holder(ModuleOp::create(loc)); // the program is only a pattern for the kernel
+/// Calls a row kernel on `rows` rows. `write` builds the program; it gets a function that makes an
+/// input or result tensor of a shape.
+void HeadEmitter::run(
+    int64_t rows, bool overlap, ArrayRef<Value> pointers,
+    llvm::function_ref<void(RowProgram &, function_ref<Value(ArrayRef<int64_t>)>)> write,
+    std::array<int64_t, 3> space) {
+  OwningOpRef<ModuleOp> holder(
+      ModuleOp::create(loc)); // the program is only a pattern for the kernel
   OpBuilder inner = OpBuilder::atBlockEnd(holder->getBody());
   RowProgram program(inner, loc, element, space);
   write(program, [&](ArrayRef<int64_t> extents) -> Value {
-    return rt::SlotOp::create(inner, loc, RankedTensorType::get(extents, element), rt::Region::Work, "operand");
+    return rt::SlotOp::create(inner, loc, RankedTensorType::get(extents, element), rt::Region::Work,
+                              "operand");
   });
   LLVM::LLVMFuncOp kernel = kernels.kernel(program.finish(), {overlap});
   SmallVector<Value> operands(pointers);
@@ -147,7 +156,8 @@ HeadEmitter::Matrix HeadEmitter::input(unsigned index, int64_t tokens, double sc
   Matrix source = headOf(firstInput + part.input, tokens, part.pitch, part.channel);
   if (!shape.biased)
     return source;
-  Value at = arith::AddIOp::create(b, loc, arith::MulIOp::create(b, loc, head, host.i64(shape.dim)), host.i64(part.channel));
+  Value at = arith::AddIOp::create(b, loc, arith::MulIOp::create(b, loc, head, host.i64(shape.dim)),
+                                   host.i64(part.channel));
   Value bias = host.offset(argument(firstInput + numInputs + part.input), element, at);
   Matrix copy = scratch(tokens, shape.dim);
   run(tokens, /*overlap=*/false, {source.pointer, bias, copy.pointer},
@@ -206,7 +216,8 @@ void HeadEmitter::emitBackward(Matrix q, Matrix k, Matrix v, double alpha) {
   gemm(false, true, m, n, d, 1.0, dOut, v, gradient);
   softmaxGrad(scores, gradient);
   gemm(false, false, m, d, n, shape.scale, gradient, k, result(0, m));
-  gemm(true, false, n, d, m, alpha, gradient, q, result(1, n)); // q holds the scale where alpha is 1
+  gemm(true, false, n, d, m, alpha, gradient, q,
+       result(1, n)); // q holds the scale where alpha is 1
 }
 
 void HeadEmitter::emit(Value begin, Value end) {
@@ -214,7 +225,9 @@ void HeadEmitter::emit(Value begin, Value end) {
   auto size = arith::ConstantOp::create(b, loc, b.getI64IntegerAttr(0));
   Value context = host.pointerField(HostField::Context);
   auto type = LLVM::LLVMFunctionType::get(pointerType(), {pointerType(), b.getI64Type()});
-  scratchBase = LLVM::CallOp::create(b, loc, type, ValueRange{host.pointerField(HostField::Scratch), context, size}).getResult();
+  scratchBase = LLVM::CallOp::create(
+                    b, loc, type, ValueRange{host.pointerField(HostField::Scratch), context, size})
+                    .getResult();
   auto loop = scf::ForOp::create(b, loc, begin, end, host.i64(1));
   {
     OpBuilder::InsertionGuard guard(b);
@@ -222,7 +235,8 @@ void HeadEmitter::emit(Value begin, Value end) {
     image = arith::DivUIOp::create(b, loc, loop.getInductionVar(), host.i64(shape.heads));
     head = arith::RemUIOp::create(b, loc, loop.getInductionVar(), host.i64(shape.heads));
     double alpha = shape.biased ? 1.0 : shape.scale;
-    Matrix q = input(0, shape.queries, shape.scale), k = input(1, shape.keys, 1.0), v = input(2, shape.keys, 1.0);
+    Matrix q = input(0, shape.queries, shape.scale), k = input(1, shape.keys, 1.0),
+           v = input(2, shape.keys, 1.0);
     if (isa<rt::AttentionOp>(op))
       emitForward(q, k, v, alpha);
     else
@@ -234,19 +248,24 @@ void HeadEmitter::emit(Value begin, Value end) {
 LLVM::LLVMFuncOp AttentionEmitter::task(Operation *op) {
   std::string key;
   llvm::raw_string_ostream os(key);
-  os << op->getName() << op->getOperandTypes() << op->getAttrOfType<IntegerAttr>("heads") << op->getAttrOfType<FloatAttr>("scale")
-     << Shape(op).biased;
+  os << op->getName() << op->getOperandTypes() << op->getAttrOfType<IntegerAttr>("heads")
+     << op->getAttrOfType<FloatAttr>("scale") << Shape(op).biased;
   LLVM::LLVMFuncOp &known = tasks[key];
   if (known)
     return known;
   OpBuilder b = OpBuilder::atBlockEnd(module.getBody());
   auto pointer = LLVM::LLVMPointerType::get(b.getContext());
-  auto type = LLVM::LLVMFunctionType::get(LLVM::LLVMVoidType::get(b.getContext()), {pointer, b.getI64Type(), b.getI64Type()});
-  auto name = llvm::formatv("{0}_{1}_task", isa<rt::AttentionOp>(op) ? "attention" : "attention_grad", tasks.size() - 1).str();
+  auto type = LLVM::LLVMFunctionType::get(LLVM::LLVMVoidType::get(b.getContext()),
+                                          {pointer, b.getI64Type(), b.getI64Type()});
+  auto name =
+      llvm::formatv("{0}_{1}_task", isa<rt::AttentionOp>(op) ? "attention" : "attention_grad",
+                    tasks.size() - 1)
+          .str();
   auto function = LLVM::LLVMFuncOp::create(b, op->getLoc(), name, type, LLVM::Linkage::Internal);
   Block *entry = function.addEntryBlock(b);
   b.setInsertionPointToStart(entry);
-  HeadEmitter(b, kernels, op, entry->getArgument(0)).emit(entry->getArgument(1), entry->getArgument(2));
+  HeadEmitter(b, kernels, op, entry->getArgument(0))
+      .emit(entry->getArgument(1), entry->getArgument(2));
   LLVM::ReturnOp::create(b, op->getLoc(), ValueRange());
   return known = function;
 }

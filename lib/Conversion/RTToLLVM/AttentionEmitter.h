@@ -13,11 +13,13 @@
 
 namespace ns {
 
-/// Makes the tasks of `rt.attention` and `rt.attention_grad`: one for each shape. A task computes heads [begin, end), head i = (image i / heads, head
-/// i % heads), in the thread's scratch: the biased, scaled q, k, v of the head, its scores, and in the gradient those of dP.
+/// Makes the tasks of `rt.attention` and `rt.attention_grad`: one for each shape. A task computes
+/// heads [begin, end), head i = (image i / heads, head i % heads), in the thread's scratch: the
+/// biased, scaled q, k, v of the head, its scores, and in the gradient those of dP.
 class AttentionEmitter {
 public:
-  AttentionEmitter(mlir::ModuleOp module, KernelEmitter &kernels) : module(module), kernels(kernels) {}
+  AttentionEmitter(mlir::ModuleOp module, KernelEmitter &kernels)
+      : module(module), kernels(kernels) {}
 
   /// The task. Its argument is an array of pointers: the host, the op's operands, the op's results.
   mlir::LLVM::LLVMFuncOp task(mlir::Operation *op);

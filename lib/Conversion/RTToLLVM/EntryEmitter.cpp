@@ -17,7 +17,9 @@ using namespace mlir;
 using namespace ns;
 
 static RankedTensorType typeOf(Value value) { return cast<RankedTensorType>(value.getType()); }
-static LLVM::LLVMPointerType pointerType(OpBuilder &b) { return LLVM::LLVMPointerType::get(b.getContext()); }
+static LLVM::LLVMPointerType pointerType(OpBuilder &b) {
+  return LLVM::LLVMPointerType::get(b.getContext());
+}
 
 //===----------------------------------------------------------------------===//
 // EntryEmitter
@@ -33,7 +35,8 @@ static FailureOr<int64_t> slotOffset(ModuleOp module, rt::SlotOp slot) {
     if (fields.getAs<StringAttr>("name") == slot.getNameAttr())
       return fields.getAs<IntegerAttr>("offset").getInt();
   }
-  return slot.emitOpError("expected region ") << rt::stringifyRegion(slot.getRegion()) << " to have a slot '" << slot.getName() << "'";
+  return slot.emitOpError("expected region ")
+         << rt::stringifyRegion(slot.getRegion()) << " to have a slot '" << slot.getName() << "'";
 }
 
 Value EntryEmitter::pointer(Value value) {
@@ -46,7 +49,8 @@ FailureOr<LLVM::LLVMFuncOp> EntryEmitter::emit(func::FuncOp source) {
   Location loc = source.getLoc();
   Type pointer = pointerType(b);
   auto type = LLVM::LLVMFunctionType::get(b.getI32Type(), {pointer, pointer});
-  auto function = LLVM::LLVMFuncOp::create(b, loc, ("entry_" + source.getSymName()).str(), type, LLVM::Linkage::Internal);
+  auto function = LLVM::LLVMFuncOp::create(b, loc, ("entry_" + source.getSymName()).str(), type,
+                                           LLVM::Linkage::Internal);
   Block *block = function.addEntryBlock(b);
   b.setInsertionPointToStart(block);
   hostPointer = block->getArgument(0);
@@ -56,7 +60,8 @@ FailureOr<LLVM::LLVMFuncOp> EntryEmitter::emit(func::FuncOp source) {
   places.clear();
   regions.clear();
   for (int32_t region = 0; region < NSRT_NUM_REGIONS; ++region) {
-    Value at = LLVM::GEPOp::create(b, loc, pointer, pointer, block->getArgument(1), ArrayRef<LLVM::GEPArg>{region});
+    Value at = LLVM::GEPOp::create(b, loc, pointer, pointer, block->getArgument(1),
+                                   ArrayRef<LLVM::GEPArg>{region});
     regions.push_back(LLVM::LoadOp::create(b, loc, pointer, at));
   }
   for (Operation &op : source.getBody().front().without_terminator())
@@ -76,7 +81,8 @@ LogicalResult EntryEmitter::emitOp(Operation *op) {
   }
   if (auto view = dyn_cast<rt::ViewOp>(op)) {
     Place place = places.lookup(view.getSource());
-    place.offset += int64_t(view.getOffset()) * (typeOf(view.getSource()).getElementTypeBitWidth() / 8);
+    place.offset +=
+        int64_t(view.getOffset()) * (typeOf(view.getSource()).getElementTypeBitWidth() / 8);
     places[view.getResult()] = place;
     return success();
   }
@@ -89,7 +95,8 @@ LogicalResult EntryEmitter::emitOp(Operation *op) {
       dest = gemm.getDest();
     else if (auto fused = dyn_cast<rt::FusedOp>(op))
       dest = fused.getDestOf(result.getResultNumber());
-    places[result] = dest ? places.lookup(dest) : Place{rt::Region::Work, offsets[result.getResultNumber()]};
+    places[result] =
+        dest ? places.lookup(dest) : Place{rt::Region::Work, offsets[result.getResultNumber()]};
   }
   if (auto gemm = dyn_cast<rt::GemmOp>(op))
     return emitGemm(gemm);
@@ -103,10 +110,13 @@ LogicalResult EntryEmitter::emitOp(Operation *op) {
 LogicalResult EntryEmitter::emitGemm(rt::GemmOp op) {
   Type element = typeOf(op.getResult()).getElementType();
   int64_t m = op.getMnk()[0], n = op.getMnk()[1], k = op.getMnk()[2];
-  Value beta = op.getAccumulate() ? LLVM::LoadOp::create(*builder, op.getLoc(), element, pointer(op.getAccumulate())).getResult()
+  Value beta = op.getAccumulate() ? LLVM::LoadOp::create(*builder, op.getLoc(), element,
+                                                         pointer(op.getAccumulate()))
+                                        .getResult()
                                   : host->number(element, 0.0);
-  host->gemm(element, op.getTransA(), op.getTransB(), m, n, k, host->number(element, 1.0), pointer(op.getA()),
-             op.getTransA() ? m : k, pointer(op.getB()), op.getTransB() ? k : n, beta, pointer(op.getResult()), n);
+  host->gemm(element, op.getTransA(), op.getTransB(), m, n, k, host->number(element, 1.0),
+             pointer(op.getA()), op.getTransA() ? m : k, pointer(op.getB()), op.getTransB() ? k : n,
+             beta, pointer(op.getResult()), n);
   return success();
 }
 
@@ -114,25 +124,30 @@ LogicalResult EntryEmitter::emitGemm(rt::GemmOp op) {
 SmallVector<bool> EntryEmitter::overlaps(rt::FusedOp op) {
   auto overlap = [&](Value a, Value b) {
     Place x = places.lookup(a), y = places.lookup(b);
-    return x.region == y.region && x.offset < y.offset + rt::byteSize(typeOf(b)) && y.offset < x.offset + rt::byteSize(typeOf(a));
+    return x.region == y.region && x.offset < y.offset + rt::byteSize(typeOf(b)) &&
+           y.offset < x.offset + rt::byteSize(typeOf(a));
   };
   SmallVector<bool> result;
   for (Value made : op.getResults())
-    result.push_back(llvm::any_of(op.getInputs(), [&](Value input) { return overlap(made, input); }));
+    result.push_back(
+        llvm::any_of(op.getInputs(), [&](Value input) { return overlap(made, input); }));
   return result;
 }
 
-void EntryEmitter::launch(LLVM::LLVMFuncOp task, ArrayRef<Value> arguments, int64_t count, int64_t grain) {
+void EntryEmitter::launch(LLVM::LLVMFuncOp task, ArrayRef<Value> arguments, int64_t count,
+                          int64_t grain) {
   Location loc = task.getLoc();
   Type pointer = pointerType(*builder);
   Value array;
   {
     OpBuilder::InsertionGuard guard(*builder);
     builder->setInsertionPointToStart(builder->getInsertionBlock()); // allocas are static there
-    array = LLVM::AllocaOp::create(*builder, loc, pointer, LLVM::LLVMArrayType::get(pointer, arguments.size()), host->i64(1));
+    array = LLVM::AllocaOp::create(
+        *builder, loc, pointer, LLVM::LLVMArrayType::get(pointer, arguments.size()), host->i64(1));
   }
   for (auto [i, argument] : llvm::enumerate(arguments)) {
-    Value at = LLVM::GEPOp::create(*builder, loc, pointer, pointer, array, ArrayRef<LLVM::GEPArg>{int32_t(i)});
+    Value at = LLVM::GEPOp::create(*builder, loc, pointer, pointer, array,
+                                   ArrayRef<LLVM::GEPArg>{int32_t(i)});
     LLVM::StoreOp::create(*builder, loc, argument, at);
   }
   host->parallelFor(task, array, count, grain);

@@ -18,7 +18,8 @@ namespace ns {
 /// Makes `int32_t entry(host, regions)` of one planned function.
 class EntryEmitter {
 public:
-  EntryEmitter(mlir::ModuleOp module, KernelEmitter &kernels) : module(module), kernels(kernels), attention(module, kernels) {}
+  EntryEmitter(mlir::ModuleOp module, KernelEmitter &kernels)
+      : module(module), kernels(kernels), attention(module, kernels) {}
 
   mlir::FailureOr<mlir::LLVM::LLVMFuncOp> emit(mlir::func::FuncOp source);
 
@@ -36,7 +37,8 @@ private:
   mlir::LogicalResult emitGemm(rt::GemmOp op);
   mlir::LogicalResult emitFused(rt::FusedOp op);
   mlir::LogicalResult emitAttention(mlir::Operation *op);
-  void launch(mlir::LLVM::LLVMFuncOp task, llvm::ArrayRef<mlir::Value> arguments, int64_t count, int64_t grain);
+  void launch(mlir::LLVM::LLVMFuncOp task, llvm::ArrayRef<mlir::Value> arguments, int64_t count,
+              int64_t grain);
   llvm::SmallVector<bool> overlaps(rt::FusedOp op);
 
   mlir::ModuleOp module;

@@ -13,38 +13,50 @@
 using namespace mlir;
 using namespace ns;
 
-static LLVM::LLVMPointerType pointerType(OpBuilder &b) { return LLVM::LLVMPointerType::get(b.getContext()); }
+static LLVM::LLVMPointerType pointerType(OpBuilder &b) {
+  return LLVM::LLVMPointerType::get(b.getContext());
+}
 
 /// nsrt_host as an LLVM struct.
 static LLVM::LLVMStructType hostType(OpBuilder &b) {
   Type pointer = pointerType(b);
-  return LLVM::LLVMStructType::getLiteral(b.getContext(),
-                                          {b.getI32Type(), b.getI32Type(), pointer, pointer, pointer, pointer, pointer});
+  return LLVM::LLVMStructType::getLiteral(b.getContext(), {b.getI32Type(), b.getI32Type(), pointer,
+                                                           pointer, pointer, pointer, pointer});
 }
 
-Value HostCalls::i64(int64_t value) { return arith::ConstantOp::create(b, loc, b.getI64IntegerAttr(value)); }
-Value HostCalls::i32(int32_t value) { return arith::ConstantOp::create(b, loc, b.getI32IntegerAttr(value)); }
+Value HostCalls::i64(int64_t value) {
+  return arith::ConstantOp::create(b, loc, b.getI64IntegerAttr(value));
+}
+Value HostCalls::i32(int32_t value) {
+  return arith::ConstantOp::create(b, loc, b.getI32IntegerAttr(value));
+}
 Value HostCalls::number(Type element, double value) {
   return arith::ConstantOp::create(b, loc, b.getFloatAttr(element, value));
 }
 Value HostCalls::offset(Value pointer, Type element, Value index) {
-  return LLVM::GEPOp::create(b, loc, pointerType(b), element, pointer, ArrayRef<LLVM::GEPArg>{index});
+  return LLVM::GEPOp::create(b, loc, pointerType(b), element, pointer,
+                             ArrayRef<LLVM::GEPArg>{index});
 }
-Value HostCalls::bytes(Value pointer, int64_t count) { return count == 0 ? pointer : offset(pointer, b.getI8Type(), i64(count)); }
+Value HostCalls::bytes(Value pointer, int64_t count) {
+  return count == 0 ? pointer : offset(pointer, b.getI8Type(), i64(count));
+}
 
 Value HostCalls::pointerField(HostField field) {
-  Value at = LLVM::GEPOp::create(b, loc, pointerType(b), hostType(b), host, ArrayRef<LLVM::GEPArg>{0, int32_t(field)});
+  Value at = LLVM::GEPOp::create(b, loc, pointerType(b), hostType(b), host,
+                                 ArrayRef<LLVM::GEPArg>{0, int32_t(field)});
   return LLVM::LoadOp::create(b, loc, pointerType(b), at);
 }
 
 /// Calls a function pointer of the host; `result` may be null.
-static Value callHost(OpBuilder &b, Location loc, HostCalls &host, HostField field, Type result, ArrayRef<Value> arguments) {
+static Value callHost(OpBuilder &b, Location loc, HostCalls &host, HostField field, Type result,
+                      ArrayRef<Value> arguments) {
   SmallVector<Value> operands = {host.pointerField(field), host.pointerField(HostField::Context)};
   llvm::append_range(operands, arguments);
   SmallVector<Type> types;
   for (Value operand : ArrayRef(operands).drop_front())
     types.push_back(operand.getType());
-  auto type = LLVM::LLVMFunctionType::get(result ? result : LLVM::LLVMVoidType::get(b.getContext()), types);
+  auto type =
+      LLVM::LLVMFunctionType::get(result ? result : LLVM::LLVMVoidType::get(b.getContext()), types);
   auto call = LLVM::CallOp::create(b, loc, type, operands);
   return result ? call.getResult() : Value();
 }
@@ -54,11 +66,13 @@ void HostCalls::parallelFor(LLVM::LLVMFuncOp task, Value argument, int64_t count
   callHost(b, loc, *this, HostField::ParallelFor, {}, {function, argument, i64(count), i64(grain)});
 }
 
-void HostCalls::gemm(Type element, bool transA, bool transB, int64_t m, int64_t n, int64_t k, Value alpha, Value a, int64_t lda,
-                     Value other, int64_t ldb, Value beta, Value c, int64_t ldc) {
+void HostCalls::gemm(Type element, bool transA, bool transB, int64_t m, int64_t n, int64_t k,
+                     Value alpha, Value a, int64_t lda, Value other, int64_t ldb, Value beta,
+                     Value c, int64_t ldc) {
   HostField field = element.isF64() ? HostField::GemmF64 : HostField::GemmF32;
   callHost(b, loc, *this, field, {},
-           {i32(transA), i32(transB), i64(m), i64(n), i64(k), alpha, a, i64(lda), other, i64(ldb), beta, c, i64(ldc)});
+           {i32(transA), i32(transB), i64(m), i64(n), i64(k), alpha, a, i64(lda), other, i64(ldb),
+            beta, c, i64(ldc)});
 }
 
 Value HostCalls::scratch(int64_t bytes) {

@@ -20,13 +20,15 @@ enum class HostField { Context = 2, ParallelFor = 3, GemmF32 = 4, GemmF64 = 5, S
 /// Emits loads of the host's fields and calls of its functions.
 class HostCalls {
 public:
-  HostCalls(mlir::OpBuilder &b, mlir::Location loc, mlir::Value host) : b(b), loc(loc), host(host) {}
+  HostCalls(mlir::OpBuilder &b, mlir::Location loc, mlir::Value host)
+      : b(b), loc(loc), host(host) {}
 
   mlir::Value pointerField(HostField field);
   void parallelFor(mlir::LLVM::LLVMFuncOp task, mlir::Value argument, int64_t count, int64_t grain);
   /// C[m, n] = alpha op(A) op(B) + beta C; alpha and beta of the element type.
-  void gemm(mlir::Type element, bool transA, bool transB, int64_t m, int64_t n, int64_t k, mlir::Value alpha, mlir::Value a, int64_t lda,
-            mlir::Value other, int64_t ldb, mlir::Value beta, mlir::Value c, int64_t ldc);
+  void gemm(mlir::Type element, bool transA, bool transB, int64_t m, int64_t n, int64_t k,
+            mlir::Value alpha, mlir::Value a, int64_t lda, mlir::Value other, int64_t ldb,
+            mlir::Value beta, mlir::Value c, int64_t ldc);
   mlir::Value scratch(int64_t bytes);
 
   mlir::Value i64(int64_t value);

@@ -1,4 +1,4 @@
-//===- KernelEmitter.cpp - row programs to vector loops -*- C++ -*-===//
+//===- KernelEmitter.cpp - row programs to functions -*- C++ -*-===//
 //
 // Part of the Nullspace compiler, under the Apache License v2.0 with LLVM Exceptions.
 // See LICENSE for license information.
@@ -7,434 +7,14 @@
 //===----------------------------------------------------------------------===//
 
 #include "KernelEmitter.h"
-#include "RowStages.h"
+#include "RowEmitter.h"
 
-#include "mlir/Dialect/Arith/IR/Arith.h"
-#include "mlir/Dialect/Math/IR/Math.h"
-#include "mlir/Dialect/SCF/IR/SCF.h"
-#include "mlir/Dialect/Vector/IR/VectorOps.h"
-#include "mlir/IR/IRMapping.h"
 #include "llvm/Support/FormatVariadic.h"
-
-#include <cmath>
-#include <numeric>
 
 using namespace mlir;
 using namespace ns;
 
-namespace {
-
-/// A run of columns: where it starts (an i64 value) and how many of its lanes exist.
-struct Chunk {
-  Value start;
-  int64_t lanes; // the vector width, or fewer for the tail
-  int64_t index; // position among the unrolled vectors, or -1 inside a loop
-};
-
-/// Emits the body of one kernel. Members named as in the op: space = [R, K, C].
-class RowEmitter {
-public:
-  RowEmitter(OpBuilder &b, rt::FusedOp op, ValueRange pointers, int64_t vectorBits);
-  void emitRows(Value begin, Value end);
-
-private:
-  // Scalars of the current point (r, k).
-  Value expand(AffineExpr expr);
-  Value i64(int64_t value);
-  Value address(Value pointer, Type element, Value index);
-  Value scalar(Value v);
-  void beginPoint(Value r, Value k);
-
-  // Vectors of the current chunk.
-  VectorType vectorOf(Type element) { return VectorType::get({width}, element); }
-  Value splat(Value v);
-  Value vector(Value v, const Chunk &chunk);
-  Value compute(Value v, const Chunk &chunk);
-  Value loadInput(BlockArgument arg, const Chunk &chunk);
-  void storeResult(unsigned i, const Chunk &chunk);
-  Value mask(int64_t lanes);
-
-  // Stages.
-  void emitPoint();
-  void emitStage(unsigned stage);
-  SmallVector<Value> emitChunk(unsigned stage, const Chunk &chunk, ValueRange accumulators);
-  Value neutral(rt::Reduction kind);
-  Value combine(rt::Reduction kind, Value a, Value b);
-  Value horizontal(rt::Reduction kind, Value v);
-  void storeUniformResults();
-  void clearSums(Value r);
-
-  bool sumsOverInner(unsigned i) { return op.getInner() > 1 && !op.getOutMap(i).isFunctionOfDim(1); }
-  bool isUniformResult(unsigned i) { return isa<AffineConstantExpr>(op.getOutMap(i).getResult(1)); }
-  Value resultIndex(unsigned i, Value column);
-
-  OpBuilder &b;
-  Location loc;
-  rt::FusedOp op;
-  RowStages stages;
-  ValueRange pointers;
-  Type element;
-  int64_t width, elementBytes, numChunks;
-  bool unrolled, keepAll;
-  Value r, k;
-  DenseMap<Value, Value> scalars;                       // of the point
-  DenseMap<Value, Value> chunkValues;                   // of the chunk
-  DenseMap<std::pair<Value, int64_t>, Value> kept;      // of the point, by unrolled chunk
-  DenseMap<Value, Value> scratch;                       // rows on the stack, loop form
-  DenseMap<AffineExpr, Value> rowExprs;                 // of the point
-};
-
-} // namespace
-
 static RankedTensorType typeOf(Value value) { return cast<RankedTensorType>(value.getType()); }
-
-RowEmitter::RowEmitter(OpBuilder &b, rt::FusedOp op, ValueRange pointers, int64_t vectorBits)
-    : b(b), loc(op.getLoc()), op(op), stages(op), pointers(pointers) {
-  element = typeOf(op.getResult(0)).getElementType();
-  elementBytes = element.getIntOrFloatBitWidth() / 8;
-  width = vectorBits / element.getIntOrFloatBitWidth();
-  numChunks = llvm::divideCeil(op.getCols(), width);
-  unrolled = numChunks <= KernelEmitter::kMaxUnrolled;
-  // Everything stays in registers where it fits beside the temporaries of one chunk.
-  keepAll = unrolled && numChunks * stages.numVectorInputs() <= 20;
-  if (unrolled)
-    return;
-  for (Value v : stages.keptValues()) {
-    auto type = LLVM::LLVMArrayType::get(element, numChunks * width);
-    scratch[v] = LLVM::AllocaOp::create(b, loc, LLVM::LLVMPointerType::get(b.getContext()), type, i64(1), /*alignment=*/64);
-  }
-}
-
-Value RowEmitter::i64(int64_t value) { return arith::ConstantOp::create(b, loc, b.getI64IntegerAttr(value)); }
-
-Value RowEmitter::expand(AffineExpr expr) {
-  if (auto constant = dyn_cast<AffineConstantExpr>(expr))
-    return i64(constant.getValue());
-  if (auto dim = dyn_cast<AffineDimExpr>(expr))
-    return dim.getPosition() == 0 ? r : k;
-  if (Value known = rowExprs.lookup(expr))
-    return known;
-  auto binary = cast<AffineBinaryOpExpr>(expr);
-  Value lhs = expand(binary.getLHS()), rhs = expand(binary.getRHS()), result;
-  switch (expr.getKind()) { // no coordinate is negative
-  case AffineExprKind::Add:
-    result = arith::AddIOp::create(b, loc, lhs, rhs);
-    break;
-  case AffineExprKind::Mul:
-    result = arith::MulIOp::create(b, loc, lhs, rhs);
-    break;
-  case AffineExprKind::FloorDiv:
-    result = arith::DivUIOp::create(b, loc, lhs, rhs);
-    break;
-  case AffineExprKind::Mod:
-    result = arith::RemUIOp::create(b, loc, lhs, rhs);
-    break;
-  default:
-    llvm_unreachable("row maps hold no ceildiv");
-  }
-  return rowExprs[expr] = result;
-}
-
-Value RowEmitter::address(Value pointer, Type type, Value index) {
-  return LLVM::GEPOp::create(b, loc, pointer.getType(), type, pointer, ArrayRef<LLVM::GEPArg>{index});
-}
-
-void RowEmitter::beginPoint(Value row, Value inner) {
-  r = row;
-  k = inner;
-  scalars.clear();
-  rowExprs.clear();
-  kept.clear();
-}
-
-/// Element index of column `column` (i64) of the row that `map` names, in a tensor of `pitch`.
-static Value elementIndex(OpBuilder &b, Location loc, Value row, int64_t pitch, Value column) {
-  Value scaled = arith::MulIOp::create(b, loc, row, arith::ConstantOp::create(b, loc, b.getI64IntegerAttr(pitch)));
-  return arith::AddIOp::create(b, loc, scaled, column);
-}
-
-Value RowEmitter::scalar(Value v) {
-  if (Value known = scalars.lookup(v))
-    return known;
-  Value result;
-  if (auto arg = dyn_cast<BlockArgument>(v)) {
-    AffineMap map = op.getInMap(arg.getArgNumber());
-    int64_t pitch = rt::rowPitch(typeOf(op.getInputs()[arg.getArgNumber()]));
-    Value index = elementIndex(b, loc, expand(map.getResult(0)), pitch, expand(map.getResult(1)));
-    result = LLVM::LoadOp::create(b, loc, v.getType(), address(pointers[arg.getArgNumber()], v.getType(), index));
-  } else if (auto index = v.getDefiningOp<rt::IndexOp>()) {
-    result = arith::TruncIOp::create(b, loc, b.getI32Type(), expand(index.getMap().getResult(0)));
-  } else {
-    Operation *source = v.getDefiningOp();
-    IRMapping mapping;
-    for (Value operand : source->getOperands())
-      mapping.map(operand, scalar(operand));
-    result = b.clone(*source, mapping)->getResult(0);
-  }
-  return scalars[v] = result;
-}
-
-//===----------------------------------------------------------------------===//
-// Vectors
-//===----------------------------------------------------------------------===//
-
-Value RowEmitter::splat(Value v) {
-  if (auto constant = v.getDefiningOp<arith::ConstantOp>())
-    return arith::ConstantOp::create(b, loc, DenseElementsAttr::get(vectorOf(v.getType()), constant.getValue()));
-  return vector::BroadcastOp::create(b, loc, vectorOf(v.getType()), v);
-}
-
-Value RowEmitter::mask(int64_t lanes) {
-  SmallVector<bool> bits(width, false);
-  std::fill_n(bits.begin(), lanes, true);
-  return arith::ConstantOp::create(b, loc, DenseElementsAttr::get(vectorOf(b.getI1Type()), bits));
-}
-
-Value RowEmitter::loadInput(BlockArgument arg, const Chunk &chunk) {
-  Type type = arg.getType();
-  AffineMap map = op.getInMap(arg.getArgNumber());
-  int64_t pitch = rt::rowPitch(typeOf(op.getInputs()[arg.getArgNumber()]));
-  Value index = elementIndex(b, loc, expand(map.getResult(0)), pitch, chunk.start);
-  Value from = address(pointers[arg.getArgNumber()], type, index);
-  unsigned alignment = type.getIntOrFloatBitWidth() / 8;
-  if (chunk.lanes == width)
-    return LLVM::LoadOp::create(b, loc, vectorOf(type), from, alignment);
-  Value zero = arith::ConstantOp::create(b, loc, b.getZeroAttr(vectorOf(type)));
-  return LLVM::MaskedLoadOp::create(b, loc, vectorOf(type), from, mask(chunk.lanes), zero, alignment);
-}
-
-Value RowEmitter::compute(Value v, const Chunk &chunk) {
-  if (auto arg = dyn_cast<BlockArgument>(v))
-    return loadInput(arg, chunk);
-  if (v.getDefiningOp<rt::IndexOp>()) { // not uniform: the column itself
-    SmallVector<int32_t> lanes(width);
-    std::iota(lanes.begin(), lanes.end(), 0);
-    Value first = arith::TruncIOp::create(b, loc, b.getI32Type(), chunk.start);
-    Value steps = arith::ConstantOp::create(b, loc, DenseElementsAttr::get(vectorOf(b.getI32Type()), ArrayRef<int32_t>(lanes)));
-    return arith::AddIOp::create(b, loc, splat(first), steps);
-  }
-  Operation *source = v.getDefiningOp();
-  SmallVector<Value> operands;
-  for (Value operand : source->getOperands())
-    operands.push_back(vector(operand, chunk));
-  IRMapping mapping;
-  mapping.map(source->getOperands(), operands);
-  Operation *copy = b.clone(*source, mapping);
-  copy->getResult(0).setType(vectorOf(v.getType()));
-  return copy->getResult(0);
-}
-
-Value RowEmitter::vector(Value v, const Chunk &chunk) {
-  if (Value known = chunkValues.lookup(v))
-    return known;
-  Value result;
-  bool crossesStages = stages.isKept(v);
-  if (stages.isUniform(v)) {
-    result = splat(scalar(v));
-  } else if (unrolled && (keepAll || crossesStages)) {
-    Value &slot = kept[{v, chunk.index}];
-    if (!slot) {
-      Value fresh = compute(v, chunk); // may rehash `kept`
-      kept[{v, chunk.index}] = fresh;
-      result = fresh;
-    } else {
-      result = slot;
-    }
-  } else if (crossesStages) {
-    Value row = address(scratch[v], element, chunk.start);
-    if (stages.isKeptNow(v)) {
-      result = compute(v, chunk);
-      LLVM::StoreOp::create(b, loc, result, row, unsigned(elementBytes));
-    } else {
-      result = LLVM::LoadOp::create(b, loc, vectorOf(v.getType()), row, unsigned(elementBytes));
-    }
-  } else {
-    result = compute(v, chunk);
-  }
-  return chunkValues[v] = result;
-}
-
-Value RowEmitter::resultIndex(unsigned i, Value column) {
-  return elementIndex(b, loc, expand(op.getOutMap(i).getResult(0)), rt::rowPitch(typeOf(op.getResult(i))), column);
-}
-
-void RowEmitter::storeResult(unsigned i, const Chunk &chunk) {
-  Value value = vector(stages.yielded(i), chunk);
-  Value to = address(pointers[op.getInputs().size() + i], element, resultIndex(i, chunk.start));
-  unsigned alignment = elementBytes;
-  bool whole = chunk.lanes == width;
-  if (sumsOverInner(i)) {
-    Value old;
-    if (whole) {
-      old = LLVM::LoadOp::create(b, loc, value.getType(), to, alignment);
-    } else {
-      Value zero = arith::ConstantOp::create(b, loc, b.getZeroAttr(cast<VectorType>(value.getType())));
-      old = LLVM::MaskedLoadOp::create(b, loc, value.getType(), to, mask(chunk.lanes), zero, alignment);
-    }
-    value = arith::AddFOp::create(b, loc, old, value);
-  }
-  if (whole)
-    LLVM::StoreOp::create(b, loc, value, to, alignment);
-  else
-    LLVM::MaskedStoreOp::create(b, loc, value, to, mask(chunk.lanes), alignment);
-}
-
-//===----------------------------------------------------------------------===//
-// Reductions
-//===----------------------------------------------------------------------===//
-
-Value RowEmitter::neutral(rt::Reduction kind) {
-  double value = kind == rt::Reduction::Add ? 0.0 : kind == rt::Reduction::Max ? -INFINITY : INFINITY;
-  return arith::ConstantOp::create(b, loc, DenseElementsAttr::get(vectorOf(element), b.getFloatAttr(element, value)));
-}
-
-Value RowEmitter::combine(rt::Reduction kind, Value a, Value v) {
-  if (kind == rt::Reduction::Add)
-    return arith::AddFOp::create(b, loc, a, v);
-  auto predicate = kind == rt::Reduction::Max ? arith::CmpFPredicate::OLT : arith::CmpFPredicate::OGT;
-  return arith::SelectOp::create(b, loc, arith::CmpFOp::create(b, loc, predicate, a, v), v, a); // one vmaxps
-}
-
-Value RowEmitter::horizontal(rt::Reduction kind, Value v) {
-  // A tree of our own: vector.reduction <maxnumf> without nnan becomes a serial chain, and the order of a sum must not be
-  // the back end's choice.
-  for (int64_t size = width; size > 1; size /= 2) {
-    auto half = [&](int64_t from) -> Value {
-      return vector::ExtractStridedSliceOp::create(b, loc, v, ArrayRef<int64_t>{from}, ArrayRef<int64_t>{size / 2}, ArrayRef<int64_t>{1});
-    };
-    v = combine(kind, half(0), half(size / 2));
-  }
-  return vector::ExtractOp::create(b, loc, v, ArrayRef<int64_t>{0});
-}
-
-SmallVector<Value> RowEmitter::emitChunk(unsigned stage, const Chunk &chunk, ValueRange accumulators) {
-  chunkValues.clear();
-  SmallVector<Value> next;
-  for (auto [handle, accumulator] : llvm::zip(stages.reductions(stage), accumulators)) {
-    rt::RowReduceOp reduce = handle;
-    Value v = vector(reduce.getValue(), chunk);
-    if (chunk.lanes != width)
-      v = arith::SelectOp::create(b, loc, mask(chunk.lanes), v, neutral(reduce.getKind()));
-    next.push_back(combine(reduce.getKind(), accumulator, v));
-  }
-  for (unsigned i : stages.results(stage))
-    storeResult(i, chunk);
-  return next;
-}
-
-void RowEmitter::emitStage(unsigned stage) {
-  ArrayRef<rt::RowReduceOp> reductions = stages.reductions(stage);
-  if (reductions.empty() && stages.results(stage).empty())
-    return;
-  stages.enter(stage);
-  int64_t lanesInTail = op.getCols() % width, full = op.getCols() / width;
-  // Independent accumulators hide the latency of the adds.
-  int64_t ways = std::max<int64_t>(1, std::min<int64_t>(4, full));
-  SmallVector<SmallVector<Value>> accumulators(ways);
-  for (auto &way : accumulators)
-    for (rt::RowReduceOp reduce : reductions)
-      way.push_back(neutral(reduce.getKind()));
-
-  int64_t first = 0;
-  if (!unrolled) {
-    // Uniform values must be made before the loop, in whose body they would not dominate later stages.
-    for (Value v : stages.uniformOperands(stage))
-      (void)scalar(v);
-    for (unsigned i = 0; i < op.getInputs().size(); ++i)
-      (void)expand(op.getInMap(i).getResult(0));
-    for (unsigned i = 0; i < op.getNumResults(); ++i)
-      (void)expand(op.getOutMap(i).getResult(0));
-    ways = std::min<int64_t>(ways, 2);
-    accumulators.resize(ways);
-    first = full / ways * ways;
-    SmallVector<Value> init;
-    for (auto &way : accumulators)
-      llvm::append_range(init, way);
-    auto loop = scf::ForOp::create(b, loc, i64(0), i64(first * width), i64(ways * width), init);
-    {
-      OpBuilder::InsertionGuard guard(b);
-      b.setInsertionPointToStart(loop.getBody());
-      SmallVector<Value> yielded;
-      for (int64_t way = 0; way < ways; ++way) {
-        Value start = way == 0 ? loop.getInductionVar() : arith::AddIOp::create(b, loc, loop.getInductionVar(), i64(way * width));
-        auto mine = loop.getRegionIterArgs().slice(way * reductions.size(), reductions.size());
-        llvm::append_range(yielded, emitChunk(stage, {start, width, -1}, ValueRange(mine)));
-      }
-      if (!yielded.empty()) // a loop without results has its terminator already
-        scf::YieldOp::create(b, loc, yielded);
-    }
-    for (int64_t way = 0; way < ways; ++way)
-      for (unsigned j = 0; j < reductions.size(); ++j)
-        accumulators[way][j] = loop.getResult(way * reductions.size() + j);
-  }
-  for (int64_t i = first; i < numChunks; ++i) {
-    auto &way = accumulators[i % ways];
-    way = emitChunk(stage, {i64(i * width), i < full ? width : lanesInTail, i}, way);
-  }
-  for (auto [j, handle] : llvm::enumerate(reductions)) {
-    rt::RowReduceOp reduce = handle;
-    Value v = accumulators[0][j];
-    for (int64_t way = 1; way < ways; ++way)
-      v = combine(reduce.getKind(), v, accumulators[way][j]);
-    scalars[reduce.getResult()] = horizontal(reduce.getKind(), v);
-  }
-}
-
-//===----------------------------------------------------------------------===//
-// Rows
-//===----------------------------------------------------------------------===//
-
-void RowEmitter::storeUniformResults() {
-  for (unsigned i = 0; i < op.getNumResults(); ++i) {
-    if (!isUniformResult(i))
-      continue;
-    Value value = scalar(stages.yielded(i));
-    Value to = address(pointers[op.getInputs().size() + i], element, resultIndex(i, expand(op.getOutMap(i).getResult(1))));
-    if (sumsOverInner(i))
-      value = arith::AddFOp::create(b, loc, LLVM::LoadOp::create(b, loc, element, to), value);
-    LLVM::StoreOp::create(b, loc, value, to);
-  }
-}
-
-/// Zeroes the rows that sum over k.
-void RowEmitter::clearSums(Value row) {
-  beginPoint(row, i64(0));
-  for (unsigned i = 0; i < op.getNumResults(); ++i) {
-    if (!sumsOverInner(i))
-      continue;
-    bool uniform = isUniformResult(i);
-    Value column = uniform ? expand(op.getOutMap(i).getResult(1)) : i64(0);
-    Value to = address(pointers[op.getInputs().size() + i], element, resultIndex(i, column));
-    Value zero = arith::ConstantOp::create(b, loc, b.getI8IntegerAttr(0));
-    LLVM::MemsetOp::create(b, loc, to, zero, i64((uniform ? 1 : op.getCols()) * elementBytes), /*isVolatile=*/false);
-  }
-}
-
-void RowEmitter::emitPoint() {
-  for (unsigned stage = 0; stage < stages.size(); ++stage)
-    emitStage(stage);
-  storeUniformResults();
-}
-
-void RowEmitter::emitRows(Value begin, Value end) {
-  auto rows = scf::ForOp::create(b, loc, begin, end, i64(1));
-  OpBuilder::InsertionGuard guard(b);
-  b.setInsertionPointToStart(rows.getBody());
-  Value row = rows.getInductionVar();
-  if (op.getInner() == 1) {
-    beginPoint(row, i64(0));
-    return emitPoint();
-  }
-  clearSums(row);
-  auto inner = scf::ForOp::create(b, loc, i64(0), i64(op.getInner()), i64(1));
-  b.setInsertionPointToStart(inner.getBody());
-  beginPoint(row, inner.getInductionVar());
-  emitPoint();
-}
-
-//===----------------------------------------------------------------------===//
-// Functions
-//===----------------------------------------------------------------------===//
 
 /// Text that two programs share exactly when one kernel serves both.
 static std::string kernelKey(rt::FusedOp op, ArrayRef<bool> overlaps) {
@@ -471,11 +51,13 @@ LLVM::LLVMFuncOp KernelEmitter::kernel(rt::FusedOp op, ArrayRef<bool> overlaps) 
   SmallVector<Type> types(numPointers, pointer);
   types.append(2, b.getI64Type());
   auto type = LLVM::LLVMFunctionType::get(LLVM::LLVMVoidType::get(b.getContext()), types);
-  auto function = LLVM::LLVMFuncOp::create(b, op.getLoc(), llvm::formatv("kernel_{0}", kernels.size() - 1).str(), type,
-                                           LLVM::Linkage::Internal);
+  auto function = LLVM::LLVMFuncOp::create(b, op.getLoc(),
+                                           llvm::formatv("kernel_{0}", kernels.size() - 1).str(),
+                                           type, LLVM::Linkage::Internal);
   for (unsigned i = 0; i < op.getNumResults(); ++i)
     if (!overlaps[i])
-      function.setArgAttr(op.getInputs().size() + i, LLVM::LLVMDialect::getNoAliasAttrName(), b.getUnitAttr());
+      function.setArgAttr(op.getInputs().size() + i, LLVM::LLVMDialect::getNoAliasAttrName(),
+                          b.getUnitAttr());
   Block *entry = function.addEntryBlock(b);
   b.setInsertionPointToStart(entry);
   RowEmitter emitter(b, op, entry->getArguments().take_front(numPointers), vectorBits);
@@ -492,13 +74,16 @@ LLVM::LLVMFuncOp KernelEmitter::task(rt::FusedOp op, ArrayRef<bool> overlaps) {
   OpBuilder b = OpBuilder::atBlockEnd(module.getBody());
   Location loc = op.getLoc();
   auto pointer = LLVM::LLVMPointerType::get(b.getContext());
-  auto type = LLVM::LLVMFunctionType::get(LLVM::LLVMVoidType::get(b.getContext()), {pointer, b.getI64Type(), b.getI64Type()});
-  auto function = LLVM::LLVMFuncOp::create(b, loc, (callee.getSymName() + "_task").str(), type, LLVM::Linkage::Internal);
+  auto type = LLVM::LLVMFunctionType::get(LLVM::LLVMVoidType::get(b.getContext()),
+                                          {pointer, b.getI64Type(), b.getI64Type()});
+  auto function = LLVM::LLVMFuncOp::create(b, loc, (callee.getSymName() + "_task").str(), type,
+                                           LLVM::Linkage::Internal);
   Block *entry = function.addEntryBlock(b);
   b.setInsertionPointToStart(entry);
   SmallVector<Value> arguments;
   for (unsigned i = 0; i + 2 < callee.getNumArguments(); ++i) {
-    Value from = LLVM::GEPOp::create(b, loc, pointer, pointer, entry->getArgument(0), ArrayRef<LLVM::GEPArg>{int32_t(i)});
+    Value from = LLVM::GEPOp::create(b, loc, pointer, pointer, entry->getArgument(0),
+                                     ArrayRef<LLVM::GEPArg>{int32_t(i)});
     arguments.push_back(LLVM::LoadOp::create(b, loc, pointer, from));
   }
   arguments.append({entry->getArgument(1), entry->getArgument(2)});

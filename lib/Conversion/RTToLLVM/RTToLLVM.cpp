@@ -29,12 +29,14 @@ namespace {
 /// Emits the constants that nsrt_artifact_query returns.
 class TableEmitter {
 public:
-  TableEmitter(ModuleOp module) : module(module), b(OpBuilder::atBlockEnd(module.getBody())), loc(module.getLoc()) {
+  TableEmitter(ModuleOp module)
+      : module(module), b(OpBuilder::atBlockEnd(module.getBody())), loc(module.getLoc()) {
     pointer = LLVM::LLVMPointerType::get(b.getContext());
   }
 
   /// `tableName` empty: the table is internal and the module gets the query function.
-  void emit(ArrayRef<std::pair<StringRef, LLVM::LLVMFuncOp>> entries, StringRef metadata, StringRef tableName) {
+  void emit(ArrayRef<std::pair<StringRef, LLVM::LLVMFuncOp>> entries, StringRef metadata,
+            StringRef tableName) {
     auto entryType = LLVM::LLVMStructType::getLiteral(b.getContext(), {pointer, pointer});
     auto arrayType = LLVM::LLVMArrayType::get(entryType, entries.size());
     SmallVector<LLVM::GlobalOp> names;
@@ -53,21 +55,25 @@ public:
       return array;
     });
     Type i32 = b.getI32Type(), i64 = b.getI64Type();
-    auto artifactType = LLVM::LLVMStructType::getLiteral(b.getContext(), {i32, i32, pointer, i64, i64, pointer});
-    auto artifact = global(tableName.empty() ? "artifact" : tableName, artifactType, [&](OpBuilder &inner) {
-      Value s = LLVM::UndefOp::create(inner, loc, artifactType);
-      auto set = [&](int64_t field, Value value) { s = LLVM::InsertValueOp::create(inner, loc, s, value, ArrayRef<int64_t>{field}); };
-      auto constant = [&](Type type, int64_t value) -> Value {
-        return LLVM::ConstantOp::create(inner, loc, type, inner.getIntegerAttr(type, value));
-      };
-      set(0, constant(i32, sizeof(nsrt_artifact)));
-      set(1, constant(i32, NSRT_ABI_VERSION));
-      set(2, LLVM::AddressOfOp::create(inner, loc, text));
-      set(3, constant(i64, metadata.size()));
-      set(4, constant(i64, entries.size()));
-      set(5, LLVM::AddressOfOp::create(inner, loc, table));
-      return s;
-    });
+    auto artifactType =
+        LLVM::LLVMStructType::getLiteral(b.getContext(), {i32, i32, pointer, i64, i64, pointer});
+    auto artifact =
+        global(tableName.empty() ? "artifact" : tableName, artifactType, [&](OpBuilder &inner) {
+          Value s = LLVM::UndefOp::create(inner, loc, artifactType);
+          auto set = [&](int64_t field, Value value) {
+            s = LLVM::InsertValueOp::create(inner, loc, s, value, ArrayRef<int64_t>{field});
+          };
+          auto constant = [&](Type type, int64_t value) -> Value {
+            return LLVM::ConstantOp::create(inner, loc, type, inner.getIntegerAttr(type, value));
+          };
+          set(0, constant(i32, sizeof(nsrt_artifact)));
+          set(1, constant(i32, NSRT_ABI_VERSION));
+          set(2, LLVM::AddressOfOp::create(inner, loc, text));
+          set(3, constant(i64, metadata.size()));
+          set(4, constant(i64, entries.size()));
+          set(5, LLVM::AddressOfOp::create(inner, loc, table));
+          return s;
+        });
     if (tableName.empty())
       return emitQuery(artifact);
     artifact.setLinkage(LLVM::Linkage::External);
@@ -83,7 +89,8 @@ private:
   }
 
   LLVM::GlobalOp global(StringRef name, Type type, llvm::function_ref<Value(OpBuilder &)> init) {
-    auto op = LLVM::GlobalOp::create(b, loc, type, /*isConstant=*/true, LLVM::Linkage::Internal, name, Attribute());
+    auto op = LLVM::GlobalOp::create(b, loc, type, /*isConstant=*/true, LLVM::Linkage::Internal,
+                                     name, Attribute());
     OpBuilder inner = OpBuilder::atBlockEnd(&op.getInitializerRegion().emplaceBlock());
     Value value = init(inner);
     LLVM::ReturnOp::create(inner, loc, value);
@@ -96,11 +103,14 @@ private:
     auto query = LLVM::LLVMFuncOp::create(b, loc, NSRT_QUERY_SYMBOL, type);
     Block *entry = query.addEntryBlock(b);
     OpBuilder inner = OpBuilder::atBlockEnd(entry);
-    Value wanted = LLVM::ConstantOp::create(inner, loc, b.getI32Type(), b.getI32IntegerAttr(NSRT_ABI_VERSION));
-    Value same = LLVM::ICmpOp::create(inner, loc, LLVM::ICmpPredicate::eq, entry->getArgument(0), wanted);
+    Value wanted =
+        LLVM::ConstantOp::create(inner, loc, b.getI32Type(), b.getI32IntegerAttr(NSRT_ABI_VERSION));
+    Value same =
+        LLVM::ICmpOp::create(inner, loc, LLVM::ICmpPredicate::eq, entry->getArgument(0), wanted);
     Value table = LLVM::AddressOfOp::create(inner, loc, artifact);
     Value null = LLVM::ZeroOp::create(inner, loc, pointer);
-    LLVM::ReturnOp::create(inner, loc, LLVM::SelectOp::create(inner, loc, same, table, null).getResult());
+    LLVM::ReturnOp::create(inner, loc,
+                           LLVM::SelectOp::create(inner, loc, same, table, null).getResult());
   }
 
   ModuleOp module;

@@ -13,10 +13,12 @@ using namespace ns;
 
 /// Worth a register or a store and a load rather than computing it again.
 static bool isCostly(Operation *op) {
-  return isa_and_nonnull<math::ExpOp, math::ErfOp, math::TanhOp, math::LogOp, math::SqrtOp, arith::DivFOp>(op);
+  return isa_and_nonnull<math::ExpOp, math::ErfOp, math::TanhOp, math::LogOp, math::SqrtOp,
+                         arith::DivFOp>(op);
 }
 
-RowStages::RowStages(rt::FusedOp op) : yield(cast<rt::YieldOp>(op.getBody().front().getTerminator())) {
+RowStages::RowStages(rt::FusedOp op)
+    : yield(cast<rt::YieldOp>(op.getBody().front().getTerminator())) {
   for (BlockArgument arg : op.getBody().getArguments()) {
     uniform[arg] = isa<AffineConstantExpr>(op.getInMap(arg.getArgNumber()).getResult(1));
     vectorInputs += !uniform[arg];

@@ -16,8 +16,9 @@
 
 namespace ns {
 
-/// Which passes over the columns a row program takes. The depth of a value is the number of row reductions that must have ended before it can be
-/// computed; stage s computes the reductions whose operand has depth s and stores the results whose value has depth s.
+/// Which passes over the columns a row program takes. The depth of a value is the number of row
+/// reductions that must have ended before it can be computed; stage s computes the reductions whose
+/// operand has depth s and stores the results whose value has depth s.
 class RowStages {
 public:
   explicit RowStages(rt::FusedOp op);

@@ -11,7 +11,9 @@
 using namespace mlir;
 using namespace ns::rt;
 
-int64_t ns::rt::rowPitch(RankedTensorType type) { return type.getRank() < 2 ? 1 : type.getShape().back(); }
+int64_t ns::rt::rowPitch(RankedTensorType type) {
+  return type.getRank() < 2 ? 1 : type.getShape().back();
+}
 
 int64_t ns::rt::byteSize(RankedTensorType type) {
   return type.getNumElements() * (type.getElementTypeBitWidth() / 8);
@@ -23,25 +25,31 @@ LogicalResult ViewOp::verify() {
   auto source = tensorType(getSource());
   auto result = tensorType(getResult());
   if (source.getElementType() != result.getElementType())
-    return emitOpError("expected element type to be ") << source.getElementType() << ", but got " << result.getElementType();
+    return emitOpError("expected element type to be ")
+           << source.getElementType() << ", but got " << result.getElementType();
   int64_t offset = getOffset();
   if (offset < 0 || offset + result.getNumElements() > source.getNumElements())
-    return emitOpError("expected elements ") << offset << " to " << offset + result.getNumElements()
-                                             << " to lie in a source of " << source.getNumElements() << " elements";
+    return emitOpError("expected elements ")
+           << offset << " to " << offset + result.getNumElements() << " to lie in a source of "
+           << source.getNumElements() << " elements";
   return success();
 }
 
 /// An op with destinations writes memory, so that it stays even where nobody reads its results.
-static void destinationEffects(OperandRange dests, SmallVectorImpl<SideEffects::EffectInstance<MemoryEffects::Effect>> &effects) {
+static void
+destinationEffects(OperandRange dests,
+                   SmallVectorImpl<SideEffects::EffectInstance<MemoryEffects::Effect>> &effects) {
   if (!dests.empty())
     effects.emplace_back(MemoryEffects::Write::get());
 }
 
-void GemmOp::getEffects(SmallVectorImpl<SideEffects::EffectInstance<MemoryEffects::Effect>> &effects) {
+void GemmOp::getEffects(
+    SmallVectorImpl<SideEffects::EffectInstance<MemoryEffects::Effect>> &effects) {
   destinationEffects(getODSOperands(2), effects);
 }
 
-void FusedOp::getEffects(SmallVectorImpl<SideEffects::EffectInstance<MemoryEffects::Effect>> &effects) {
+void FusedOp::getEffects(
+    SmallVectorImpl<SideEffects::EffectInstance<MemoryEffects::Effect>> &effects) {
   destinationEffects(getDests(), effects);
 }
 
@@ -56,42 +64,50 @@ LogicalResult GemmOp::verify() {
   } parts[] = {{"a", getA(), m * k}, {"b", getB(), k * n}, {"result", getResult(), m * n}};
   for (auto &part : parts)
     if (int64_t found = tensorType(part.value).getNumElements(); found != part.wanted)
-      return emitOpError("expected ") << part.name << " to have " << part.wanted << " elements, but got " << found;
+      return emitOpError("expected ")
+             << part.name << " to have " << part.wanted << " elements, but got " << found;
   if (getDest() && getDest().getType() != getResult().getType())
-    return emitOpError("expected dest type to be ") << getResult().getType() << ", but got " << getDest().getType();
+    return emitOpError("expected dest type to be ")
+           << getResult().getType() << ", but got " << getDest().getType();
   if (getAccumulate() && !getDest())
     return emitOpError("expected a dest to accumulate into");
   return success();
 }
 
-/// Shared shape rules of attention and its gradient: 1 to 3 inputs, parts of `heads` heads, biases as wide as their inputs.
-static LogicalResult verifyAttention(Operation *op, OperandRange inputs, OperandRange biases, int64_t heads, int64_t width) {
+/// Shared shape rules of attention and its gradient: 1 to 3 inputs, parts of `heads` heads, biases
+/// as wide as their inputs.
+static LogicalResult verifyAttention(Operation *op, OperandRange inputs, OperandRange biases,
+                                     int64_t heads, int64_t width) {
   if (inputs.empty() || inputs.size() > 3)
     return op->emitOpError("expected 1 to 3 inputs, but got ") << inputs.size();
   int64_t total = 0;
   for (Value input : inputs)
     total += tensorType(input).getShape().back();
   if (total != 3 * width)
-    return op->emitOpError("expected inputs to have ") << 3 * width << " channels together, but got " << total;
+    return op->emitOpError("expected inputs to have ")
+           << 3 * width << " channels together, but got " << total;
   if (heads <= 0 || width % heads != 0)
     return op->emitOpError("expected heads to divide ") << width << " channels, but got " << heads;
   if (!biases.empty() && biases.size() != inputs.size())
     return op->emitOpError("expected one bias for each input, but got ") << biases.size();
   for (auto [input, bias] : llvm::zip(inputs, biases))
     if (tensorType(bias).getNumElements() != tensorType(input).getShape().back())
-      return op->emitOpError("expected bias to have ") << tensorType(input).getShape().back() << " elements, but got "
-                                                       << tensorType(bias).getNumElements();
+      return op->emitOpError("expected bias to have ")
+             << tensorType(input).getShape().back() << " elements, but got "
+             << tensorType(bias).getNumElements();
   return success();
 }
 
 LogicalResult AttentionOp::verify() {
-  return verifyAttention(*this, getInputs(), getBiases(), getHeads(), tensorType(getResult()).getShape().back());
+  return verifyAttention(*this, getInputs(), getBiases(), getHeads(),
+                         tensorType(getResult()).getShape().back());
 }
 
 LogicalResult AttentionGradOp::verify() {
   if (getResultTypes() != TypeRange(getInputs()))
     return emitOpError("expected one result of each input's type");
-  return verifyAttention(*this, getInputs(), getBiases(), getHeads(), tensorType(getGrad()).getShape().back());
+  return verifyAttention(*this, getInputs(), getBiases(), getHeads(),
+                         tensorType(getGrad()).getShape().back());
 }
 
 //===----------------------------------------------------------------------===//
@@ -110,42 +126,56 @@ bool FusedOp::isSingleStage() { return getBody().front().getOps<RowReduceOp>().e
 /// A map must be (r, k, c) -> (row, col) with col = c or a constant.
 static LogicalResult verifyMap(FusedOp op, AffineMap map, StringRef what, unsigned index) {
   if (map.getNumDims() != 3 || map.getNumSymbols() != 0 || map.getNumResults() != 2)
-    return op.emitOpError("expected ") << what << " map " << index << " to be (r, k, c) -> (row, col), but got " << AffineMapAttr::get(map);
+    return op.emitOpError("expected ")
+           << what << " map " << index << " to be (r, k, c) -> (row, col), but got "
+           << AffineMapAttr::get(map);
   AffineExpr column = map.getResult(1);
-  if (map.getResult(0).isFunctionOfDim(2) || !(isa<AffineConstantExpr>(column) || column == getAffineDimExpr(2, op.getContext())))
-    return op.emitOpError("expected the column of ") << what << " map " << index << " to be c or a constant, but got " << AffineMapAttr::get(map);
+  if (map.getResult(0).isFunctionOfDim(2) ||
+      !(isa<AffineConstantExpr>(column) || column == getAffineDimExpr(2, op.getContext())))
+    return op.emitOpError("expected the column of ")
+           << what << " map " << index << " to be c or a constant, but got "
+           << AffineMapAttr::get(map);
   return success();
 }
 
 LogicalResult FusedOp::verify() {
-  if (getSpace().size() != 3 || llvm::any_of(getSpace(), [](int64_t extent) { return extent <= 0; }))
+  if (getSpace().size() != 3 ||
+      llvm::any_of(getSpace(), [](int64_t extent) { return extent <= 0; }))
     return emitOpError("expected space to be three positive extents");
   Block &block = getBody().front();
   if (block.getNumArguments() != getInputs().size() || getInMaps().size() != getInputs().size())
-    return emitOpError("expected a map and a block argument for each of ") << getInputs().size() << " inputs, but got "
-                                                                           << getInMaps().size() << " and " << block.getNumArguments();
+    return emitOpError("expected a map and a block argument for each of ")
+           << getInputs().size() << " inputs, but got " << getInMaps().size() << " and "
+           << block.getNumArguments();
   auto yield = cast<YieldOp>(block.getTerminator());
   if (yield.getNumOperands() != getNumResults() || getOutMaps().size() != getNumResults())
-    return emitOpError("expected a map and a yielded value for each of ") << getNumResults() << " results, but got "
-                                                                          << getOutMaps().size() << " and " << yield.getNumOperands();
+    return emitOpError("expected a map and a yielded value for each of ")
+           << getNumResults() << " results, but got " << getOutMaps().size() << " and "
+           << yield.getNumOperands();
   for (unsigned i = 0; i < getInputs().size(); ++i) {
     if (failed(verifyMap(*this, getInMap(i), "input", i)))
       return failure();
     if (block.getArgument(i).getType() != tensorType(getInputs()[i]).getElementType())
-      return emitOpError("expected block argument ") << i << " to be " << tensorType(getInputs()[i]).getElementType();
+      return emitOpError("expected block argument ")
+             << i << " to be " << tensorType(getInputs()[i]).getElementType();
   }
   auto destOf = getDestOfAttr();
   if (destOf && destOf.size() != getNumResults())
-    return emitOpError("expected a destination index for each of ") << getNumResults() << " results, but got " << destOf.size();
+    return emitOpError("expected a destination index for each of ")
+           << getNumResults() << " results, but got " << destOf.size();
   for (unsigned i = 0; i < getNumResults(); ++i) {
     if (failed(verifyMap(*this, getOutMap(i), "result", i)))
       return failure();
     if (yield.getOperand(i).getType() != tensorType(getResult(i)).getElementType())
-      return emitOpError("expected yielded value ") << i << " to be " << tensorType(getResult(i)).getElementType();
+      return emitOpError("expected yielded value ")
+             << i << " to be " << tensorType(getResult(i)).getElementType();
     if (destOf && destOf[i] >= int64_t(getDests().size()))
-      return emitOpError("expected destination index ") << i << " to be below " << getDests().size() << ", but got " << destOf[i];
-    if (Value dest = getDestOf(i); dest && tensorType(dest).getNumElements() != tensorType(getResult(i)).getNumElements())
-      return emitOpError("expected destination of result ") << i << " to have " << tensorType(getResult(i)).getNumElements() << " elements";
+      return emitOpError("expected destination index ")
+             << i << " to be below " << getDests().size() << ", but got " << destOf[i];
+    if (Value dest = getDestOf(i);
+        dest && tensorType(dest).getNumElements() != tensorType(getResult(i)).getNumElements())
+      return emitOpError("expected destination of result ")
+             << i << " to have " << tensorType(getResult(i)).getNumElements() << " elements";
   }
   return success();
 }
@@ -156,6 +186,7 @@ LogicalResult IndexOp::verify() {
     return emitOpError("expected map to be (r, k, c) -> (i), but got ") << AffineMapAttr::get(map);
   AffineExpr index = map.getResult(0);
   if (index.isFunctionOfDim(2) && index != getAffineDimExpr(2, getContext()))
-    return emitOpError("expected the index to be c or an expression of r and k, but got ") << AffineMapAttr::get(map);
+    return emitOpError("expected the index to be c or an expression of r and k, but got ")
+           << AffineMapAttr::get(map);
   return success();
 }

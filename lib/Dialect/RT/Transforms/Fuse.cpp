@@ -22,7 +22,8 @@ using namespace ns::rt;
 
 namespace {
 
-/// How a producer's point follows from the reader's: producer row = `row`, an expression of the reader's (r, k).
+/// How a producer's point follows from the reader's: producer row = `row`, an expression of the
+/// reader's (r, k).
 struct Reindex {
   AffineExpr row;
 };
@@ -31,7 +32,8 @@ struct Reindex {
 
 static RankedTensorType typeOf(Value value) { return cast<RankedTensorType>(value.getType()); }
 
-/// The producer's row that the reader reads, if every read of the producer's results is its own point (r, c) of some row.
+/// The producer's row that the reader reads, if every read of the producer's results is its own
+/// point (r, c) of some row.
 static FailureOr<Reindex> matchReads(FusedOp producer, FusedOp reader) {
   if (producer.getInner() != 1 || producer.getCols() != reader.getCols() ||
       producer.getRows() != reader.getRows() * reader.getInner())
@@ -45,7 +47,8 @@ static FailureOr<Reindex> matchReads(FusedOp producer, FusedOp reader) {
     AffineMap written = producer.getOutMap(cast<OpResult>(input).getResultNumber());
     AffineMap read = reader.getInMap(i);
     bool perRow = written.getResult(1) == getAffineConstantExpr(0, context);
-    if (written.getResult(0) != r || (!perRow && written.getResult(1) != c) || read.getResult(1) != written.getResult(1))
+    if (written.getResult(0) != r || (!perRow && written.getResult(1) != c) ||
+        read.getResult(1) != written.getResult(1))
       return failure();
     if (row && *row != read.getResult(0))
       return failure();
@@ -70,9 +73,11 @@ static bool updatesInPlace(FusedOp op) {
   return false;
 }
 
-/// Cheap to compute again, and of one large input only: repeating it keeps nothing alive that was not.
+/// Cheap to compute again, and of one large input only: repeating it keeps nothing alive that was
+/// not.
 static bool isRepeatable(FusedOp op) {
-  if (!op.isSingleStage() || op.getInner() != 1 || op.getNumResults() != 1 || !op.getDests().empty())
+  if (!op.isSingleStage() || op.getInner() != 1 || op.getNumResults() != 1 ||
+      !op.getDests().empty())
     return false;
   unsigned large = 0;
   for (Value input : op.getInputs())
@@ -95,10 +100,12 @@ static AffineMap reindexMap(AffineMap map, Reindex reindex) {
 
 namespace {
 
-/// Builds the op that is producer and reader in one, at the reader. With `keep`, the producer's results stay results.
+/// Builds the op that is producer and reader in one, at the reader. With `keep`, the producer's
+/// results stay results.
 class Merger {
 public:
-  Merger(FusedOp producer, FusedOp reader, Reindex reindex) : producer(producer), reader(reader), reindex(reindex) {}
+  Merger(FusedOp producer, FusedOp reader, Reindex reindex)
+      : producer(producer), reader(reader), reindex(reindex) {}
 
   void merge(bool keep) {
     OpBuilder b(reader);
@@ -109,14 +116,16 @@ public:
 
     IRMapping map;
     for (auto [i, arg] : llvm::enumerate(producer.getBody().getArguments()))
-      map.map(arg, addInput(producer.getInputs()[i], reindexMap(producer.getInMap(i), reindex), arg.getType()));
+      map.map(arg, addInput(producer.getInputs()[i], reindexMap(producer.getInMap(i), reindex),
+                            arg.getType()));
     for (Operation &op : producer.getBody().front().without_terminator())
       reindexIndex(inner.clone(op, map));
     auto produced = cast<YieldOp>(producer.getBody().front().getTerminator());
     for (auto [i, arg] : llvm::enumerate(reader.getBody().getArguments())) {
       Value input = reader.getInputs()[i];
       if (input.getDefiningOp() == producer)
-        map.map(arg, map.lookupOrDefault(produced.getOperand(cast<OpResult>(input).getResultNumber())));
+        map.map(arg,
+                map.lookupOrDefault(produced.getOperand(cast<OpResult>(input).getResultNumber())));
       else
         map.map(arg, addInput(input, reader.getInMap(i), arg.getType()));
     }
@@ -125,15 +134,17 @@ public:
 
     if (keep)
       for (unsigned i = 0; i < producer.getNumResults(); ++i)
-        addResult(producer, i, map.lookupOrDefault(produced.getOperand(i)), reindexMap(producer.getOutMap(i), reindex));
+        addResult(producer, i, map.lookupOrDefault(produced.getOperand(i)),
+                  reindexMap(producer.getOutMap(i), reindex));
     auto yielded = cast<YieldOp>(reader.getBody().front().getTerminator());
     for (unsigned i = 0; i < reader.getNumResults(); ++i)
       addResult(reader, i, map.lookupOrDefault(yielded.getOperand(i)), reader.getOutMap(i));
     YieldOp::create(inner, reader.getLoc(), values);
 
-    auto merged = FusedOp::create(b, reader.getLoc(), types, inputs, dests, reader.getSpaceAttr(), b.getAffineMapArrayAttr(inMaps),
-                                  b.getAffineMapArrayAttr(outMaps),
-                                  dests.empty() ? DenseI64ArrayAttr() : b.getDenseI64ArrayAttr(destOf));
+    auto merged =
+        FusedOp::create(b, reader.getLoc(), types, inputs, dests, reader.getSpaceAttr(),
+                        b.getAffineMapArrayAttr(inMaps), b.getAffineMapArrayAttr(outMaps),
+                        dests.empty() ? DenseI64ArrayAttr() : b.getDenseI64ArrayAttr(destOf));
     merged.getBody().takeBody(*body);
     merged->setDiscardableAttrs(reader->getDiscardableAttrDictionary()); // the layer's name
     unsigned next = 0;
@@ -188,7 +199,8 @@ struct RTFusePass : public ns::rt::impl::RTFusePassBase<RTFusePass> {
   void runOnOperation() override {
     Block &block = getOperation().getBody().front();
     repeatCheapProducers(block);
-    // Readers from the top: a chain of programs grows downwards, each reader taking its producers in.
+    // Readers from the top: a chain of programs grows downwards, each reader taking its producers
+    // in.
     for (Operation *op = &block.front(); op;) {
       Operation *next = op->getNextNode();
       if (auto reader = dyn_cast<FusedOp>(op))
@@ -215,7 +227,8 @@ struct RTFusePass : public ns::rt::impl::RTFusePassBase<RTFusePass> {
     llvm::SetVector<FusedOp> readers;
     for (Operation *user : producer->getUsers()) {
       auto reader = dyn_cast<FusedOp>(user);
-      if (!reader || failed(matchReads(producer, reader)) || llvm::is_contained(reader.getDests(), producer.getResult(0)))
+      if (!reader || failed(matchReads(producer, reader)) ||
+          llvm::is_contained(reader.getDests(), producer.getResult(0)))
         return false;
       readers.insert(reader);
     }
@@ -234,7 +247,9 @@ struct RTFusePass : public ns::rt::impl::RTFusePassBase<RTFusePass> {
       auto reindex = matchReads(producer, reader);
       if (failed(reindex) || isUsedBetween(producer, reader) || destDependsOn(reader, producer))
         continue;
-      bool keep = producer.getDests().size() > 0 || llvm::any_of(producer->getUsers(), [&](Operation *user) { return user != reader; });
+      bool keep =
+          producer.getDests().size() > 0 ||
+          llvm::any_of(producer->getUsers(), [&](Operation *user) { return user != reader; });
       Merger merger(producer, reader, *reindex);
       merger.merge(keep);
       producer.erase();
@@ -245,12 +260,15 @@ struct RTFusePass : public ns::rt::impl::RTFusePassBase<RTFusePass> {
   }
 
   static bool destDependsOn(FusedOp reader, FusedOp producer) {
-    return llvm::any_of(reader.getDests(), [&](Value dest) { return dest.getDefiningOp() == producer; });
+    return llvm::any_of(reader.getDests(),
+                        [&](Value dest) { return dest.getDefiningOp() == producer; });
   }
 
   /// The merged op stands at the reader: nothing before it may need the producer's results.
   static bool isUsedBetween(FusedOp producer, FusedOp reader) {
-    return llvm::any_of(producer->getUsers(), [&](Operation *user) { return user != reader && user->isBeforeInBlock(reader); });
+    return llvm::any_of(producer->getUsers(), [&](Operation *user) {
+      return user != reader && user->isBeforeInBlock(reader);
+    });
   }
 };
 } // namespace

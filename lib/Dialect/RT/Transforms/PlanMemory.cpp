@@ -32,7 +32,8 @@ struct Buffer {
   int64_t offset = -1;
 };
 
-/// Buffers of the values of one entry. Views and values written into a destination share their source's buffer.
+/// Buffers of the values of one entry. Views and values written into a destination share their
+/// source's buffer.
 class Plan {
 public:
   explicit Plan(Block &block) {
@@ -43,7 +44,8 @@ public:
       addOp(&op);
   }
 
-  /// Places the buffers, largest first, each at the lowest offset that is free during its life. Returns the bytes needed.
+  /// Places the buffers, largest first, each at the lowest offset that is free during its life.
+  /// Returns the bytes needed.
   int64_t place() {
     SmallVector<Buffer *> order;
     for (auto &buffer : buffers)
@@ -97,7 +99,8 @@ private:
       if (Buffer *buffer = bufferOf.lookup(operand))
         buffer->last = std::max(buffer->last, at);
     if (auto view = dyn_cast<ViewOp>(op)) {
-      // A view may be read after its source's last direct use: they share one buffer, whose life covers both.
+      // A view may be read after its source's last direct use: they share one buffer, whose life
+      // covers both.
       if (Buffer *buffer = bufferOf.lookup(view.getSource()))
         bufferOf[view.getResult()] = buffer;
       return;
@@ -126,7 +129,8 @@ private:
     return buffers.back().get();
   }
 
-  /// An input of a single-pass program that is read at the same points as the result is written, and by nothing later.
+  /// An input of a single-pass program that is read at the same points as the result is written,
+  /// and by nothing later.
   Buffer *overwritable(FusedOp op, OpResult result) {
     if (!op.isSingleStage() || op.getInner() != 1)
       return nullptr;
@@ -137,9 +141,11 @@ private:
       Buffer *buffer = bufferOf.lookup(input);
       auto inputType = cast<RankedTensorType>(input.getType());
       if (!buffer || op.getInMap(i) != out || inputType.getNumElements() != type.getNumElements() ||
-          inputType.getElementType() != type.getElementType() || rowPitch(inputType) != rowPitch(type) ||
-          buffer->bytes != int64_t(llvm::alignTo(byteSize(type), kAlignment)) || taken.contains({op, buffer}) ||
-          otherReads(op, i, buffer) || lastUseOfBuffer(buffer) > positions.lookup(op))
+          inputType.getElementType() != type.getElementType() ||
+          rowPitch(inputType) != rowPitch(type) ||
+          buffer->bytes != int64_t(llvm::alignTo(byteSize(type), kAlignment)) ||
+          taken.contains({op, buffer}) || otherReads(op, i, buffer) ||
+          lastUseOfBuffer(buffer) > positions.lookup(op))
         continue;
       taken.insert({op, buffer});
       return buffer;
@@ -150,7 +156,8 @@ private:
   /// Does the op read the buffer by another input, at other points?
   bool otherReads(FusedOp op, unsigned index, Buffer *buffer) {
     for (unsigned i = 0; i < op.getInputs().size(); ++i)
-      if (i != index && bufferOf.lookup(op.getInputs()[i]) == buffer && op.getInMap(i) != op.getInMap(index))
+      if (i != index && bufferOf.lookup(op.getInputs()[i]) == buffer &&
+          op.getInMap(i) != op.getInMap(index))
         return true;
     return false;
   }

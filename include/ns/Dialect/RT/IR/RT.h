@@ -13,12 +13,12 @@
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/Dialect/Math/IR/Math.h"
+#include "mlir/IR/AffineMap.h"
 #include "mlir/IR/BuiltinAttributes.h"
 #include "mlir/IR/BuiltinTypes.h"
 #include "mlir/IR/Dialect.h"
 #include "mlir/IR/OpDefinition.h"
 #include "mlir/IR/OpImplementation.h"
-#include "mlir/IR/AffineMap.h"
 #include "mlir/Interfaces/InferTypeOpInterface.h"
 #include "mlir/Interfaces/SideEffectInterfaces.h"
 
@@ -29,8 +29,8 @@
 #include "ns/Dialect/RT/IR/RTOps.h.inc"
 
 namespace ns::rt {
-/// Elements in a row of a tensor seen as a matrix: its last dimension, or 1 for vectors and scalars, whose (row, 0) and (0, col) both
-/// count single elements.
+/// Elements in a row of a tensor seen as a matrix: its last dimension, or 1 for vectors and
+/// scalars, whose (row, 0) and (0, col) both count single elements.
 int64_t rowPitch(mlir::RankedTensorType type);
 /// Bytes of a tensor.
 int64_t byteSize(mlir::RankedTensorType type);
