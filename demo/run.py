@@ -16,10 +16,8 @@ from nullspace import report
 from rich.console import Console
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-OUT = "demo/out"
 ARMS = ("none", "gaussian", "nullspace")
 MODEL = "--img-size 32 --num-classes 10 --model-kwargs patch_size=8 embed_dim=64 depth=4 num_heads=4"
-DATA = f"--data-dir {OUT}/digits.npz"
 # Synthesis on half of the training images, and the stop test on some of the others.
 SYNTHESIS = "--lim 3 --train-fraction 0.5 --stop-samples 256 --eval-every 20"
 HARDENING = f"--rounds 5 --steps-per-round 40 --lr 2e-4 --aug none --noise-steps 200 --noise-rounds 40 {SYNTHESIS}"
@@ -45,8 +43,8 @@ def step(title: str, command: str) -> None:
     console.print(f"[dim]{time.perf_counter() - start:.1f} s[/dim]")
 
 
-def run_all(seed: int) -> None:
-    out, seeded = OUT, f"--seed {seed}"
+def run_all(out: str, seed: int) -> None:
+    seeded, data = f"--seed {seed}", f"--data-dir {out}/digits.npz"
     step(
         "Train a ViT on scikit-learn's digits", f"python demo/train.py {out}/digits.npz {out}/vit.safetensors {seeded}"
     )
@@ -63,18 +61,18 @@ def run_all(seed: int) -> None:
         step(f"Compile: {emit}", f"build/bin/ns-compile {out}/vit.mlir --emit={emit} --batch=64 -o {out}/vit-{emit}")
     step(
         "Synthesise nullspace noise",
-        f"{out}/vit-synth {DATA} --output {out}/synth --steps 400 --rounds 100 {SYNTHESIS} {seeded}",
+        f"{out}/vit-synth {data} --output {out}/synth --steps 400 --rounds 100 {SYNTHESIS} {seeded}",
     )
     for arm in ARMS:
         step(
             f"Harden: arm {arm}",
-            f"{out}/vit-finetune {DATA} --output {out}/finetune/{arm} --arm {arm} {HARDENING} {seeded}",
+            f"{out}/vit-finetune {data} --output {out}/finetune/{arm} --arm {arm} {HARDENING} {seeded}",
         )
     for name in ("base", *ARMS):
         weights = f"--weights {out}/finetune/{name}/last.safetensors" if name != "base" else ""
         step(
             f"Evaluate: {name}",
-            f"{out}/vit-evaluate {DATA} --output {out}/evaluate/{name} {weights} "
+            f"{out}/vit-evaluate {data} --output {out}/evaluate/{name} {weights} "
             f"--noise {out}/synth/noise.safetensors {ATTACKS} {seeded}",
         )
 
@@ -82,13 +80,15 @@ def run_all(seed: int) -> None:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--output", default="demo/out", help="folder for everything but the report (default demo/out)")
+    parser.add_argument("--report", default="demo/report.html")
     args = parser.parse_args()
     start = time.perf_counter()
-    folder = ROOT / OUT
+    folder = ROOT / args.output
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     os.environ.setdefault("OMP_NUM_THREADS", str(len(os.sched_getaffinity(0))))
-    run_all(args.seed)
+    run_all(args.output, args.seed)
 
     page = report.Report(
         "Hardening a ViT on scikit-learn's digits",
@@ -97,10 +97,10 @@ def main() -> int:
         {arm: report.read_summary(folder / "finetune" / arm) for arm in ARMS},
         notes=[NOTE],
     )
-    report.write(page, ROOT / "demo" / "report.html")
+    report.write(page, ROOT / args.report)
     console.print()
     report.print_table(page)
-    console.print(f"\ndemo/report.html, after {time.perf_counter() - start:.0f} s")
+    console.print(f"\n{args.report}, after {time.perf_counter() - start:.0f} s")
     return 0
 
 
