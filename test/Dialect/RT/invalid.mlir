@@ -325,3 +325,11 @@ func.func @yield_outside(%x: f32) {
   "rt.yield"(%x) : (f32) -> ()
   return
 }
+
+// -----
+
+func.func @attention_rank(%x: tensor<f32>) {
+  // expected-error @below {{'rt.attention' op operand #0 must be variadic of 3D tensor of 32-bit float or 64-bit float or bfloat16 type values, but got 'tensor<f32>'}}
+  %0 = rt.attention %x heads 1 scale 1.0 : (tensor<f32>) -> tensor<f32>
+  return
+}

@@ -38,6 +38,7 @@ def RT_Dialect : Dialect {
 
 def RT_Tensor : RankedTensorOf<[F32, F64, BF16, I32]>;
 def RT_FloatTensor : RankedTensorOf<[F32, F64, BF16]>;
+def RT_TokenTensor : TensorRankOf<[F32, F64, BF16], [3]>;
 def RT_Scalar : TensorRankOf<[F32, F64], [0]>;
 def RT_Element : AnyTypeOf<[F32, F64, BF16, I32, I1]>;
 
@@ -106,8 +107,8 @@ def RT_AttentionOp : RT_Op<"attention", [Pure, AttrSizedOperandSegments]> {
     %o = rt.attention %qkv bias %b heads 3 scale 1.250000e-01 : (tensor<16x197x576xf32>, tensor<576xf32>) -> tensor<16x197x192xf32>
     ```
   }];
-  let arguments = (ins Variadic<RT_FloatTensor>:$inputs, Variadic<RT_FloatTensor>:$biases, I64Attr:$heads, F64Attr:$scale);
-  let results = (outs RT_FloatTensor:$result);
+  let arguments = (ins Variadic<RT_TokenTensor>:$inputs, Variadic<RT_FloatTensor>:$biases, I64Attr:$heads, F64Attr:$scale);
+  let results = (outs RT_TokenTensor:$result);
   let assemblyFormat = "$inputs (`bias` $biases^)? `heads` $heads `scale` $scale attr-dict `:` functional-type(operands, results)";
   let hasVerifier = 1;
 }
@@ -122,8 +123,8 @@ def RT_AttentionGradOp : RT_Op<"attention_grad", [Pure, AttrSizedOperandSegments
     %d = rt.attention_grad %do, %qkv bias %b heads 3 scale 1.250000e-01 : (tensor<16x197x192xf32>, tensor<16x197x576xf32>, tensor<576xf32>) -> tensor<16x197x576xf32>
     ```
   }];
-  let arguments = (ins RT_FloatTensor:$grad, Variadic<RT_FloatTensor>:$inputs, Variadic<RT_FloatTensor>:$biases, I64Attr:$heads, F64Attr:$scale);
-  let results = (outs Variadic<RT_FloatTensor>:$results);
+  let arguments = (ins RT_TokenTensor:$grad, Variadic<RT_TokenTensor>:$inputs, Variadic<RT_FloatTensor>:$biases, I64Attr:$heads, F64Attr:$scale);
+  let results = (outs Variadic<RT_TokenTensor>:$results);
   let assemblyFormat = "$grad `,` $inputs (`bias` $biases^)? `heads` $heads `scale` $scale attr-dict `:` functional-type(operands, results)";
   let hasVerifier = 1;
 }
