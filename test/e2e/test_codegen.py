@@ -73,6 +73,72 @@ def test_kernels_of_a_block(cases, tmp_path, emit, entry, kernels):
     assert tuple(added) == kernels
 
 
+SIZES = {"f32": 4, "f64": 8, "i32": 4}
+
+
+def arena(body):
+    """(name, first byte, bytes, line it is made on, line of its last read, op that makes it) of the values in region work."""
+    lines = [line.strip() for line in body.splitlines()]
+    buffers, owner, inner, current = [], {}, False, 0
+    for at, line in enumerate(lines):
+        inner = inner or line.startswith("^bb0")
+        head = re.match(r"(%\w+)(?::\d+)? = (rt\.\w+) (.*)", line)
+        if inner and line == "}":
+            inner = False
+        if inner and "rt.row_reduce" in line:
+            for buffer in buffers:
+                buffer["single"] &= buffer["made"] != current
+        if inner or not head:
+            continue
+        current = at
+        name, op, rest = head.groups()
+        operands = re.findall(r"%\w+(?:#\d+)?", rest)
+        for operand in operands:
+            if operand in owner:
+                buffers[owner[operand]]["last"] = at
+        if op == "rt.view" and operands[0] in owner:
+            owner[name] = owner[operands[0]]
+        if not (offsets := re.search(r"rt\.offsets = array<i64: ([-\d, ]+)>", rest)):
+            continue
+        into = re.search(r"into(?:\(([^:]*) :| (%\S+))", rest)
+        destinations = re.findall(r"%\w+(?:#\d+)?", into[1] or into[2]) if into else []
+        numbers = re.search(r"\) \[([-\d, ]+)\] maps", rest)
+        numbers = [int(n) for n in numbers[1].split(",")] if numbers else ([0] if into else [])
+        types = re.findall(r"tensor<([\dx]*)(f32|f64|i32)>", re.split(r" -> | : ", rest.removesuffix("{"))[-1])
+        single = op == "rt.fused" and "1" == rest.split(",")[1].strip()
+        starts = [int(n) for n in offsets[1].split(",")]
+        for i, (start, (shape, element)) in enumerate(zip(starts, types, strict=True)):
+            value = f"{name}#{i}" if len(starts) > 1 else name
+            written = destinations[numbers[i]] if i < len(numbers) and numbers[i] >= 0 else None
+            if written is not None:
+                if written in owner:
+                    owner[value] = owner[written]
+                continue
+            assert start >= 0 and start % 64 == 0
+            size = SIZES[element] * int(np.prod([int(n) for n in shape.split("x") if n]))
+            owner[value] = len(buffers)
+            buffers.append(dict(value=value, start=start, end=start + size, made=at, last=at, single=single))
+    return buffers
+
+
+@pytest.mark.parametrize("emit", ["library", "synth"])
+def test_values_that_live_at_once_do_not_overlap(cases, tmp_path, emit):
+    """Read from the plan: two values share bytes only where one is dead before the other is made, or dies in the program of one pass over it."""
+    plan = tmp_path / "plan.mlir"
+    run([tool("ns-compile"), vit(cases, depth=2).mlir, f"--emit={emit}", "--batch=2", "--compile-to=plan", "-o", plan])
+    shared = 0
+    for entry in re.finditer(r"^  func\.func @(\w+)\(.*?rt\.work_bytes = (\d+).*?^  }", plan.read_text(), re.M | re.S):
+        buffers = arena(entry[0])
+        assert max((b["end"] for b in buffers), default=0) <= int(entry[2])
+        for i, late in enumerate(buffers):
+            for early in buffers[:i]:
+                if early["start"] < late["end"] and late["start"] < early["end"]:
+                    shared += 1
+                    dies_in_it = early["last"] == late["made"] and late["single"] and early["start"] == late["start"]
+                    assert early["last"] < late["made"] or dies_in_it, (entry[1], early, late)
+    assert shared > 100  # memory is used again at all
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # Machine code
 # ---------------------------------------------------------------------------------------------------------------------
