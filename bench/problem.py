@@ -33,8 +33,13 @@ class Problem:
         return np.random.default_rng(3).uniform(-0.5, 0.5, shape).astype(np.float32)
 
     @property
-    def library(self) -> pathlib.Path:
-        return OUT / f"{self.model}-b{self.batch}.so"
+    def emit(self) -> str:
+        """What users compile to take this step."""
+        return {"synth": "synth", "finetune": "finetune", "forward": "evaluate"}[self.kind]
+
+    @property
+    def executable(self) -> pathlib.Path:
+        return OUT / f"{self.model}-b{self.batch}-{self.emit}"
 
     @property
     def mlir(self) -> pathlib.Path:

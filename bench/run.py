@@ -23,7 +23,7 @@ from problem import BIN, KINDS, MODELS, OUT, ROOT, SIDE, Problem, peak_kilobytes
 from rich.console import Console
 from rich.table import Table
 
-OURS, PEERS = "nullspace_library", ("eager", "compiled", "published")
+OURS, PEERS = "nullspace_executable", ("eager", "compiled", "published")
 TOLERANCE = 1e-3  # of the largest entry; float32 in another order
 console = Console(highlight=False)
 
@@ -44,18 +44,18 @@ def run(*command, **kwargs) -> subprocess.CompletedProcess:
     return result
 
 
-def compile_model(model: str, batch: int) -> dict:
+def compile_model(model: str, batch: int, kinds) -> dict:
     """Export, import, compile; returns the seconds of ns-compile, by what it emits."""
     OUT.mkdir(parents=True, exist_ok=True)
-    problem = Problem(model, "synth", batch)
+    problems = [Problem(model, kind, batch) for kind in dict.fromkeys(["synth", *kinds])]
     pt2 = OUT / f"{model}.pt2"
     run(sys.executable, "-m", "nullspace.export", f"timm:{model}", "-o", pt2)
-    run(BIN / "ns-import", pt2, "-o", problem.mlir)
+    run(BIN / "ns-import", pt2, "-o", problems[0].mlir)
     seconds = {}
-    for emit, output in (("library", problem.library), ("synth", OUT / f"{model}-b{batch}-synth")):
+    for problem in problems:
         start = time.perf_counter()
-        run(BIN / "ns-compile", problem.mlir, f"--emit={emit}", f"--batch={batch}", "-o", output)
-        seconds[emit] = time.perf_counter() - start
+        run(BIN / "ns-compile", problem.mlir, f"--emit={problem.emit}", f"--batch={batch}", "-o", problem.executable)
+        seconds[problem.emit] = time.perf_counter() - start
     return seconds
 
 
@@ -144,7 +144,7 @@ def first_step(model: str, batch: int) -> dict:
     assert images.shape == (batch, SIDE, SIDE, 3)
     np.savez(data, x_train=images, y_train=problem.labels(), x_val=images, y_val=problem.labels())
     command = [
-        OUT / f"{model}-b{batch}-synth",
+        problem.executable,
         "--data-dir",
         data,
         "--output",
@@ -214,8 +214,8 @@ def print_tables(record: dict) -> None:
             float("nan"),
         )
         console.print(
-            f"{model}: ns-compile --emit=synth {f['ns_compile_s']['synth']:.1f} s, --emit=library {f['ns_compile_s']['library']:.1f} s; torch.compile's first "
-            f"synthesis step {compiled:.1f} s. Process start to the end of the first step: executable {f['executable_s']:.2f} s "
+            f"{model}: ns-compile {', '.join(f'--emit={emit} {s:.1f} s' for emit, s in f['ns_compile_s'].items())}; "
+            f"torch.compile's first synthesis step {compiled:.1f} s. Process start to the end of the first step: executable {f['executable_s']:.2f} s "
             f"({f['executable_peak_mb']:.0f} MB), eager {f['eager_s']:.2f} s."
         )
 
@@ -239,7 +239,7 @@ def main() -> int:
     record = {"machine": machine.describe(), "threads": threads(), "models": {}, "comparisons": []}
     for model in models:
         console.print(f"{model}: compiling")
-        compile_seconds = compile_model(model, MODELS[model])
+        compile_seconds = compile_model(model, MODELS[model], args.kinds)
         for kind in args.kinds:
             console.print(f"{model}: {kind}")
             problem = Problem(model, kind, MODELS[model])

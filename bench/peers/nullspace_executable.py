@@ -1,4 +1,4 @@
-"""Ours: the entries of a library that ns-compile made, called without a copy between."""
+"""Ours: the entries of the executable that ns-compile made for this kind of step, called without a copy between."""
 
 import numpy as np
 from problem import NOISE_LR, WEIGHT_DECAY, WEIGHT_LR, threads
@@ -18,7 +18,7 @@ def load() -> None:
 def prepare(problem):
     from nullspace import runtime
 
-    return Steps(problem, runtime.Model(str(problem.library), threads=threads()))
+    return Steps(problem, runtime.Model(str(problem.executable), threads=threads()))
 
 
 class Steps:
@@ -35,10 +35,11 @@ class Steps:
             return
         noise = model.slot("noise")
         noise[:] = problem.noise(noise.shape)
-        model.slot("labels")[:] = problem.labels()
         model.slot("weights")[:] = 1 / problem.batch
         model.slot("accumulate")[...] = 0
-        if self.kind == "synth":
+        if self.kind == "finetune":
+            model.slot("labels")[:] = problem.labels()
+        else:
             model.run("forward")
             model.slot("clean_logits")[:] = model.slot("logits")
 
