@@ -19,7 +19,13 @@ SMALL = dict(patch_size=8, embed_dim=64, num_heads=4)
 
 def vit(cases, img_size=32, num_classes=10, **model_kwargs):
     """A small ViT whose attention matters."""
-    return cases(VIT, scale=4.0, img_size=img_size, num_classes=num_classes, model_kwargs=SMALL | model_kwargs)
+    return cases(
+        VIT,
+        scale=4.0,
+        img_size=img_size,
+        num_classes=num_classes,
+        model_kwargs=SMALL | model_kwargs,
+    )
 
 
 def need(program):
@@ -37,11 +43,25 @@ def need(program):
 def entry_ops(case, emit, entry, tmp_path):
     """(op, layer, result is read) of the ops that run in an entry of the plan."""
     plan = tmp_path / f"{emit}.mlir"
-    run([tool("ns-compile"), case.mlir, f"--emit={emit}", "--batch=2", "--compile-to=plan", "-o", plan])
-    body = re.search(rf"^  func\.func @{entry}\(.*?^  }}", plan.read_text(), re.M | re.S)[0]
+    run(
+        [
+            tool("ns-compile"),
+            case.mlir,
+            f"--emit={emit}",
+            "--batch=2",
+            "--compile-to=plan",
+            "-o",
+            plan,
+        ]
+    )
+    body = re.search(
+        rf"^  func\.func @{entry}\(.*?^  }}", plan.read_text(), re.M | re.S
+    )[0]
     ops = []
     for line in body.splitlines():
-        if match := re.match(r"\s*%\S+ = (rt\.(?:gemm|fused|attention|attention_grad)) ", line):
+        if match := re.match(
+            r"\s*%\S+ = (rt\.(?:gemm|fused|attention|attention_grad)) ", line
+        ):
             layer = re.search(r'nn\.layer = "([^"]*)"', line)
             ops.append((match[1], layer and layer[1]))
     return ops
@@ -54,22 +74,40 @@ LAST = FORWARD | {"attn.qkv": 2}
 
 
 @pytest.mark.parametrize("depth", [2, 4])
-@pytest.mark.parametrize("emit, entry, passes, patches, head", [("synth", "synth_step", 2, 1, 2), ("finetune", "finetune_step", 3, 2, 3)])
-def test_library_calls_are_those_of_the_linear_layers(cases, tmp_path, emit, entry, passes, patches, head, depth):
+@pytest.mark.parametrize(
+    "emit, entry, passes, patches, head",
+    [("synth", "synth_step", 2, 1, 2), ("finetune", "finetune_step", 3, 2, 3)],
+)
+def test_library_calls_are_those_of_the_linear_layers(
+    cases, tmp_path, emit, entry, passes, patches, head, depth
+):
     """Frozen weights have no weight gradient, and no gradient goes below the noise or the first weights."""
     ops = entry_ops(vit(cases, depth=depth), emit, entry, tmp_path)
     expected = collections.Counter({"patch_embed.proj": patches, "head": head})
     for block in range(depth):
         for layer, calls in (LAST if block == depth - 1 else FORWARD).items():
             expected[f"blocks.{block}.{layer}"] = calls * passes
-    assert collections.Counter(layer for op, layer in ops if op == "rt.gemm") == expected
+    assert (
+        collections.Counter(layer for op, layer in ops if op == "rt.gemm") == expected
+    )
 
 
-@pytest.mark.parametrize("emit, entry, kernels", [("synth", "synth_step", (1, 1, 6)), ("finetune", "finetune_step", (1, 1, 26))])
+@pytest.mark.parametrize(
+    "emit, entry, kernels",
+    [("synth", "synth_step", (1, 1, 6)), ("finetune", "finetune_step", (1, 1, 26))],
+)
 def test_kernels_of_a_block(cases, tmp_path, emit, entry, kernels):
     """What two more blocks add: attention, its gradient, and a fixed number of fused kernels a block."""
-    counts = [collections.Counter(op for op, _ in entry_ops(vit(cases, depth=depth), emit, entry, tmp_path)) for depth in (2, 4)]
-    added = [(counts[1][op] - counts[0][op]) / 2 for op in ("rt.attention", "rt.attention_grad", "rt.fused")]
+    counts = [
+        collections.Counter(
+            op for op, _ in entry_ops(vit(cases, depth=depth), emit, entry, tmp_path)
+        )
+        for depth in (2, 4)
+    ]
+    added = [
+        (counts[1][op] - counts[0][op]) / 2
+        for op in ("rt.attention", "rt.attention_grad", "rt.fused")
+    ]
     assert tuple(added) == kernels
 
 
@@ -103,21 +141,43 @@ def arena(body):
         into = re.search(r"into(?:\(([^:]*) :| (%\S+))", rest)
         destinations = re.findall(r"%\w+(?:#\d+)?", into[1] or into[2]) if into else []
         numbers = re.search(r"\) \[([-\d, ]+)\] maps", rest)
-        numbers = [int(n) for n in numbers[1].split(",")] if numbers else ([0] if into else [])
-        types = re.findall(r"tensor<([\dx]*)(f32|f64|i32)>", re.split(r" -> | : ", rest.removesuffix("{"))[-1])
+        numbers = (
+            [int(n) for n in numbers[1].split(",")]
+            if numbers
+            else ([0] if into else [])
+        )
+        types = re.findall(
+            r"tensor<([\dx]*)(f32|f64|i32)>",
+            re.split(r" -> | : ", rest.removesuffix("{"))[-1],
+        )
         single = op == "rt.fused" and "1" == rest.split(",")[1].strip()
         starts = [int(n) for n in offsets[1].split(",")]
         for i, (start, (shape, element)) in enumerate(zip(starts, types, strict=True)):
             value = f"{name}#{i}" if len(starts) > 1 else name
-            written = destinations[numbers[i]] if i < len(numbers) and numbers[i] >= 0 else None
+            written = (
+                destinations[numbers[i]]
+                if i < len(numbers) and numbers[i] >= 0
+                else None
+            )
             if written is not None:
                 if written in owner:
                     owner[value] = owner[written]
                 continue
             assert start >= 0 and start % 64 == 0
-            size = SIZES[element] * int(np.prod([int(n) for n in shape.split("x") if n]))
+            size = SIZES[element] * int(
+                np.prod([int(n) for n in shape.split("x") if n])
+            )
             owner[value] = len(buffers)
-            buffers.append(dict(value=value, start=start, end=start + size, made=at, last=at, single=single))
+            buffers.append(
+                dict(
+                    value=value,
+                    start=start,
+                    end=start + size,
+                    made=at,
+                    last=at,
+                    single=single,
+                )
+            )
     return buffers
 
 
@@ -125,17 +185,39 @@ def arena(body):
 def test_values_that_live_at_once_do_not_overlap(cases, tmp_path, emit):
     """Read from the plan: two values share bytes only where one is dead before the other is made, or dies in the program of one pass over it."""
     plan = tmp_path / "plan.mlir"
-    run([tool("ns-compile"), vit(cases, depth=2).mlir, f"--emit={emit}", "--batch=2", "--compile-to=plan", "-o", plan])
+    run(
+        [
+            tool("ns-compile"),
+            vit(cases, depth=2).mlir,
+            f"--emit={emit}",
+            "--batch=2",
+            "--compile-to=plan",
+            "-o",
+            plan,
+        ]
+    )
     shared = 0
-    for entry in re.finditer(r"^  func\.func @(\w+)\(.*?rt\.work_bytes = (\d+).*?^  }", plan.read_text(), re.M | re.S):
+    for entry in re.finditer(
+        r"^  func\.func @(\w+)\(.*?rt\.work_bytes = (\d+).*?^  }",
+        plan.read_text(),
+        re.M | re.S,
+    ):
         buffers = arena(entry[0])
         assert max((b["end"] for b in buffers), default=0) <= int(entry[2])
         for i, late in enumerate(buffers):
             for early in buffers[:i]:
                 if early["start"] < late["end"] and late["start"] < early["end"]:
                     shared += 1
-                    dies_in_it = early["last"] == late["made"] and late["single"] and early["start"] == late["start"]
-                    assert early["last"] < late["made"] or dies_in_it, (entry[1], early, late)
+                    dies_in_it = (
+                        early["last"] == late["made"]
+                        and late["single"]
+                        and early["start"] == late["start"]
+                    )
+                    assert early["last"] < late["made"] or dies_in_it, (
+                        entry[1],
+                        early,
+                        late,
+                    )
     assert shared > 100  # memory is used again at all
 
 
@@ -145,23 +227,34 @@ def test_values_that_live_at_once_do_not_overlap(cases, tmp_path, emit):
 
 
 def disassembly(library):
-    return subprocess.run([need("objdump"), "-d", "--no-show-raw-insn", library], capture_output=True, text=True, check=True).stdout
+    return subprocess.run(
+        [need("objdump"), "-d", "--no-show-raw-insn", library],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
 
 
 def symbols(library, *flags):
-    out = subprocess.run([need("nm"), "-D", *flags, library], capture_output=True, text=True, check=True).stdout
+    out = subprocess.run(
+        [need("nm"), "-D", *flags, library], capture_output=True, text=True, check=True
+    ).stdout
     return {line.split()[-1].split("@")[0] for line in out.splitlines()}
 
 
 @pytest.mark.parametrize("cpu, wide", [("x86-64-v4", True), ("x86-64-v3", False)])
 def test_vector_instructions(cases, cpu, wide):
-    code = disassembly(compile_model(vit(cases, depth=2), "library", "--batch=2", f"--cpu={cpu}"))
+    code = disassembly(
+        compile_model(vit(cases, depth=2), "library", "--batch=2", f"--cpu={cpu}")
+    )
     register = "zmm" if wide else "ymm"
     assert ("%zmm" in code) == wide
     assert len(re.findall(rf"vfn?m(?:add|sub)\d+ps .*%{register}", code)) > 100
     assert len(re.findall(rf"vmulps .*%{register}", code)) > 100
     # exp, erf and tanh are arithmetic, not calls; a dynamic call would go through the PLT.
-    assert {name.split("@")[0] for name in re.findall(r"call\s+\S+ <([^>+]+@plt)>", code)} <= {"memset", "memcpy", "memmove"}
+    assert {
+        name.split("@")[0] for name in re.findall(r"call\s+\S+ <([^>+]+@plt)>", code)
+    } <= {"memset", "memcpy", "memmove"}
 
 
 @pytest.mark.parametrize("cpu", ["portable", "x86-64-v4", "x86-64-v3"])
@@ -169,8 +262,12 @@ def test_symbols_of_an_artefact(cases, cpu):
     library = compile_model(vit(cases, depth=2), "library", "--batch=2", f"--cpu={cpu}")
     assert symbols(library, "--defined-only") == {"nsrt_artifact_query"}
     assert symbols(library, "--undefined-only") <= {"memset", "memcpy", "memmove"}
-    sections = subprocess.run([need("objdump"), "-h", library], capture_output=True, text=True, check=True).stdout
-    assert ".text" in sections and not re.search(r"\.(init_array|ctors|init|fini_array)\b", sections)
+    sections = subprocess.run(
+        [need("objdump"), "-h", library], capture_output=True, text=True, check=True
+    ).stdout
+    assert ".text" in sections and not re.search(
+        r"\.(init_array|ctors|init|fini_array)\b", sections
+    )
 
 
 def test_runtime_library_holds_no_network_kernels():
@@ -178,7 +275,11 @@ def test_runtime_library_holds_no_network_kernels():
     library = BUILD / "lib" / "libnsrt.so"
     if not library.exists():
         pytest.skip("libnsrt is not built")
-    assert [name for name in symbols(library) if re.search("layer_?norm|gelu|softmax|batch_?norm|dropout", name, re.I)] == []
+    assert [
+        name
+        for name in symbols(library)
+        if re.search("layer_?norm|gelu|softmax|batch_?norm|dropout", name, re.I)
+    ] == []
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -205,7 +306,11 @@ int run(char *io) {
 
 
 def llvm(program):
-    path = shutil.which(program, path=LLVM) or shutil.which(f"{program}-22") or shutil.which(program)
+    path = (
+        shutil.which(program, path=LLVM)
+        or shutil.which(f"{program}-22")
+        or shutil.which(program)
+    )
     return path or pytest.skip(f"no {program}")
 
 
@@ -239,10 +344,38 @@ func.func @{name}() {{
         source, host = folder / f"{name}.mlir", folder / "host.c"
         source.write_text(text)
         host.write_text(HOST)
-        ir, code, library = (folder / f"{name}.{suffix}" for suffix in ("ll", "o", "so"))
-        lowered = run([tool("ns-opt"), source, "--rt-plan-memory", "--ns-emit-pipeline=vector-bits=256"]).stdout
-        ir.write_text(subprocess.run([llvm("mlir-translate"), "--mlir-to-llvmir"], input=lowered, capture_output=True, text=True, check=True).stdout)
-        run([llvm("llc"), "-O2", "-mcpu=x86-64-v3", "-relocation-model=pic", "-filetype=obj", ir, "-o", code])
+        ir, code, library = (
+            folder / f"{name}.{suffix}" for suffix in ("ll", "o", "so")
+        )
+        lowered = run(
+            [
+                tool("ns-opt"),
+                source,
+                "--rt-plan-memory",
+                "--ns-emit-pipeline=vector-bits=256",
+            ]
+        ).stdout
+        ir.write_text(
+            subprocess.run(
+                [llvm("mlir-translate"), "--mlir-to-llvmir"],
+                input=lowered,
+                capture_output=True,
+                text=True,
+                check=True,
+            ).stdout
+        )
+        run(
+            [
+                llvm("llc"),
+                "-O2",
+                "-mcpu=x86-64-v3",
+                "-relocation-model=pic",
+                "-filetype=obj",
+                ir,
+                "-o",
+                code,
+            ]
+        )
         include = pathlib.Path(__file__).resolve().parents[2] / "include"
         run([compiler, "-shared", "-fPIC", f"-I{include}", host, code, "-o", library])
         entry = ctypes.CDLL(str(library)).run
@@ -261,7 +394,9 @@ func.func @{name}() {{
 
 def ulps(found, exact):
     """Errors in units of the last place of the exact result rounded to float32; what is below the normal range counts in its units."""
-    spacing = np.spacing(np.maximum(np.abs(exact), np.finfo(np.float32).tiny).astype(np.float32)).astype(np.float64)
+    spacing = np.spacing(
+        np.maximum(np.abs(exact), np.finfo(np.float32).tiny).astype(np.float32)
+    ).astype(np.float64)
     return np.abs(found.astype(np.float64) - exact) / spacing
 
 
@@ -284,7 +419,9 @@ def test_accuracy_of_elementary_functions(elementary, name):
         if name == "log":
             x = np.exp(generator.uniform(np.log(low), np.log(high), ROWS * COLUMNS))
         elif sample % 2:  # small numbers of both signs
-            x = generator.choice([-1, 1], x.size) * np.exp(generator.uniform(-20, np.log(-low), x.size))
+            x = generator.choice([-1, 1], x.size) * np.exp(
+                generator.uniform(-20, np.log(-low), x.size)
+            )
         x = x.astype(np.float32)
         exact = reference(torch.from_numpy(x).double()).numpy()
         worst = max(worst, ulps(elementary(name)(x), exact).max())
@@ -294,7 +431,24 @@ def test_accuracy_of_elementary_functions(elementary, name):
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_special_values_of_elementary_functions(elementary, name):
     """As PyTorch: NaN stays, infinities and zeros map to their limits; the neighbours in the vector do not matter."""
-    x = np.array([np.nan, 0.5, np.inf, -np.inf, 0.0, -0.0, 1.0, -1.0, 200.0, -200.0, 1e-30, 3e38, -3e38], np.float32)
+    x = np.array(
+        [
+            np.nan,
+            0.5,
+            np.inf,
+            -np.inf,
+            0.0,
+            -0.0,
+            1.0,
+            -1.0,
+            200.0,
+            -200.0,
+            1e-30,
+            3e38,
+            -3e38,
+        ],
+        np.float32,
+    )
     expected = FUNCTIONS[name][0](torch.from_numpy(x)).numpy()
     found = elementary(name)(x)
     np.testing.assert_array_equal(np.isnan(found), np.isnan(expected))
@@ -326,7 +480,12 @@ def test_nan_image_gives_nan_logits_of_that_image(library):
     assert np.isnan(loss) and all(np.isnan(g).any() for g in gradients.values())
     losses, _, image_grad = model.value_and_grad(image, np.zeros(4, np.int32))
     assert np.isnan(losses).tolist() == [False, False, True, False]
-    assert np.isnan(image_grad).any(axis=(1, 2, 3)).tolist() == [False, False, True, False]
+    assert np.isnan(image_grad).any(axis=(1, 2, 3)).tolist() == [
+        False,
+        False,
+        True,
+        False,
+    ]
     # What a NaN left behind does not outlive the step.
     image[2, 1, 5, 7] = 0
     loss, gradients = model.finetune_gradients(image, np.zeros(4, np.int32))
@@ -351,7 +510,9 @@ def test_losses_of_infinite_logits(library, value):
     np.testing.assert_allclose(losses, expected.detach().numpy(), rtol=1e-4, atol=1e-5)
     expected.sum().backward()
     _, gradients = model.finetune_gradients(image.numpy(), labels.numpy())
-    np.testing.assert_allclose(gradients["head.bias"], leaf.grad.sum(0).numpy() / 4, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(
+        gradients["head.bias"], leaf.grad.sum(0).numpy() / 4, rtol=1e-4, atol=1e-6
+    )
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -379,12 +540,22 @@ def test_shapes(cases, name):
     runtime = pytest.importorskip("nullspace.runtime")
     arguments, size, classes, batch = SHAPES[name]
     case = vit(cases, size, classes, **dict(depth=2) | arguments)
-    model, golden = runtime.Model(compile_model(case, "library", f"--batch={batch}", "--cpu=native")), case.golden()
+    model, golden = (
+        runtime.Model(
+            compile_model(case, "library", f"--batch={batch}", "--cpu=native")
+        ),
+        case.golden(),
+    )
     image = images(batch, case.info)
     labels = torch.arange(batch) % classes
-    noise = 0.5 * torch.randn(model.slot("noise").shape, generator=torch.Generator().manual_seed(2))
+    noise = 0.5 * torch.randn(
+        model.slot("noise").shape, generator=torch.Generator().manual_seed(2)
+    )
     clean = golden(image).detach()
-    assert np.abs(model.forward(image.numpy()) - clean.numpy()).max() <= 1e-5 * clean.abs().max()
+    assert (
+        np.abs(model.forward(image.numpy()) - clean.numpy()).max()
+        <= 1e-5 * clean.abs().max()
+    )
 
     variable = noise.double().requires_grad_()
     loss = (golden(image, variable) - clean).square().sum(1).mean()
@@ -413,7 +584,10 @@ def test_processor_levels_agree(cases, cpu):
         pytest.skip(str(error))
     image = images(2, case.info)
     golden = case.golden()(image).detach()
-    assert np.abs(model.forward(image.numpy()) - golden.numpy()).max() <= 1e-5 * golden.abs().max()
+    assert (
+        np.abs(model.forward(image.numpy()) - golden.numpy()).max()
+        <= 1e-5 * golden.abs().max()
+    )
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -439,7 +613,11 @@ def test_bits_do_not_depend_on_threads_or_run(cases):
 
     first, again, two = everything(1), everything(1), everything(2)
     for other in (again, two):
-        assert [name for name, value in first.items() if value.tobytes() != other[name].tobytes()] == []
+        assert [
+            name
+            for name, value in first.items()
+            if value.tobytes() != other[name].tobytes()
+        ] == []
 
 
 @pytest.mark.parametrize("emit", ["library", "synth"])
@@ -447,6 +625,15 @@ def test_compiling_twice_gives_the_same_file(cases, tmp_path, emit):
     case = vit(cases, depth=2)
     files = []
     for name in ("first", "second"):
-        run([tool("ns-compile"), case.mlir, f"--emit={emit}", "--batch=2", "-o", tmp_path / name])
+        run(
+            [
+                tool("ns-compile"),
+                case.mlir,
+                f"--emit={emit}",
+                "--batch=2",
+                "-o",
+                tmp_path / name,
+            ]
+        )
         files.append((tmp_path / name).read_bytes())
     assert files[0] == files[1]
