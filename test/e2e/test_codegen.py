@@ -54,14 +54,10 @@ def entry_ops(case, emit, entry, tmp_path):
             plan,
         ]
     )
-    body = re.search(
-        rf"^  func\.func @{entry}\(.*?^  }}", plan.read_text(), re.M | re.S
-    )[0]
+    body = re.search(rf"^  func\.func @{entry}\(.*?^  }}", plan.read_text(), re.M | re.S)[0]
     ops = []
     for line in body.splitlines():
-        if match := re.match(
-            r"\s*%\S+ = (rt\.(?:gemm|fused|attention|attention_grad)) ", line
-        ):
+        if match := re.match(r"\s*%\S+ = (rt\.(?:gemm|fused|attention|attention_grad)) ", line):
             layer = re.search(r'nn\.layer = "([^"]*)"', line)
             ops.append((match[1], layer and layer[1]))
     return ops
@@ -78,18 +74,14 @@ LAST = FORWARD | {"attn.qkv": 2}
     "emit, entry, passes, patches, head",
     [("synth", "synth_step", 2, 1, 2), ("finetune", "finetune_step", 3, 2, 3)],
 )
-def test_library_calls_are_those_of_the_linear_layers(
-    cases, tmp_path, emit, entry, passes, patches, head, depth
-):
+def test_library_calls_are_those_of_the_linear_layers(cases, tmp_path, emit, entry, passes, patches, head, depth):
     """Frozen weights have no weight gradient, and no gradient goes below the noise or the first weights."""
     ops = entry_ops(vit(cases, depth=depth), emit, entry, tmp_path)
     expected = collections.Counter({"patch_embed.proj": patches, "head": head})
     for block in range(depth):
         for layer, calls in (LAST if block == depth - 1 else FORWARD).items():
             expected[f"blocks.{block}.{layer}"] = calls * passes
-    assert (
-        collections.Counter(layer for op, layer in ops if op == "rt.gemm") == expected
-    )
+    assert collections.Counter(layer for op, layer in ops if op == "rt.gemm") == expected
 
 
 @pytest.mark.parametrize(
@@ -99,15 +91,10 @@ def test_library_calls_are_those_of_the_linear_layers(
 def test_kernels_of_a_block(cases, tmp_path, emit, entry, kernels):
     """What two more blocks add: attention, its gradient, and a fixed number of fused kernels a block."""
     counts = [
-        collections.Counter(
-            op for op, _ in entry_ops(vit(cases, depth=depth), emit, entry, tmp_path)
-        )
+        collections.Counter(op for op, _ in entry_ops(vit(cases, depth=depth), emit, entry, tmp_path))
         for depth in (2, 4)
     ]
-    added = [
-        (counts[1][op] - counts[0][op]) / 2
-        for op in ("rt.attention", "rt.attention_grad", "rt.fused")
-    ]
+    added = [(counts[1][op] - counts[0][op]) / 2 for op in ("rt.attention", "rt.attention_grad", "rt.fused")]
     assert tuple(added) == kernels
 
 
@@ -141,11 +128,7 @@ def arena(body):
         into = re.search(r"into(?:\(([^:]*) :| (%\S+))", rest)
         destinations = re.findall(r"%\w+(?:#\d+)?", into[1] or into[2]) if into else []
         numbers = re.search(r"\) \[([-\d, ]+)\] maps", rest)
-        numbers = (
-            [int(n) for n in numbers[1].split(",")]
-            if numbers
-            else ([0] if into else [])
-        )
+        numbers = [int(n) for n in numbers[1].split(",")] if numbers else ([0] if into else [])
         types = re.findall(
             r"tensor<([\dx]*)(f32|f64|i32)>",
             re.split(r" -> | : ", rest.removesuffix("{"))[-1],
@@ -154,19 +137,13 @@ def arena(body):
         starts = [int(n) for n in offsets[1].split(",")]
         for i, (start, (shape, element)) in enumerate(zip(starts, types, strict=True)):
             value = f"{name}#{i}" if len(starts) > 1 else name
-            written = (
-                destinations[numbers[i]]
-                if i < len(numbers) and numbers[i] >= 0
-                else None
-            )
+            written = destinations[numbers[i]] if i < len(numbers) and numbers[i] >= 0 else None
             if written is not None:
                 if written in owner:
                     owner[value] = owner[written]
                 continue
             assert start >= 0 and start % 64 == 0
-            size = SIZES[element] * int(
-                np.prod([int(n) for n in shape.split("x") if n])
-            )
+            size = SIZES[element] * int(np.prod([int(n) for n in shape.split("x") if n]))
             owner[value] = len(buffers)
             buffers.append(
                 dict(
@@ -208,11 +185,7 @@ def test_values_that_live_at_once_do_not_overlap(cases, tmp_path, emit):
             for early in buffers[:i]:
                 if early["start"] < late["end"] and late["start"] < early["end"]:
                     shared += 1
-                    dies_in_it = (
-                        early["last"] == late["made"]
-                        and late["single"]
-                        and early["start"] == late["start"]
-                    )
+                    dies_in_it = early["last"] == late["made"] and late["single"] and early["start"] == late["start"]
                     assert early["last"] < late["made"] or dies_in_it, (
                         entry[1],
                         early,
@@ -236,25 +209,23 @@ def disassembly(library):
 
 
 def symbols(library, *flags):
-    out = subprocess.run(
-        [need("nm"), "-D", *flags, library], capture_output=True, text=True, check=True
-    ).stdout
+    out = subprocess.run([need("nm"), "-D", *flags, library], capture_output=True, text=True, check=True).stdout
     return {line.split()[-1].split("@")[0] for line in out.splitlines()}
 
 
 @pytest.mark.parametrize("cpu, wide", [("x86-64-v4", True), ("x86-64-v3", False)])
 def test_vector_instructions(cases, cpu, wide):
-    code = disassembly(
-        compile_model(vit(cases, depth=2), "library", "--batch=2", f"--cpu={cpu}")
-    )
+    code = disassembly(compile_model(vit(cases, depth=2), "library", "--batch=2", f"--cpu={cpu}"))
     register = "zmm" if wide else "ymm"
     assert ("%zmm" in code) == wide
     assert len(re.findall(rf"vfn?m(?:add|sub)\d+ps .*%{register}", code)) > 100
     assert len(re.findall(rf"vmulps .*%{register}", code)) > 100
     # exp, erf and tanh are arithmetic, not calls; a dynamic call would go through the PLT.
-    assert {
-        name.split("@")[0] for name in re.findall(r"call\s+\S+ <([^>+]+@plt)>", code)
-    } <= {"memset", "memcpy", "memmove"}
+    assert {name.split("@")[0] for name in re.findall(r"call\s+\S+ <([^>+]+@plt)>", code)} <= {
+        "memset",
+        "memcpy",
+        "memmove",
+    }
 
 
 @pytest.mark.parametrize("cpu", ["portable", "x86-64-v4", "x86-64-v3"])
@@ -262,12 +233,8 @@ def test_symbols_of_an_artefact(cases, cpu):
     library = compile_model(vit(cases, depth=2), "library", "--batch=2", f"--cpu={cpu}")
     assert symbols(library, "--defined-only") == {"nsrt_artifact_query"}
     assert symbols(library, "--undefined-only") <= {"memset", "memcpy", "memmove"}
-    sections = subprocess.run(
-        [need("objdump"), "-h", library], capture_output=True, text=True, check=True
-    ).stdout
-    assert ".text" in sections and not re.search(
-        r"\.(init_array|ctors|init|fini_array)\b", sections
-    )
+    sections = subprocess.run([need("objdump"), "-h", library], capture_output=True, text=True, check=True).stdout
+    assert ".text" in sections and not re.search(r"\.(init_array|ctors|init|fini_array)\b", sections)
 
 
 def test_runtime_library_holds_no_network_kernels():
@@ -276,9 +243,7 @@ def test_runtime_library_holds_no_network_kernels():
     if not library.exists():
         pytest.skip("libnsrt is not built")
     assert [
-        name
-        for name in symbols(library)
-        if re.search("layer_?norm|gelu|softmax|batch_?norm|dropout", name, re.I)
+        name for name in symbols(library) if re.search("layer_?norm|gelu|softmax|batch_?norm|dropout", name, re.I)
     ] == []
 
 
@@ -306,11 +271,7 @@ int run(char *io) {
 
 
 def llvm(program):
-    path = (
-        shutil.which(program, path=LLVM)
-        or shutil.which(f"{program}-22")
-        or shutil.which(program)
-    )
+    path = shutil.which(program, path=LLVM) or shutil.which(f"{program}-22") or shutil.which(program)
     return path or pytest.skip(f"no {program}")
 
 
@@ -344,9 +305,7 @@ func.func @{name}() {{
         source, host = folder / f"{name}.mlir", folder / "host.c"
         source.write_text(text)
         host.write_text(HOST)
-        ir, code, library = (
-            folder / f"{name}.{suffix}" for suffix in ("ll", "o", "so")
-        )
+        ir, code, library = (folder / f"{name}.{suffix}" for suffix in ("ll", "o", "so"))
         lowered = run(
             [
                 tool("ns-opt"),
@@ -394,9 +353,7 @@ func.func @{name}() {{
 
 def ulps(found, exact):
     """Errors in units of the last place of the exact result rounded to float32; what is below the normal range counts in its units."""
-    spacing = np.spacing(
-        np.maximum(np.abs(exact), np.finfo(np.float32).tiny).astype(np.float32)
-    ).astype(np.float64)
+    spacing = np.spacing(np.maximum(np.abs(exact), np.finfo(np.float32).tiny).astype(np.float32)).astype(np.float64)
     return np.abs(found.astype(np.float64) - exact) / spacing
 
 
@@ -419,9 +376,7 @@ def test_accuracy_of_elementary_functions(elementary, name):
         if name == "log":
             x = np.exp(generator.uniform(np.log(low), np.log(high), ROWS * COLUMNS))
         elif sample % 2:  # small numbers of both signs
-            x = generator.choice([-1, 1], x.size) * np.exp(
-                generator.uniform(-20, np.log(-low), x.size)
-            )
+            x = generator.choice([-1, 1], x.size) * np.exp(generator.uniform(-20, np.log(-low), x.size))
         x = x.astype(np.float32)
         exact = reference(torch.from_numpy(x).double()).numpy()
         worst = max(worst, ulps(elementary(name)(x), exact).max())
@@ -510,9 +465,7 @@ def test_losses_of_infinite_logits(library, value):
     np.testing.assert_allclose(losses, expected.detach().numpy(), rtol=1e-4, atol=1e-5)
     expected.sum().backward()
     _, gradients = model.finetune_gradients(image.numpy(), labels.numpy())
-    np.testing.assert_allclose(
-        gradients["head.bias"], leaf.grad.sum(0).numpy() / 4, rtol=1e-4, atol=1e-6
-    )
+    np.testing.assert_allclose(gradients["head.bias"], leaf.grad.sum(0).numpy() / 4, rtol=1e-4, atol=1e-6)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -541,21 +494,14 @@ def test_shapes(cases, name):
     arguments, size, classes, batch = SHAPES[name]
     case = vit(cases, size, classes, **dict(depth=2) | arguments)
     model, golden = (
-        runtime.Model(
-            compile_model(case, "library", f"--batch={batch}", "--cpu=native")
-        ),
+        runtime.Model(compile_model(case, "library", f"--batch={batch}", "--cpu=native")),
         case.golden(),
     )
     image = images(batch, case.info)
     labels = torch.arange(batch) % classes
-    noise = 0.5 * torch.randn(
-        model.slot("noise").shape, generator=torch.Generator().manual_seed(2)
-    )
+    noise = 0.5 * torch.randn(model.slot("noise").shape, generator=torch.Generator().manual_seed(2))
     clean = golden(image).detach()
-    assert (
-        np.abs(model.forward(image.numpy()) - clean.numpy()).max()
-        <= 1e-5 * clean.abs().max()
-    )
+    assert np.abs(model.forward(image.numpy()) - clean.numpy()).max() <= 1e-5 * clean.abs().max()
 
     variable = noise.double().requires_grad_()
     loss = (golden(image, variable) - clean).square().sum(1).mean()
@@ -584,10 +530,7 @@ def test_processor_levels_agree(cases, cpu):
         pytest.skip(str(error))
     image = images(2, case.info)
     golden = case.golden()(image).detach()
-    assert (
-        np.abs(model.forward(image.numpy()) - golden.numpy()).max()
-        <= 1e-5 * golden.abs().max()
-    )
+    assert np.abs(model.forward(image.numpy()) - golden.numpy()).max() <= 1e-5 * golden.abs().max()
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -613,11 +556,7 @@ def test_bits_do_not_depend_on_threads_or_run(cases):
 
     first, again, two = everything(1), everything(1), everything(2)
     for other in (again, two):
-        assert [
-            name
-            for name, value in first.items()
-            if value.tobytes() != other[name].tobytes()
-        ] == []
+        assert [name for name, value in first.items() if value.tobytes() != other[name].tobytes()] == []
 
 
 @pytest.mark.parametrize("emit", ["library", "synth"])

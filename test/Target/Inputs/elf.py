@@ -8,11 +8,7 @@ KINDS = {1: "ELF relocatable", 2: "ELF executable", 3: "ELF shared"}
 
 
 def kind(data):
-    return (
-        KINDS[struct.unpack_from("<H", data, 16)[0]]
-        if data[:4] == b"\x7fELF"
-        else "no ELF"
-    )
+    return KINDS[struct.unpack_from("<H", data, 16)[0]] if data[:4] == b"\x7fELF" else "no ELF"
 
 
 with open(sys.argv[1], "rb") as file:

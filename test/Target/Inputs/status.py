@@ -3,9 +3,7 @@
 import subprocess
 import sys
 
-result = subprocess.run(
-    sys.argv[2:], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-)
+result = subprocess.run(sys.argv[2:], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 print(result.stdout, end="")
 if result.returncode != int(sys.argv[1]):
     sys.exit(f"expected status {sys.argv[1]}, got {result.returncode}")
