@@ -263,6 +263,9 @@ Error Reader::readValues(const std::map<std::string, schema::TensorMetaRecord> &
       if (!size.text.empty())
         meta.symbol = symbol;
     }
+    // Ops outside the family have empty results; those are then reported with their layer.
+    if (llvm::is_contained(meta.sizes, 0))
+      continue;
     if (!countElements(meta.sizes) || meta.sizes.size() > 8)
       return createStringError("value '" + name +
                                "': expected at most 8 extents of at least 1 each");

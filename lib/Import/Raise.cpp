@@ -290,13 +290,6 @@ llvm::Error Raiser::raiseNode(const Node &node) {
       (target.starts_with("_operator.") || target.starts_with("torch.ops.aten.sym_") ||
        target.starts_with("torch.ops.aten._assert")))
     return llvm::Error::success();
-  for (const std::string &name : node.outputs) {
-    auto meta = program.values.find(name);
-    if (meta == program.values.end() || program.weightOfValue.contains(name) ||
-        environment.contains(name))
-      return malformed(node,
-                       "its result '" + name + "' has no shape in the archive, or is there twice");
-  }
   target.consume_front("torch.ops.");
   auto [space, rest] = target.split('.');
   auto rule = rules().find(rest.split('.').first);
@@ -304,6 +297,13 @@ llvm::Error Raiser::raiseNode(const Node &node) {
   if (!inFamily) {
     (void)!outside(node, "no nn op stands for it");
     return checkResults(node);
+  }
+  for (const std::string &name : node.outputs) {
+    auto meta = program.values.find(name);
+    if (meta == program.values.end() || program.weightOfValue.contains(name) ||
+        environment.contains(name))
+      return malformed(node,
+                       "its result '" + name + "' has no shape in the archive, or is there twice");
   }
   for (const std::string &name : node.outputs)
     if (ScalarType type = program.values.find(name)->second.type; type != ScalarType::F32) {
