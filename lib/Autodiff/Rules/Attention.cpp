@@ -15,16 +15,19 @@ using namespace ns::nn;
 namespace ns::autodiff {
 namespace {
 
-/// Keeps the inputs; the probabilities are recomputed.
+/// Keeps the operands; the probabilities are recomputed.
 struct AttentionRule : RuleBase<AttentionRule, AttentionOp> {
-  static void save(AttentionOp op, const BitVector &, SmallVectorImpl<Value> &saved) {
-    llvm::append_range(saved, op.getInputs());
-  }
+  static void save(AttentionOp op, const BitVector &, SmallVectorImpl<Value> &saved) { llvm::append_range(saved, op->getOperands()); }
   static void vjp(AttentionOp op, OpBuilder &b, Value dy, const BitVector &wanted, MutableArrayRef<Value> results) {
-    auto grads = AttentionGradOp::create(b, op.getLoc(), op.getInputs().getTypes(), dy, op.getInputs(), op.getHeadsAttr(),
-                                         op.getScaleAttr());
-    for (unsigned index : wanted.set_bits())
-      results[index] = grads.getResult(index);
+    unsigned inputs = op.getInputs().size();
+    SmallVector<Type> types(op.getInputs().getTypes());
+    if (op.getBias() && wanted[inputs])
+      types.push_back(op.getBias().getType());
+    auto grads = AttentionGradOp::create(b, op.getLoc(), types, dy, op.getInputs(), op.getBias(), op.getMask(), op.getHeadsAttr(),
+                                         op.getScaleAttr(), op.getWindowAttr());
+    for (unsigned index : wanted.set_bits()) // a mask is a buffer
+      if (index < types.size())
+        results[index] = grads.getResult(index);
   }
 };
 

@@ -136,8 +136,18 @@ LogicalResult LayerNormGradParamsOp::verify() {
   return verifyNormParams(*this, getInput(), getDgamma(), getDbeta(), getEps().convertToDouble());
 }
 
-/// The inputs of an attention (packed, query and packed key-value, or three) against its result.
-static LogicalResult verifyAttention(Operation *op, ValueRange inputs, Value result, int64_t heads) {
+/// Bias and mask of an attention over windows of `queries` x `keys`.
+static LogicalResult verifyScores(Operation *op, Value bias, Value mask, int64_t heads, int64_t windows, int64_t queries,
+                                  int64_t keys) {
+  if (bias && failed(expectShape(op, "bias", {heads, queries, keys}, bias)))
+    return failure();
+  return mask ? expectShape(op, "mask", {windows, queries, keys}, mask) : success();
+}
+
+/// The operands of an attention (inputs packed, query and packed key-value, or three) against its result.
+template <typename OpT> static LogicalResult verifyAttention(OpT op, Value result) {
+  ValueRange inputs = op.getInputs();
+  int64_t heads = op.getHeads();
   if (failed(expectOneFloatType(op)) || failed(expectInRange(op, "the number of inputs", 1, 4, inputs.size())) ||
       failed(expectAtLeast(op, "heads", 1, heads)))
     return failure();
@@ -149,35 +159,85 @@ static LogicalResult verifyAttention(Operation *op, ValueRange inputs, Value res
   }
   if (failed(expectMultiple(op, "the number of channels", heads, channels)))
     return failure();
-  Shape keys = {extent(inputs[0], 0), inputs.size() > 1 ? extent(inputs[1], 1) : 0, channels};
+  int64_t queries = extent(inputs[0], 1), tokens = extent(inputs.back(), 1);
+  Shape keys = {extent(inputs[0], 0), tokens, channels};
   if (inputs.size() == 2 && failed(expectShape(op, "packed key and value", withExtent(keys, 2, 2 * channels), inputs[1])))
     return failure();
   if (inputs.size() == 3 &&
       (failed(expectShape(op, "key", keys, inputs[1])) || failed(expectShape(op, "value", keys, inputs[2]))))
     return failure();
-  return expectShape(op, "result", withExtent(shapeOf(inputs[0]), 2, channels), result);
+  int64_t windows = 1;
+  if (std::optional<uint64_t> window = op.getWindow()) {
+    int64_t size = *window;
+    if (failed(expectAtLeast(op, "window", 1, size)) || failed(expectExtent(op, "the number of keys", queries, tokens)) ||
+        failed(expectMultiple(op, "the number of tokens", size, tokens)))
+      return failure();
+    windows = tokens / size;
+    queries = tokens = size;
+  }
+  return success(succeeded(verifyScores(op, op.getBias(), op.getMask(), heads, windows, queries, tokens)) &&
+                 succeeded(expectShape(op, "result", withExtent(shapeOf(inputs[0]), 2, channels), result)));
 }
 
-LogicalResult AttentionOp::verify() { return verifyAttention(*this, getInputs(), getResult(), getHeads()); }
+LogicalResult AttentionOp::verify() { return verifyAttention(*this, getResult()); }
 
 LogicalResult AttentionGradOp::verify() {
-  if (failed(verifyAttention(*this, getInputs(), getGrad(), getHeads())) ||
-      failed(expectExtent(*this, "the number of results", getInputs().size(), getNumResults())))
+  int64_t inputs = getInputs().size();
+  if (failed(verifyAttention(*this, getGrad())) ||
+      failed(expectInRange(*this, "the number of results", inputs, inputs + (getBias() ? 2 : 1), getNumResults())))
     return failure();
   for (auto [input, result] : llvm::zip(getInputs(), getResults()))
     if (failed(expectShape(*this, "result", shapeOf(input), result)))
       return failure();
-  return success();
+  return getDbias() ? expectShape(*this, "the gradient of the bias", shapeOf(getBias()), getDbias()) : success();
 }
 
-LogicalResult AddOp::verify() {
-  if (failed(expectOneFloatType(*this)))
+/// The table of relative positions of a grid against the bias of its tokens.
+static LogicalResult verifyRelativeBias(Operation *op, Value table, Value bias, ArrayRef<int64_t> grid, int64_t prefix) {
+  if (failed(expectOneFloatType(op)) || failed(verifyExtents(op, "grid", grid, 1)) ||
+      failed(expectInRange(op, "prefix", 0, 2, prefix)))
     return failure();
-  Shape wanted = shapeOf(getLhs());
-  if (rankOf(getRhs()) > 0 && rankOf(getRhs()) == rankOf(getLhs()) && extent(getRhs(), 0) == 1)
-    wanted[0] = 1;
-  return expectShape(*this, "rhs", wanted, getRhs());
+  int64_t tokens = grid[0] * grid[1] + prefix, entries = (2 * grid[0] - 1) * (2 * grid[1] - 1) + 3 * prefix;
+  return success(succeeded(expectExtent(op, "the number of the table's rows", entries, extent(table, 0))) &&
+                 succeeded(expectShape(op, "bias", {extent(table, 1), tokens, tokens}, bias)));
 }
+
+LogicalResult RelativeBiasOp::verify() {
+  return verifyRelativeBias(*this, getTable(), getResult(), getGrid(), getPrefix());
+}
+LogicalResult RelativeBiasGradOp::verify() {
+  return verifyRelativeBias(*this, getResult(), getGrad(), getGrid(), getPrefix());
+}
+
+LogicalResult RotaryOp::verify() {
+  int64_t heads = getHeads(), prefix = getPrefix(), tokens = extent(getInput(), 1);
+  if (failed(expectOneFloatType(*this)) || failed(expectAtLeast(*this, "heads", 1, heads)) ||
+      failed(expectInRange(*this, "prefix", 0, tokens, prefix)) ||
+      failed(expectMultiple(*this, "the number of channels", 2 * heads, lastExtent(getInput()))))
+    return failure();
+  return expectShape(*this, "sin and cos", {tokens - prefix, lastExtent(getInput()) / heads}, getSin());
+}
+
+LogicalResult DropoutOp::verify() {
+  double rate = getRate().convertToDouble();
+  if (!(rate >= 0 && rate < 1))
+    return emitOpError("expected rate to be in [0, 1), but got ") << rate;
+  return success(succeeded(expectExtent(*this, "the number of seeds", 1, extent(getSeed(), 0))) &&
+                 succeeded(expectAtLeast(*this, "stream", 0, getStream())));
+}
+
+/// rhs has lhs's shape, or that of one image.
+static LogicalResult verifyShared(Operation *op, Value lhs, Value rhs) {
+  if (failed(expectOneFloatType(op)))
+    return failure();
+  Shape wanted = shapeOf(lhs);
+  if (rankOf(rhs) > 0 && rankOf(rhs) == rankOf(lhs) && extent(rhs, 0) == 1)
+    wanted[0] = 1;
+  return expectShape(op, "rhs", wanted, rhs);
+}
+
+LogicalResult AddOp::verify() { return verifyShared(*this, getLhs(), getRhs()); }
+LogicalResult MulOp::verify() { return verifyShared(*this, getLhs(), getRhs()); }
 
 LogicalResult LayerScaleOp::verify() {
   return success(succeeded(expectOneFloatType(*this)) &&
@@ -256,6 +316,37 @@ LogicalResult SliceBatchOp::verify() { return verifyRange(*this, getInput(), get
 LogicalResult PadTokensOp::verify() { return verifyRange(*this, getResult(), getInput(), 1, getFrom()); }
 LogicalResult PadChannelsOp::verify() { return verifyRange(*this, getResult(), getInput(), -1, getFrom()); }
 LogicalResult PadRowsOp::verify() { return verifyRange(*this, getResult(), getInput(), 0, getFrom()); }
+
+/// `inputs` side by side in dimension `dim` (negative: from the end) are `result`.
+static LogicalResult verifyConcat(Operation *op, ValueRange inputs, Value result, int64_t dim) {
+  if (failed(expectOneFloatType(op)) || failed(expectAtLeast(op, "the number of operands", 1, inputs.size())))
+    return failure();
+  dim = dim < 0 ? dim + rankOf(result) : dim;
+  if (failed(expectAtLeast(op, "the rank", dim + 1, rankOf(result))))
+    return failure();
+  int64_t sum = 0;
+  for (Value input : inputs) {
+    if (failed(expectExtent(op, "the rank of an operand", rankOf(result), rankOf(input))) ||
+        failed(expectShape(op, "operand", withExtent(shapeOf(result), dim, extent(input, dim)), input)))
+      return failure();
+    if (ShapedType::isDynamic(extent(input, dim)))
+      return op->emitOpError("expected the joined extents to be static, but got ") << printShape(shapeOf(input));
+    sum += extent(input, dim);
+  }
+  return expectShape(op, "result", withExtent(shapeOf(result), dim, sum), result);
+}
+
+LogicalResult ConcatChannelsOp::verify() { return verifyConcat(*this, getInputs(), getResult(), -1); }
+LogicalResult ConcatRowsOp::verify() { return verifyConcat(*this, getInputs(), getResult(), 0); }
+
+LogicalResult ExpandBatchOp::verify() {
+  if (failed(expectOneFloatType(*this)) || failed(expectAtLeast(*this, "the rank", 1, rankOf(getInput()))) ||
+      failed(expectAtLeast(*this, "the rank of like", 1, rankOf(getLike()))))
+    return failure();
+  if (failed(expectExtent(*this, "the batch of the input", 1, extent(getInput(), 0))))
+    return failure();
+  return expectShape(*this, "result", withExtent(shapeOf(getInput()), 0, extent(getLike(), 0)), getResult());
+}
 
 LogicalResult ConcatBatchOp::verify() {
   if (failed(expectOneFloatType(*this)) || failed(expectAtLeast(*this, "the rank", 1, rankOf(getLhs()))) ||

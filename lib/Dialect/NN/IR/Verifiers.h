@@ -89,6 +89,17 @@ inline llvm::LogicalResult expectOneFloatType(mlir::Operation *op) {
   return llvm::success();
 }
 
+/// Two extents along (y, x), each at least `least`.
+inline llvm::LogicalResult verifyExtents(mlir::Operation *op, const llvm::Twine &what, llvm::ArrayRef<int64_t> extents,
+                                         int64_t least) {
+  if (failed(expectExtent(op, "the number of " + what + " extents", 2, extents.size())))
+    return llvm::failure();
+  for (int64_t extent : extents)
+    if (failed(expectAtLeast(op, what + " extents", least, extent)))
+      return llvm::failure();
+  return llvm::success();
+}
+
 /// `shape` with extent `size` in dimension `dim`.
 inline Shape withExtent(Shape shape, unsigned dim, int64_t size) {
   shape[dim] = size;

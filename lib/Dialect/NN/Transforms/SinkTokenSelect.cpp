@@ -100,8 +100,9 @@ Value rebuildAttention(OpBuilder &builder, AttentionOp op, TokenRange range) {
   } else {
     inputs[0] = sliced(builder, inputs[0], range);
   }
-  auto result = AttentionOp::create(builder, op.getLoc(), withDim(op.getResult(), 1, range.size), inputs,
-                                    op.getHeadsAttr(), op.getScaleAttr());
+  auto rows = [&](Value scores) { return scores ? sliced(builder, scores, range) : Value(); }; // dimension 1: queries
+  auto result = AttentionOp::create(builder, op.getLoc(), withDim(op.getResult(), 1, range.size), inputs, rows(op.getBias()),
+                                    rows(op.getMask()), op.getHeadsAttr(), op.getScaleAttr(), /*window=*/IntegerAttr());
   result->setDiscardableAttrs(op->getDiscardableAttrDictionary());
   return result;
 }
@@ -109,13 +110,13 @@ Value rebuildAttention(OpBuilder &builder, AttentionOp op, TokenRange range) {
 /// `op` for the tokens in `range` only, or null where it mixes tokens.
 Value rebuild(OpBuilder &builder, Operation *op, TokenRange range) {
   if (auto attention = dyn_cast<AttentionOp>(op))
-    return rebuildAttention(builder, attention, range);
-  if (!isa<LayerNormOp, LinearOp, GeluOp, AddOp, ScaleOp, LayerScaleOp>(op))
+    return attention.getWindow() ? Value() : rebuildAttention(builder, attention, range);
+  if (!isa<LayerNormOp, LinearOp, GeluOp, ActivationOp, AddOp, MulOp, ScaleOp, LayerScaleOp>(op))
     return nullptr;
   IRMapping mapping;
   mapping.map(op->getOperand(0), sliced(builder, op->getOperand(0), range));
-  if (auto add = dyn_cast<AddOp>(op); add && !mapping.contains(add.getRhs()))
-    mapping.map(add.getRhs(), sliced(builder, add.getRhs(), range));
+  if (isa<AddOp, MulOp>(op) && !mapping.contains(op->getOperand(1)))
+    mapping.map(op->getOperand(1), sliced(builder, op->getOperand(1), range));
   Operation *clone = builder.clone(*op, mapping);
   clone->getResult(0).setType(withDim(op->getResult(0), 1, range.size));
   return clone->getResult(0);

@@ -109,20 +109,59 @@ def NN_LayerNormGradParamsOp : NN_PureOp<"layer_norm_grad_params", [AllTypesMatc
   let assemblyFormat = "$grad `,` $input `eps` $eps attr-dict `:` type($input) `->` type($dgamma)";
 }
 
-def NN_AttentionGradOp : NN_PureOp<"attention_grad"> {
+def NN_AttentionGradOp : NN_PureOp<"attention_grad", [AttrSizedOperandSegments]> {
   let summary = "Gradients of attention by its inputs";
   let description = [{
-    Operands: the gradient of the result, then the attention's inputs; results: a gradient for each input, of its type.
-    P is recomputed per head; with dP = dO V^T and D = rowsum(P * dP): `dS = scale * P * (dP - D)`, `dV = P^T dO`, `dQ = dS K`, `dK = dS^T Q`.
+    Operands: the gradient of the result, then the attention's operands; results: a gradient for each input, of its type, and, last, one for the bias where that is wanted.
+    P is recomputed per head; with dP = dO V^T and D = rowsum(P * dP): `dS = P * (dP - D)`, `dV = P^T dO`, `dQ = scale * dS K`,
+    `dK = scale * dS^T Q`, `dbias[h] = sum dS` over images and windows.
 
     Example:
     ```mlir
     %dqkv = nn.attention_grad %do, %qkv heads 3 scale 1.250000e-01 : (tensor<16x197x192xf32>, tensor<16x197x576xf32>) -> tensor<16x197x576xf32>
     ```
   }];
-  let arguments = (ins NN_Tokens:$grad, Variadic<NN_Tokens>:$inputs, I64Attr:$heads, F64Attr:$scale);
+  let arguments = (ins NN_Tokens:$grad, Variadic<NN_Tokens>:$inputs, Optional<NN_Tokens>:$bias, Optional<NN_Tokens>:$mask, I64Attr:$heads,
+                       F64Attr:$scale, OptionalAttr<I64Attr>:$window);
   let results = (outs Variadic<NN_Tokens>:$results);
-  let assemblyFormat = "$grad `,` $inputs `heads` $heads `scale` $scale attr-dict `:` functional-type(operands, results)";
+  let assemblyFormat = [{
+    $grad `,` $inputs (`bias` $bias^)? (`mask` $mask^)? `heads` $heads `scale` $scale (`window` $window^)? attr-dict `:` functional-type(operands, results)
+  }];
+  let extraClassDeclaration = [{
+    /// The gradient of the bias; null where it is not wanted.
+    ::mlir::Value getDbias() { return getNumResults() > getInputs().size() ? getResults().back() : ::mlir::Value(); }
+  }];
+}
+
+def NN_RelativeBiasGradOp : NN_PureOp<"relative_bias_grad"> {
+  let summary = "Gradient of an attention bias by its table";
+  let description = [{
+    `result[t, h]`: the sum of grad[h, i, j] over the pairs of tokens whose entry of the table is t.
+
+    Example:
+    ```mlir
+    %dt = nn.relative_bias_grad %db grid [7, 7] prefix 0 : tensor<3x49x49xf32> -> tensor<169x3xf32>
+    ```
+  }];
+  let arguments = (ins NN_Tokens:$grad, DenseI64ArrayAttr:$grid, I64Attr:$prefix);
+  let results = (outs NN_Matrix:$result);
+  let assemblyFormat = "$grad `grid` $grid `prefix` $prefix attr-dict `:` type($grad) `->` type($result)";
+}
+
+def NN_ActivationGradOp : NN_PureOp<"activation_grad", [AllTypesMatch<["grad", "input", "result"]>]> {
+  let summary = "Gradient of an activation by its input";
+  let description = [{
+    `result = grad * f'(input)`; relu's derivative at 0 is 0.
+
+    Example:
+    ```mlir
+    %dx = nn.activation_grad relu %dy, %x : tensor<16x3136x64xf32>
+    ```
+  }];
+  let arguments = (ins NN_ActivationKind:$kind, NN_Rows:$grad, NN_Rows:$input);
+  let results = (outs NN_Rows:$result);
+  let assemblyFormat = "$kind $grad `,` $input attr-dict `:` type($input)";
+  let hasVerifier = 0;
 }
 
 def NN_GeluGradOp : NN_PureOp<"gelu_grad", [AllTypesMatch<["grad", "input", "result"]>]> {

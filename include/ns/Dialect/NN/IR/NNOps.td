@@ -152,22 +152,71 @@ def NN_LayerNormOp : NN_PureOp<"layer_norm", [AttrSizedOperandSegments, AllTypes
   }];
 }
 
-def NN_AttentionOp : NN_PureOp<"attention"> {
+def NN_AttentionOp : NN_PureOp<"attention", [AttrSizedOperandSegments]> {
   let summary = "Multi-head scaled dot-product attention";
   let description = [{
-    Per head h of width d = C / heads: `softmax(scale * Q_h K_h^T) V_h`, heads concatenated. Inputs are one
+    Per head h of width d = C / heads: `softmax(scale * Q_h K_h^T + bias[h] + mask[w]) V_h`, heads concatenated. Inputs are one
     packed `B x N x 3C` tensor (q, k, v), or q `B x M x C` and packed kv `B x N x 2C`, or q, k, v.
     Channel `h*d + j` of a C-wide part is coordinate j of head h. Result `B x M x C`.
+
+    `bias` (heads x M x N) is shared by all images, `mask` is added to the scores of all heads. With `window` the tokens of an
+    image are consecutive windows of that many, M = N = `window`, and each attends within itself; `mask` then has one M x N matrix for each
+    window of the image, else one.
 
     Example:
     ```mlir
     %o = nn.attention %qkv heads 3 scale 1.250000e-01 : (tensor<?x197x576xf32>) -> tensor<?x197x192xf32>
     %p = nn.attention %q, %kv heads 3 scale 1.250000e-01 : (tensor<?x1x192xf32>, tensor<?x197x384xf32>) -> tensor<?x1x192xf32>
+    %s = nn.attention %w bias %b mask %m heads 3 scale 1.767767e-01 window 49 : (tensor<?x3136x288xf32>, tensor<3x49x49xf32>, tensor<64x49x49xf32>) -> tensor<?x3136x96xf32>
     ```
   }];
-  let arguments = (ins Variadic<NN_Tokens>:$inputs, I64Attr:$heads, F64Attr:$scale);
+  let arguments = (ins Variadic<NN_Tokens>:$inputs, Optional<NN_Tokens>:$bias, Optional<NN_Tokens>:$mask, I64Attr:$heads,
+                       F64Attr:$scale, OptionalAttr<I64Attr>:$window);
   let results = (outs NN_Tokens:$result);
-  let assemblyFormat = "$inputs `heads` $heads `scale` $scale attr-dict `:` functional-type(operands, results)";
+  let assemblyFormat = [{
+    $inputs (`bias` $bias^)? (`mask` $mask^)? `heads` $heads `scale` $scale (`window` $window^)? attr-dict `:` functional-type(operands, results)
+  }];
+  let builders = [
+    OpBuilder<(ins "::mlir::Type":$result, "::mlir::ValueRange":$inputs, "int64_t":$heads, "::llvm::APFloat":$scale), [{
+      build($_builder, $_state, result, inputs, ::mlir::Value(), ::mlir::Value(), heads, scale, ::mlir::IntegerAttr());
+    }]>
+  ];
+}
+
+def NN_RelativeBiasOp : NN_PureOp<"relative_bias"> {
+  let summary = "Attention bias from a table of relative positions";
+  let description = [{
+    For tokens i, j of a `grid` of gh x gw (row-major): `result[h, i, j] = table[(yi - yj + gh - 1) * (2 gw - 1) + xi - xj + gw - 1, h]`: the index of
+    Swin and BEiT. With `prefix` 1 token 0 is a class token before the grid, and the table has three more rows, T of them: T-3 for i = 0, T-2 for
+    j = 0, T-1 for both. Table T x heads, result heads x N x N.
+
+    Example:
+    ```mlir
+    %b = nn.relative_bias %t grid [7, 7] prefix 0 : tensor<169x3xf32> -> tensor<3x49x49xf32>
+    ```
+  }];
+  let arguments = (ins NN_Matrix:$table, DenseI64ArrayAttr:$grid, I64Attr:$prefix);
+  let results = (outs NN_Tokens:$result);
+  let assemblyFormat = "$table `grid` $grid `prefix` $prefix attr-dict `:` type($table) `->` type($result)";
+}
+
+def NN_RotaryOp : NN_PureOp<"rotary", [AllTypesMatch<["input", "result"]>, AllTypesMatch<["sin", "cos"]>]> {
+  let summary = "Rotate pairs of channels by the token's position";
+  let description = [{
+    Rotary position embedding on interleaved pairs. For token n >= prefix, head h and coordinates 2j, 2j+1 of the head, p = n - prefix:
+    `result[2j] = x[2j] * cos[p, 2j] - x[2j+1] * sin[p, 2j]`, `result[2j+1] = x[2j+1] * cos[p, 2j+1] + x[2j] * sin[p, 2j+1]`; the first `prefix` tokens
+    are unchanged. Input B x N x (heads * d), sin and cos (N - prefix) x d, buffers: not differentiated. `transposed` is the transposed map, its own derivative rule.
+
+    Example:
+    ```mlir
+    %q1 = nn.rotary %q, %sin, %cos heads 3 prefix 1 : tensor<?x197x192xf32>, tensor<196x64xf32>
+    ```
+  }];
+  let arguments = (ins NN_Tokens:$input, NN_Matrix:$sin, NN_Matrix:$cos, I64Attr:$heads, I64Attr:$prefix, UnitAttr:$transposed);
+  let results = (outs NN_Tokens:$result);
+  let assemblyFormat = [{
+    $input `,` $sin `,` $cos `heads` $heads `prefix` $prefix (`transposed` $transposed^)? attr-dict `:` type($input) `,` type($sin)
+  }];
 }
 
 def NN_GeluOp : NN_PureOp<"gelu", [AllTypesMatch<["input", "result"]>]> {
@@ -185,6 +234,54 @@ def NN_GeluOp : NN_PureOp<"gelu", [AllTypesMatch<["input", "result"]>]> {
   let results = (outs NN_Rows:$result);
   let assemblyFormat = "$input `approximate` $approximate attr-dict `:` type($input)";
   let hasVerifier = 0;
+}
+
+def NN_ActivationOp : NN_PureOp<"activation", [AllTypesMatch<["input", "result"]>]> {
+  let summary = "Elementwise activation";
+  let description = [{
+    `relu`: max(x, 0), NaN kept; `silu`: x * sigmoid(x); `sigmoid`: 1 / (1 + exp(-x)); `tanh`; `quick_gelu`: x * sigmoid(1.702 x).
+
+    Example:
+    ```mlir
+    %y = nn.activation relu %x : tensor<?x3136x64xf32>
+    ```
+  }];
+  let arguments = (ins NN_ActivationKind:$kind, NN_Rows:$input);
+  let results = (outs NN_Rows:$result);
+  let assemblyFormat = "$kind $input attr-dict `:` type($input)";
+  let hasVerifier = 0;
+}
+
+def NN_DropoutOp : NN_PureOp<"dropout", [AllTypesMatch<["input", "result"]>]> {
+  let summary = "Dropout, or stochastic depth, in training";
+  let description = [{
+    `result = keep ? input / (1 - rate) : 0`, keep with probability 1 - rate, drawn for each element or each `image` (drop-path). The draw is a
+    counter-based hash of (seed[0], stream, index of the element or image): the same in the backward pass, which applies the op to the cotangent, and for
+    any number of threads. Made by `nn-insert-dropout`; `stream` differs between the places of a network.
+
+    Example:
+    ```mlir
+    %y = nn.dropout element %x, %seed rate 1.000000e-01 stream 3 : tensor<?x197x192xf32>, tensor<1xi32>
+    ```
+  }];
+  let arguments = (ins NN_DropoutUnit:$unit, NN_Rows:$input, NN_Labels:$seed, F64Attr:$rate, I64Attr:$stream);
+  let results = (outs NN_Rows:$result);
+  let assemblyFormat = "$unit $input `,` $seed `rate` $rate `stream` $stream attr-dict `:` type($input) `,` type($seed)";
+}
+
+def NN_MulOp : NN_PureOp<"mul", [AllTypesMatch<["lhs", "result"]>]> {
+  let summary = "Multiply two tensors, the second broadcast over the batch";
+  let description = [{
+    `result = lhs * rhs`; rhs has lhs's shape, or a first dimension of 1. The product of a gated layer.
+
+    Example:
+    ```mlir
+    %y = nn.mul %gate, %x : tensor<?x197x512xf32>, tensor<?x197x512xf32>
+    ```
+  }];
+  let arguments = (ins NN_Tensor:$lhs, NN_Tensor:$rhs);
+  let results = (outs NN_Tensor:$result);
+  let assemblyFormat = "$lhs `,` $rhs attr-dict `:` type($lhs) `,` type($rhs)";
 }
 
 def NN_AddOp : NN_PureOp<"add", [AllTypesMatch<["lhs", "result"]>]> {
@@ -363,6 +460,34 @@ def NN_MeanTokensOp : NN_PureOp<"mean_tokens"> {
   let assemblyFormat = "$input attr-dict `:` type($input) `->` type($result)";
 }
 
+class NN_ConcatOp<string mnemonic, string what, string example> : NN_PureOp<mnemonic> {
+  let summary = "Join tensors along " # what;
+  let description = "In the order of the operands; all other dimensions agree.\n\n"
+    # "Example:\n```mlir\n" # example # "\n```\n";
+  let arguments = (ins Variadic<NN_Tensor>:$inputs);
+  let results = (outs NN_Tensor:$result);
+  let assemblyFormat = "$inputs attr-dict `:` functional-type(operands, results)";
+}
+def NN_ConcatChannelsOp : NN_ConcatOp<"concat_channels", "channels (the last dimension)",
+  "%y = nn.concat_channels %cls, %mean : (tensor<?x384xf32>, tensor<?x384xf32>) -> tensor<?x768xf32>">;
+def NN_ConcatRowsOp : NN_ConcatOp<"concat_rows", "rows (dimension 0) of parameters",
+  "%y = nn.concat_rows %q, %k, %v : (tensor<768xf32>, tensor<768xf32>, tensor<768xf32>) -> tensor<2304xf32>">;
+
+def NN_ExpandBatchOp : NN_PureOp<"expand_batch"> {
+  let summary = "Repeat a shared tensor for every image";
+  let description = [{
+    `result[b, ...] = input[0, ...]`, with the batch of `like`: a learned query of attention pooling.
+
+    Example:
+    ```mlir
+    %q = nn.expand_batch %latent like %x : (tensor<1x1x768xf32>, tensor<?x196x768xf32>) -> tensor<?x1x768xf32>
+    ```
+  }];
+  let arguments = (ins NN_Tensor:$input, NN_Tensor:$like);
+  let results = (outs NN_Tensor:$result);
+  let assemblyFormat = "$input `like` $like attr-dict `:` functional-type(operands, results)";
+}
+
 def NN_ConcatBatchOp : NN_PureOp<"concat_batch"> {
   let summary = "Stack two batches";
   let description = [{
@@ -414,6 +539,7 @@ def NN_WeightedSumOp : NN_PureOp<"weighted_sum"> {
   let assemblyFormat = "$losses `,` $weights attr-dict `:` functional-type(operands, results)";
 }
 
+include "ns/Dialect/NN/IR/NNGridOps.td"
 include "ns/Dialect/NN/IR/NNGradOps.td"
 
 #endif // NS_DIALECT_NN_IR_NNOPS_TD
