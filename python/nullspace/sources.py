@@ -246,9 +246,8 @@ def _build_hf(directory: str, request: Request) -> tuple[nn.Module, ModelInfo]:
         f"hf:{directory}",
         AutoModelForImageClassification.from_pretrained,
         directory,
-        attn_implementation="sdpa",
         local_files_only=True,
-        **request.model_kwargs,
+        **{"attn_implementation": "sdpa"} | request.model_kwargs,
     )
 
     class LogitsOnly(type(model)):
