@@ -20,6 +20,7 @@ using namespace mlir;
 void ns::autodiff::registerDifferentiableOpModels(DialectRegistry &registry) {
   registry.addExtension(+[](MLIRContext *context, nn::NNDialect *) {
     attachLinearRules(*context);
+    attachGridRules(*context);
     attachNormRules(*context);
     attachAttentionRules(*context);
     attachTokenRules(*context);

@@ -15,6 +15,7 @@ namespace ns::autodiff {
 
 /// Each attaches the models of one family; the dialect of its ops must be loaded.
 void attachAttentionRules(mlir::MLIRContext &context);
+void attachGridRules(mlir::MLIRContext &context);
 void attachLinearRules(mlir::MLIRContext &context);
 void attachLossRules(mlir::MLIRContext &context);
 void attachNoiseRules(mlir::MLIRContext &context);
