@@ -1,11 +1,11 @@
 """The careful PyTorch steps that `eager` times as they are and `compiled` times under torch.compile."""
 
-from peers.timm_common import Inputs, weight_optimizer
-from problem import NOISE_LR, Problem
+from peers.timm_common import Inputs, TrainingStep, noise_and_optimizer, watched_weight, weight_optimizer
+from problem import Problem
 
 
 def build(problem: Problem, compiled: bool):
-    return {"synth": Synthesis, "finetune": Finetune, "forward": Forward}[problem.kind](Inputs(problem), compiled)
+    return {"synth": synthesis, "finetune": finetune, "forward": Forward}[problem.kind](Inputs(problem), compiled)
 
 
 class Forward:
@@ -25,63 +25,35 @@ class Forward:
         return {"logits": self.logits.numpy()}
 
 
-class Synthesis:
-    def __init__(self, inputs: Inputs, compiled: bool):
-        import torch
+def synthesis(inputs: Inputs, compiled: bool):
+    import torch
 
-        self.inputs = inputs
-        inputs.model.requires_grad_(False)
-        with torch.no_grad():
-            self.clean = inputs.logits(inputs.tokens(inputs.image))
-        self.noise = torch.nn.Parameter(inputs.noise.clone())
-        self.optimizer = torch.optim.AdamW([self.noise], lr=NOISE_LR, weight_decay=0.0)
+    inputs.model.requires_grad_(False)
+    with torch.no_grad():
+        clean = inputs.logits(inputs.tokens(inputs.image))
+    noise, optimizer = noise_and_optimizer(inputs)
 
-        def loss(image, noise, clean):
-            return (inputs.logits(inputs.tokens(image) + noise) - clean).square().sum(1).mean()
+    def loss(image, noise, clean):
+        return (inputs.logits(inputs.tokens(image) + noise) - clean).square().sum(1).mean()
 
-        self.function = torch.compile(loss) if compiled else loss
-        self.first = None
-
-    def step(self):
-        self.optimizer.zero_grad()
-        loss = self.function(self.inputs.image, self.noise, self.clean)
-        loss.backward()
-        self.optimizer.step()
-        if self.first is None:
-            self.first = {"loss": loss.detach().numpy().copy(), "gradient": self.noise.grad.numpy().copy()}
-
-    def result(self):
-        return self.first
+    function = torch.compile(loss) if compiled else loss
+    return TrainingStep(lambda: function(inputs.image, noise, clean), optimizer, noise)
 
 
-class Finetune:
-    def __init__(self, inputs: Inputs, compiled: bool):
-        import torch
-        import torch.nn.functional as F
+def finetune(inputs: Inputs, compiled: bool):
+    import torch
+    import torch.nn.functional as F
 
-        self.inputs = inputs
-        self.optimizer = weight_optimizer(inputs.model)
-        labels = torch.cat([inputs.labels, inputs.labels])
+    labels = torch.cat([inputs.labels, inputs.labels])
 
-        def loss(image, noise, labels):
-            tokens = inputs.tokens(image)
-            # Clean and noised images as one batch of twice the size: 2 * mean over 2B = mean over B + mean over B.
-            return 2 * F.cross_entropy(inputs.logits(torch.cat([tokens, tokens + noise])), labels)
+    def loss(image, noise, labels):
+        tokens = inputs.tokens(image)
+        # Clean and noised images as one batch of twice the size: 2 * mean over 2B = mean over B + mean over B.
+        return 2 * F.cross_entropy(inputs.logits(torch.cat([tokens, tokens + noise])), labels)
 
-        function = torch.compile(loss) if compiled else loss
-        self.function = lambda: function(inputs.image, inputs.noise, labels)
-        self.first = None
-
-    def step(self):
-        self.optimizer.zero_grad()
-        loss = self.function()
-        loss.backward()
-        self.optimizer.step()
-        if self.first is None:
-            self.first = {
-                "loss": loss.detach().numpy().copy(),
-                "gradient": self.inputs.model.blocks[0].attn.qkv.weight.grad.numpy().copy(),
-            }
-
-    def result(self):
-        return self.first
+    function = torch.compile(loss) if compiled else loss
+    return TrainingStep(
+        lambda: function(inputs.image, inputs.noise, labels),
+        weight_optimizer(inputs.model),
+        watched_weight(inputs.model),
+    )

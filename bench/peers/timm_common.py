@@ -53,3 +53,34 @@ def weight_optimizer(model):
         [{"params": groups[True], "weight_decay": WEIGHT_DECAY}, {"params": groups[False], "weight_decay": 0.0}],
         lr=WEIGHT_LR,
     )
+
+
+def noise_and_optimizer(inputs: Inputs):
+    """The noise as a parameter of its own, and AdamW over it."""
+    import torch
+    from problem import NOISE_LR
+
+    noise = torch.nn.Parameter(inputs.noise.clone())
+    return noise, torch.optim.AdamW([noise], lr=NOISE_LR, weight_decay=0.0)
+
+
+class TrainingStep:
+    """Steps of `optimizer` on what `loss()` returns. The result is the first loss and the first gradient of `watched`."""
+
+    def __init__(self, loss, optimizer, watched):
+        self.loss, self.optimizer, self.watched, self.first = loss, optimizer, watched, None
+
+    def step(self):
+        self.optimizer.zero_grad()
+        loss = self.loss()
+        loss.backward()
+        self.optimizer.step()
+        if self.first is None:
+            self.first = {"loss": loss.detach().numpy().copy(), "gradient": self.watched.grad.numpy().copy()}
+
+    def result(self):
+        return self.first
+
+
+def watched_weight(model):
+    return model.blocks[0].attn.qkv.weight

@@ -8,6 +8,8 @@
 
 #include "RowProgram.h"
 
+#include "llvm/ADT/SetVector.h"
+
 using namespace mlir;
 using namespace ns;
 
@@ -30,8 +32,7 @@ Value RowProgram::in(Value tensor, AffineExpr row, AffineExpr col) {
       return region->front().getArgument(i);
   inputs.push_back(tensor);
   inMaps.push_back(map);
-  return region->front().addArgument(cast<RankedTensorType>(tensor.getType()).getElementType(),
-                                     loc);
+  return region->front().addArgument(rt::typeOf(tensor).getElementType(), loc);
 }
 
 void RowProgram::out(Value value, RankedTensorType type, AffineExpr row, AffineExpr col,
@@ -86,8 +87,42 @@ Value RowProgram::reduce(rt::Reduction kind, Value a) {
   return rt::RowReduceOp::create(body, loc, kind, a);
 }
 
+void RowProgram::orderByUse(Operation *yield) {
+  Block &block = region->front();
+  llvm::SetVector<Value> order; // operands before their users
+  auto visit = [&](auto &&self, Value v) -> void {
+    if (order.contains(v))
+      return;
+    if (Operation *op = v.getDefiningOp())
+      for (Value operand : op->getOperands())
+        self(self, operand);
+    order.insert(v);
+  };
+  for (Value v : yielded)
+    visit(visit, v);
+
+  SmallVector<Value> read;
+  SmallVector<AffineMap> maps;
+  for (Value v : order) {
+    if (Operation *op = v.getDefiningOp()) {
+      op->moveBefore(yield);
+      continue;
+    }
+    unsigned known = cast<BlockArgument>(v).getArgNumber();
+    read.push_back(inputs[known]);
+    maps.push_back(inMaps[known]);
+    v.replaceAllUsesWith(block.addArgument(v.getType(), loc));
+  }
+  for (Operation &op : llvm::make_early_inc_range(llvm::reverse(block)))
+    if (&op != yield && !order.contains(op.getResult(0)))
+      op.erase();
+  block.eraseArguments(0, inputs.size());
+  inputs = std::move(read);
+  inMaps = std::move(maps);
+}
+
 rt::FusedOp RowProgram::finish() {
-  rt::YieldOp::create(body, loc, yielded);
+  orderByUse(rt::YieldOp::create(body, loc, yielded));
   DenseI64ArrayAttr destination =
       dests.empty() ? DenseI64ArrayAttr() : outer.getDenseI64ArrayAttr(destOf);
   auto op = rt::FusedOp::create(

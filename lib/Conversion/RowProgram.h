@@ -16,7 +16,10 @@
 namespace ns {
 
 /// Collects inputs, arithmetic and results of one row program over [R, K, C], then makes the op.
-/// Values are elements: the program reads as the formula of one point.
+/// Values are elements: the program reads as the formula of one point. Inputs and ops of the
+/// finished op stand in the order in which a walk from the results meets them, left to right,
+/// whatever order the host compiler evaluated the arguments of nested calls in; what no result
+/// needs is left out.
 ///
 ///   RowProgram p(builder, loc, f32, {rows, 1, cols});
 ///   Value x = p.in(tensor);                 // element (r, c)
@@ -78,6 +81,8 @@ public:
 private:
   mlir::Value reduce(rt::Reduction kind, mlir::Value a);
   mlir::Value index(mlir::AffineExpr expr);
+  /// Puts ops, arguments, inputs and their maps into the order of a walk from the results.
+  void orderByUse(mlir::Operation *yield);
 
   mlir::OpBuilder &outer;
   mlir::MLIRContext *context;

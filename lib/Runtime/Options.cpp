@@ -124,11 +124,8 @@ void addCommon(Flags &flags, CommonOptions &options) {
                 "Compare the whole weights file with the hash compiled in");
 }
 
-void addSynthesis(Flags &flags, SynthesisOptions &o) {
-  flags.addNumber("steps", o.steps, 0, kMany, "Steps at most; 0: as many as --rounds visit");
-  flags.addNumber("rounds", o.rounds, 1, 1e9, "Rounds over the synthesis subset");
-  flags.addNumber("batch-size", o.batchSize, 1, 1e9,
-                  "Images of one step; gradients of the compiled batches add up");
+/// What a synthesis minimises, and where it starts.
+void addLoss(Flags &flags, SynthesisOptions &o) {
   flags.addChoice("objective", o.objective, {"logit_l2sq", "logit_l2"},
                   "Distance of the logits to minimise");
   flags.addChoice("reg", o.reg, {"none", "log_norm", "fixed_norm"},
@@ -139,8 +136,10 @@ void addSynthesis(Flags &flags, SynthesisOptions &o) {
             "Start U(-lim, lim) or N(0, lim); auto: the start's norm is the mean norm of the "
             "site's tensor");
   flags.add("init", o.init, "Start: uniform, normal, zero, or a noise file");
-  flags.addNumber("lr", o.lr, 0, 1e30, "Learning rate of AdamW, cosine to 0");
-  flags.addNumber("weight-decay", o.weightDecay, 0, 1e30, "Weight decay of AdamW");
+}
+
+/// When a synthesis stops, and which images it takes.
+void addStopTest(Flags &flags, SynthesisOptions &o) {
   flags.addNumber("eps", o.eps, 0, 1e30,
                   "Stop when the mean squared difference of probabilities is below");
   flags.addNumber("eval-every", o.evalEvery, 1, kMany, "Steps between stop tests");
@@ -149,6 +148,17 @@ void addSynthesis(Flags &flags, SynthesisOptions &o) {
   flags.addNumber("stop-samples", o.stopSamples, 0, kMany,
                   "Training images outside that share for the stop test; 0: no stop test");
   flags.addFlag("no-shuffle", o.noShuffle, "Take images in file order");
+}
+
+void addSynthesis(Flags &flags, SynthesisOptions &o) {
+  flags.addNumber("steps", o.steps, 0, kMany, "Steps at most; 0: as many as --rounds visit");
+  flags.addNumber("rounds", o.rounds, 1, 1e9, "Rounds over the synthesis subset");
+  flags.addNumber("batch-size", o.batchSize, 1, 1e9,
+                  "Images of one step; gradients of the compiled batches add up");
+  addLoss(flags, o);
+  flags.addNumber("lr", o.lr, 0, 1e30, "Learning rate of AdamW, cosine to 0");
+  flags.addNumber("weight-decay", o.weightDecay, 0, 1e30, "Weight decay of AdamW");
+  addStopTest(flags, o);
   flags.addChoice("recipe", o.recipe, {"", "paper"},
                   "paper: the published procedure, which tests each step on its own batch and "
                   "decays the noise");
@@ -161,21 +171,8 @@ void addInnerSynthesis(Flags &flags, SynthesisOptions &o) {
                   "Synthesis steps of a round at most; 0: as many as --noise-rounds visit");
   flags.addNumber("noise-rounds", o.rounds, 1, 1e9, "Rounds of synthesis over its subset");
   flags.addNumber("noise-batch-size", o.batchSize, 1, 1e9, "Images of one synthesis step");
-  flags.addChoice("objective", o.objective, {"logit_l2sq", "logit_l2"},
-                  "Distance of the logits to minimise");
-  flags.addChoice("reg", o.reg, {"none", "log_norm", "fixed_norm"},
-                  "Regulariser of the noise's norm");
-  flags.addNumber("lambda", o.lambda, 0, 1e30, "Weight of --reg log_norm");
-  flags.addNumber("norm", o.norm, 0, 1e30, "Norm that --reg fixed_norm holds; 0: the start's");
-  flags.add("lim", o.lim, "Start of a noise, as in synthesis: a number or auto");
-  flags.add("init", o.init, "Start: uniform, normal, zero, or a noise file");
-  flags.addNumber("eps", o.eps, 0, 1e30, "Stop test of the synthesis");
-  flags.addNumber("eval-every", o.evalEvery, 1, kMany, "Steps between stop tests");
-  flags.addNumber("train-fraction", o.trainFraction, 1e-9, 1,
-                  "Share of the training images to synthesise on");
-  flags.addNumber("stop-samples", o.stopSamples, 0, kMany,
-                  "Images of the stop test; 0: no stop test");
-  flags.addFlag("no-shuffle", o.noShuffle, "Take images in file order");
+  addLoss(flags, o);
+  addStopTest(flags, o);
 }
 
 void addFinetune(Flags &flags, FinetuneOptions &o) {

@@ -15,6 +15,7 @@ import warnings
 import torch
 
 from . import UserError, __version__, sources
+from ._command import user_errors
 from ._files import replacing
 
 EXAMPLE_BATCH, MAX_BATCH = 2, 4096  # a batch of 1 would be specialised
@@ -65,11 +66,8 @@ def main(argv: list[str] | None = None) -> int:
     if not args.output.endswith(".pt2"):
         parser.error(f"-o {args.output}: expected a name that ends in .pt2")
     logging.getLogger("torch").setLevel(logging.ERROR)
-    try:
+    with user_errors(parser.prog):
         info = export(*sources.build(sources.request_from(args)), args.output)
-    except UserError as error:
-        print(f"nullspace.export: error: {error}", file=sys.stderr)
-        return 1
     print(f"{args.output}: {info.name}, image {'x'.join(map(str, info.image))}, {info.classes} classes")
     return 0
 

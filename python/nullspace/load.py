@@ -11,7 +11,8 @@ import sys
 import torch
 from torch import nn
 
-from . import UserError, sources
+from . import sources
+from ._command import user_errors
 from ._files import replacing
 
 FORMATS = (".safetensors", ".pth", ".pt")
@@ -51,16 +52,13 @@ def main(argv: list[str] | None = None) -> int:
     to_folder = request.source.startswith("hf:")
     if not to_folder and pathlib.Path(args.output).suffix not in FORMATS:
         parser.error(f"-o {args.output}: expected a name that ends in one of {', '.join(FORMATS)}")
-    try:
+    with user_errors(parser.prog):
         model = load(weights=args.weights, **vars(request))
         if to_folder:
             model.__class__ = type(model).__mro__[1]  # without the export's LogitsOnly
             model.save_pretrained(args.output)
         else:
             save(model, args.output)
-    except UserError as error:
-        print(f"nullspace.load: error: {error}", file=sys.stderr)
-        return 1
     print(f"{args.output}: {sum(p.numel() for p in model.parameters()):,} parameters from {args.weights}")
     return 0
 

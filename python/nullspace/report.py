@@ -15,6 +15,7 @@ import pathlib
 import sys
 
 from . import UserError, __version__
+from ._command import user_errors
 from ._files import replacing
 
 # Order and titles of what is measured; kinds that are not here follow under their own name.
@@ -437,7 +438,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--title", default="Nullspace hardening")
     parser.add_argument("-o", "--output", required=True, metavar="report.html")
     args = parser.parse_args(argv)
-    try:
+    with user_errors(parser.prog):
         report = Report(
             args.title,
             {name: read_results(folder) for name, folder in args.model},
@@ -445,9 +446,6 @@ def main(argv: list[str] | None = None) -> int:
             {name: read_summary(folder) for name, folder in args.training},
         )
         write(report, args.output)
-    except UserError as error:
-        print(f"nullspace.report: error: {error}", file=sys.stderr)
-        return 1
     print_table(report)
     return 0
 

@@ -13,7 +13,7 @@ func.func @prepare() attributes {ns.entry} {
   // CHECK-DAG: %[[B:.*]] = rt.slot params "b"
   // CHECK-DAG: %[[G:.*]] = rt.slot params "g"
   // CHECK-DAG: %[[S:.*]] = rt.slot params "s"
-  // CHECK: %[[B1:.*]] = rt.fused [16, 1, 8] ins(%[[W]], %[[G]], %[[B]] : {{.*}}) maps [affine_map<(d0, d1, d2) -> (d0, d2)>, affine_map<(d0, d1, d2) -> (0, d2)>, affine_map<(d0, d1, d2) -> (d0, 0)>] -> [affine_map<(d0, d1, d2) -> (d0, 0)>] : tensor<16xf32>
+  // CHECK: %[[B1:.*]] = rt.fused [16, 1, 8] ins(%[[B]], %[[W]], %[[G]] : {{.*}}) maps [affine_map<(d0, d1, d2) -> (d0, 0)>, affine_map<(d0, d1, d2) -> (d0, d2)>, affine_map<(d0, d1, d2) -> (0, d2)>] -> [affine_map<(d0, d1, d2) -> (d0, 0)>] : tensor<16xf32>
   // CHECK: rt.row_reduce add
   // CHECK: %[[W1:.*]] = rt.fused [16, 1, 8] ins(%[[W]], %[[G]] : {{.*}}) maps [affine_map<(d0, d1, d2) -> (d0, d2)>, affine_map<(d0, d1, d2) -> (0, d2)>] -> {{.*}} : tensor<16x8xf32>
   // CHECK: rt.fused [1, 1, 16] ins(%[[B1]], %[[S]] : {{.*}}) into(%[[B]] : tensor<16xf32>) [0]
@@ -22,7 +22,7 @@ func.func @prepare() attributes {ns.entry} {
   // Fused, the weight is read and written at the same point, after the bias.
   // FUSED-DAG: %[[W:.*]] = rt.slot params "w"
   // FUSED-DAG: %[[B:.*]] = rt.slot params "b"
-  // FUSED: %[[B1:.*]] = rt.fused [16, 1, 8] ins(%[[W]],
+  // FUSED: %[[B1:.*]] = rt.fused [16, 1, 8] ins(%[[B]], %[[W]],
   // FUSED: rt.fused [1, 1, 16] ins(%[[B1]], {{.*}} into(%[[B]] :
   // FUSED: rt.fused [16, 1, 8] ins(%[[W]], {{.*}} into(%[[W]] :
   // FUSED-NOT: rt.fused

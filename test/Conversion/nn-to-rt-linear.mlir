@@ -10,9 +10,9 @@ func.func @linear(%x: tensor<4x17x8xf32> {ns.name = "linear.x"}) -> (tensor<4x17
   // CHECK-NEXT: %[[S2:.*]] = rt.slot params "w" : tensor<16x8xf32>
   // CHECK-NEXT: %[[S3:.*]] = rt.slot io "linear.x" : tensor<4x17x8xf32>
   // CHECK-NEXT: %[[G0:.*]] = rt.gemm [68, 16, 8] %[[S3]], %[[S2]] trans_b : (tensor<4x17x8xf32>, tensor<16x8xf32>) -> tensor<4x17x16xf32>
-  // CHECK-NEXT: %[[F0:.*]] = rt.fused [68, 1, 16] ins(%[[S1]], %[[G0]] : tensor<16xf32>, tensor<4x17x16xf32>) into(%[[S0]] : tensor<4x17x16xf32>) [0] maps [affine_map<(d0, d1, d2) -> (0, d2)>, affine_map<(d0, d1, d2) -> (d0, d2)>] -> [affine_map<(d0, d1, d2) -> (d0, d2)>] : tensor<4x17x16xf32> {
+  // CHECK-NEXT: %[[F0:.*]] = rt.fused [68, 1, 16] ins(%[[G0]], %[[S1]] : tensor<4x17x16xf32>, tensor<16xf32>) into(%[[S0]] : tensor<4x17x16xf32>) [0] maps [affine_map<(d0, d1, d2) -> (d0, d2)>, affine_map<(d0, d1, d2) -> (0, d2)>] -> [affine_map<(d0, d1, d2) -> (d0, d2)>] : tensor<4x17x16xf32> {
   // CHECK-NEXT: ^bb0(%[[X0:.*]]: f32, %[[X1:.*]]: f32):
-  // CHECK-NEXT: %[[E0:.*]] = arith.addf %[[X1]], %[[X0]] : f32
+  // CHECK-NEXT: %[[E0:.*]] = arith.addf %[[X0]], %[[X1]] : f32
   // CHECK-NEXT: rt.yield %[[E0]] : f32
   // CHECK-NEXT: }
   %w = nn.load_param @w : tensor<16x8xf32>
@@ -71,26 +71,26 @@ func.func @patch_embed(%x: tensor<2x3x8x8xf32> {ns.name = "patch_embed.image"}) 
   // CHECK-NEXT: %[[F0:.*]] = rt.fused [96, 1, 4] ins(%[[V1]] : tensor<96x4xf32>) maps [affine_map<(d0, d1, d2) -> ((((d0 floordiv 48) * 3 + (d0 floordiv 4) mod 3) * 8 + ((d0 floordiv 24) mod 2) * 4 + d0 mod 4) * 2 + (d0 floordiv 12) mod 2, d2)>] -> [affine_map<(d0, d1, d2) -> (d0, d2)>] : tensor<96x4xf32> {
   // CHECK-NEXT: ^bb0(%[[X0:.*]]: f32):
   // CHECK-NEXT: %[[E0:.*]] = rt.index affine_map<(d0, d1, d2) -> ((d0 floordiv 4) mod 3)> : i32
-  // CHECK-NEXT: %[[E1:.*]] = arith.constant 1.250000e-01 : f32
-  // CHECK-NEXT: %[[E2:.*]] = arith.constant 1 : i32
-  // CHECK-NEXT: %[[E3:.*]] = arith.cmpi eq, %[[E0]], %[[E2]] : i32
-  // CHECK-NEXT: %[[E4:.*]] = arith.constant 2.500000e-01 : f32
-  // CHECK-NEXT: %[[E5:.*]] = arith.select %[[E3]], %[[E4]], %[[E1]] : f32
-  // CHECK-NEXT: %[[E6:.*]] = arith.constant 0 : i32
-  // CHECK-NEXT: %[[E7:.*]] = arith.cmpi eq, %[[E0]], %[[E6]] : i32
-  // CHECK-NEXT: %[[E8:.*]] = arith.constant 5.000000e-01 : f32
-  // CHECK-NEXT: %[[E9:.*]] = arith.select %[[E7]], %[[E8]], %[[E5]] : f32
+  // CHECK-NEXT: %[[E1:.*]] = arith.constant 0 : i32
+  // CHECK-NEXT: %[[E2:.*]] = arith.cmpi eq, %[[E0]], %[[E1]] : i32
+  // CHECK-NEXT: %[[E3:.*]] = arith.constant 5.000000e-01 : f32
+  // CHECK-NEXT: %[[E4:.*]] = arith.constant 1 : i32
+  // CHECK-NEXT: %[[E5:.*]] = arith.cmpi eq, %[[E0]], %[[E4]] : i32
+  // CHECK-NEXT: %[[E6:.*]] = arith.constant 2.500000e-01 : f32
+  // CHECK-NEXT: %[[E7:.*]] = arith.constant 1.250000e-01 : f32
+  // CHECK-NEXT: %[[E8:.*]] = arith.select %[[E5]], %[[E6]], %[[E7]] : f32
+  // CHECK-NEXT: %[[E9:.*]] = arith.select %[[E2]], %[[E3]], %[[E8]] : f32
   // CHECK-NEXT: %[[E10:.*]] = arith.subf %[[X0]], %[[E9]] : f32
   // CHECK-NEXT: %[[E11:.*]] = rt.index affine_map<(d0, d1, d2) -> ((d0 floordiv 4) mod 3)> : i32
-  // CHECK-NEXT: %[[E12:.*]] = arith.constant 1.000000e+00 : f32
-  // CHECK-NEXT: %[[E13:.*]] = arith.constant 1 : i32
-  // CHECK-NEXT: %[[E14:.*]] = arith.cmpi eq, %[[E11]], %[[E13]] : i32
-  // CHECK-NEXT: %[[E15:.*]] = arith.constant 2.500000e-01 : f32
-  // CHECK-NEXT: %[[E16:.*]] = arith.select %[[E14]], %[[E15]], %[[E12]] : f32
-  // CHECK-NEXT: %[[E17:.*]] = arith.constant 0 : i32
-  // CHECK-NEXT: %[[E18:.*]] = arith.cmpi eq, %[[E11]], %[[E17]] : i32
-  // CHECK-NEXT: %[[E19:.*]] = arith.constant 5.000000e-01 : f32
-  // CHECK-NEXT: %[[E20:.*]] = arith.select %[[E18]], %[[E19]], %[[E16]] : f32
+  // CHECK-NEXT: %[[E12:.*]] = arith.constant 0 : i32
+  // CHECK-NEXT: %[[E13:.*]] = arith.cmpi eq, %[[E11]], %[[E12]] : i32
+  // CHECK-NEXT: %[[E14:.*]] = arith.constant 5.000000e-01 : f32
+  // CHECK-NEXT: %[[E15:.*]] = arith.constant 1 : i32
+  // CHECK-NEXT: %[[E16:.*]] = arith.cmpi eq, %[[E11]], %[[E15]] : i32
+  // CHECK-NEXT: %[[E17:.*]] = arith.constant 2.500000e-01 : f32
+  // CHECK-NEXT: %[[E18:.*]] = arith.constant 1.000000e+00 : f32
+  // CHECK-NEXT: %[[E19:.*]] = arith.select %[[E16]], %[[E17]], %[[E18]] : f32
+  // CHECK-NEXT: %[[E20:.*]] = arith.select %[[E13]], %[[E14]], %[[E19]] : f32
   // CHECK-NEXT: %[[E21:.*]] = arith.divf %[[E10]], %[[E20]] : f32
   // CHECK-NEXT: rt.yield %[[E21]] : f32
   // CHECK-NEXT: }

@@ -12,14 +12,14 @@ func.func @cross_entropy(%z: tensor<8x10xf32> {ns.name = "cross_entropy.z"}, %y:
   // CHECK-NEXT: %[[E1:.*]] = arith.subf %[[X0]], %[[E0]] : f32
   // CHECK-NEXT: %[[E2:.*]] = math.exp %[[E1]] : f32
   // CHECK-NEXT: %[[E3:.*]] = rt.row_reduce add %[[E2]] : f32
-  // CHECK-NEXT: %[[E4:.*]] = arith.constant 0.000000e+00 : f32
-  // CHECK-NEXT: %[[E5:.*]] = arith.subf %[[X0]], %[[E0]] : f32
-  // CHECK-NEXT: %[[E6:.*]] = rt.index affine_map<(d0, d1, d2) -> (d2)> : i32
-  // CHECK-NEXT: %[[E7:.*]] = arith.cmpi eq, %[[E6]], %[[X1]] : i32
-  // CHECK-NEXT: %[[E8:.*]] = arith.select %[[E7]], %[[E5]], %[[E4]] : f32
-  // CHECK-NEXT: %[[E9:.*]] = rt.row_reduce add %[[E8]] : f32
-  // CHECK-NEXT: %[[E10:.*]] = math.log %[[E3]] : f32
-  // CHECK-NEXT: %[[E11:.*]] = arith.subf %[[E10]], %[[E9]] : f32
+  // CHECK-NEXT: %[[E4:.*]] = math.log %[[E3]] : f32
+  // CHECK-NEXT: %[[E5:.*]] = rt.index affine_map<(d0, d1, d2) -> (d2)> : i32
+  // CHECK-NEXT: %[[E6:.*]] = arith.cmpi eq, %[[E5]], %[[X1]] : i32
+  // CHECK-NEXT: %[[E7:.*]] = arith.subf %[[X0]], %[[E0]] : f32
+  // CHECK-NEXT: %[[E8:.*]] = arith.constant 0.000000e+00 : f32
+  // CHECK-NEXT: %[[E9:.*]] = arith.select %[[E6]], %[[E7]], %[[E8]] : f32
+  // CHECK-NEXT: %[[E10:.*]] = rt.row_reduce add %[[E9]] : f32
+  // CHECK-NEXT: %[[E11:.*]] = arith.subf %[[E4]], %[[E10]] : f32
   // CHECK-NEXT: rt.yield %[[E11]] : f32
   // CHECK-NEXT: }
   %l = nn.cross_entropy %z, %y : (tensor<8x10xf32>, tensor<4xi32>) -> tensor<8xf32>
@@ -32,20 +32,20 @@ func.func @cross_entropy_grad(%g: tensor<4xf32> {ns.name = "cross_entropy_grad.g
   // CHECK-NEXT: %[[S1:.*]] = rt.slot io "cross_entropy_grad.y" : tensor<4xi32>
   // CHECK-NEXT: %[[S2:.*]] = rt.slot io "cross_entropy_grad.z" : tensor<4x10xf32>
   // CHECK-NEXT: %[[S3:.*]] = rt.slot io "cross_entropy_grad.g" : tensor<4xf32>
-  // CHECK-NEXT: %[[F0:.*]] = rt.fused [4, 1, 10] ins(%[[S2]], %[[S1]], %[[S3]] : tensor<4x10xf32>, tensor<4xi32>, tensor<4xf32>) into(%[[S0]] : tensor<4x10xf32>) [0] maps [affine_map<(d0, d1, d2) -> (d0, d2)>, affine_map<(d0, d1, d2) -> (d0 mod 4, 0)>, affine_map<(d0, d1, d2) -> (d0, 0)>] -> [affine_map<(d0, d1, d2) -> (d0, d2)>] : tensor<4x10xf32> {
-  // CHECK-NEXT: ^bb0(%[[X0:.*]]: f32, %[[X1:.*]]: i32, %[[X2:.*]]: f32):
-  // CHECK-NEXT: %[[E0:.*]] = rt.row_reduce max %[[X0]] : f32
-  // CHECK-NEXT: %[[E1:.*]] = arith.subf %[[X0]], %[[E0]] : f32
+  // CHECK-NEXT: %[[F0:.*]] = rt.fused [4, 1, 10] ins(%[[S3]], %[[S2]], %[[S1]] : tensor<4xf32>, tensor<4x10xf32>, tensor<4xi32>) into(%[[S0]] : tensor<4x10xf32>) [0] maps [affine_map<(d0, d1, d2) -> (d0, 0)>, affine_map<(d0, d1, d2) -> (d0, d2)>, affine_map<(d0, d1, d2) -> (d0 mod 4, 0)>] -> [affine_map<(d0, d1, d2) -> (d0, d2)>] : tensor<4x10xf32> {
+  // CHECK-NEXT: ^bb0(%[[X0:.*]]: f32, %[[X1:.*]]: f32, %[[X2:.*]]: i32):
+  // CHECK-NEXT: %[[E0:.*]] = rt.row_reduce max %[[X1]] : f32
+  // CHECK-NEXT: %[[E1:.*]] = arith.subf %[[X1]], %[[E0]] : f32
   // CHECK-NEXT: %[[E2:.*]] = math.exp %[[E1]] : f32
   // CHECK-NEXT: %[[E3:.*]] = rt.row_reduce add %[[E2]] : f32
-  // CHECK-NEXT: %[[E4:.*]] = arith.constant 0.000000e+00 : f32
-  // CHECK-NEXT: %[[E5:.*]] = arith.constant 1.000000e+00 : f32
-  // CHECK-NEXT: %[[E6:.*]] = rt.index affine_map<(d0, d1, d2) -> (d2)> : i32
-  // CHECK-NEXT: %[[E7:.*]] = arith.cmpi eq, %[[E6]], %[[X1]] : i32
-  // CHECK-NEXT: %[[E8:.*]] = arith.select %[[E7]], %[[E5]], %[[E4]] : f32
-  // CHECK-NEXT: %[[E9:.*]] = arith.divf %[[E2]], %[[E3]] : f32
-  // CHECK-NEXT: %[[E10:.*]] = arith.subf %[[E9]], %[[E8]] : f32
-  // CHECK-NEXT: %[[E11:.*]] = arith.mulf %[[X2]], %[[E10]] : f32
+  // CHECK-NEXT: %[[E4:.*]] = arith.divf %[[E2]], %[[E3]] : f32
+  // CHECK-NEXT: %[[E5:.*]] = rt.index affine_map<(d0, d1, d2) -> (d2)> : i32
+  // CHECK-NEXT: %[[E6:.*]] = arith.cmpi eq, %[[E5]], %[[X2]] : i32
+  // CHECK-NEXT: %[[E7:.*]] = arith.constant 1.000000e+00 : f32
+  // CHECK-NEXT: %[[E8:.*]] = arith.constant 0.000000e+00 : f32
+  // CHECK-NEXT: %[[E9:.*]] = arith.select %[[E6]], %[[E7]], %[[E8]] : f32
+  // CHECK-NEXT: %[[E10:.*]] = arith.subf %[[E4]], %[[E9]] : f32
+  // CHECK-NEXT: %[[E11:.*]] = arith.mulf %[[X0]], %[[E10]] : f32
   // CHECK-NEXT: rt.yield %[[E11]] : f32
   // CHECK-NEXT: }
   %d = nn.cross_entropy_grad %g, %z, %y : (tensor<4xf32>, tensor<4x10xf32>, tensor<4xi32>) -> tensor<4x10xf32>
@@ -74,9 +74,9 @@ func.func @synthesis_loss(%a: tensor<4x10xf32> {ns.name = "synthesis_loss.noised
   // CHECK-NEXT: %[[S0:.*]] = rt.slot io "synthesis_loss.loss" : tensor<4xf32>
   // CHECK-NEXT: %[[S1:.*]] = rt.slot io "synthesis_loss.clean" : tensor<4x10xf32>
   // CHECK-NEXT: %[[S2:.*]] = rt.slot io "synthesis_loss.noised" : tensor<4x10xf32>
-  // CHECK-NEXT: %[[F0:.*]] = rt.fused [4, 1, 10] ins(%[[S1]], %[[S2]] : tensor<4x10xf32>, tensor<4x10xf32>) into(%[[S0]] : tensor<4xf32>) [0] maps [affine_map<(d0, d1, d2) -> (d0, d2)>, affine_map<(d0, d1, d2) -> (d0, d2)>] -> [affine_map<(d0, d1, d2) -> (d0, 0)>] : tensor<4xf32> {
+  // CHECK-NEXT: %[[F0:.*]] = rt.fused [4, 1, 10] ins(%[[S2]], %[[S1]] : tensor<4x10xf32>, tensor<4x10xf32>) into(%[[S0]] : tensor<4xf32>) [0] maps [affine_map<(d0, d1, d2) -> (d0, d2)>, affine_map<(d0, d1, d2) -> (d0, d2)>] -> [affine_map<(d0, d1, d2) -> (d0, 0)>] : tensor<4xf32> {
   // CHECK-NEXT: ^bb0(%[[X0:.*]]: f32, %[[X1:.*]]: f32):
-  // CHECK-NEXT: %[[E0:.*]] = arith.subf %[[X1]], %[[X0]] : f32
+  // CHECK-NEXT: %[[E0:.*]] = arith.subf %[[X0]], %[[X1]] : f32
   // CHECK-NEXT: %[[E1:.*]] = arith.mulf %[[E0]], %[[E0]] : f32
   // CHECK-NEXT: %[[E2:.*]] = rt.row_reduce add %[[E1]] : f32
   // CHECK-NEXT: %[[E3:.*]] = math.sqrt %[[E2]] : f32

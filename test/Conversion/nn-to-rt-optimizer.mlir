@@ -12,12 +12,12 @@ func.func @store_grad(%x: tensor<4x8xf32> {ns.name = "x"}, %dy: tensor<4x16xf32>
   // CHECK-NEXT: %[[S4:.*]] = rt.slot io "dy" : tensor<4x16xf32>
   // CHECK-NEXT: %[[S5:.*]] = rt.slot io "x" : tensor<4x8xf32>
   // CHECK-NEXT: %[[G0:.*]] = rt.gemm [16, 8, 4] %[[S4]] trans_a, %[[S5]] into %[[S1]] accumulate %[[S2]] : (tensor<4x16xf32>, tensor<4x8xf32>, tensor<16x8xf32>, tensor<f32>) -> tensor<16x8xf32>
-  // CHECK-NEXT: %[[F0:.*]] = rt.fused [1, 1, 16] ins(%[[S3]], %[[S0]], %[[S2]] : tensor<16xf32>, tensor<16xf32>, tensor<f32>) into(%[[S0]] : tensor<16xf32>) [0] maps [affine_map<(d0, d1, d2) -> (d0, d2)>, affine_map<(d0, d1, d2) -> (d0, d2)>, affine_map<(d0, d1, d2) -> (0, 0)>] -> [affine_map<(d0, d1, d2) -> (d0, d2)>] : tensor<16xf32> {
+  // CHECK-NEXT: %[[F0:.*]] = rt.fused [1, 1, 16] ins(%[[S3]], %[[S2]], %[[S0]] : tensor<16xf32>, tensor<f32>, tensor<16xf32>) into(%[[S0]] : tensor<16xf32>) [0] maps [affine_map<(d0, d1, d2) -> (d0, d2)>, affine_map<(d0, d1, d2) -> (0, 0)>, affine_map<(d0, d1, d2) -> (d0, d2)>] -> [affine_map<(d0, d1, d2) -> (d0, d2)>] : tensor<16xf32> {
   // CHECK-NEXT: ^bb0(%[[X0:.*]]: f32, %[[X1:.*]]: f32, %[[X2:.*]]: f32):
   // CHECK-NEXT: %[[E0:.*]] = arith.constant 0.000000e+00 : f32
-  // CHECK-NEXT: %[[E1:.*]] = arith.mulf %[[X2]], %[[X1]] : f32
-  // CHECK-NEXT: %[[E2:.*]] = arith.cmpf oeq, %[[X2]], %[[E0]] : f32
-  // CHECK-NEXT: %[[E3:.*]] = arith.select %[[E2]], %[[E0]], %[[E1]] : f32
+  // CHECK-NEXT: %[[E1:.*]] = arith.cmpf oeq, %[[X1]], %[[E0]] : f32
+  // CHECK-NEXT: %[[E2:.*]] = arith.mulf %[[X1]], %[[X2]] : f32
+  // CHECK-NEXT: %[[E3:.*]] = arith.select %[[E1]], %[[E0]], %[[E2]] : f32
   // CHECK-NEXT: %[[E4:.*]] = arith.addf %[[X0]], %[[E3]] : f32
   // CHECK-NEXT: rt.yield %[[E4]] : f32
   // CHECK-NEXT: }
@@ -47,48 +47,48 @@ func.func @finetune_update(%h: tensor<7xf32> {ns.name = "hyper"}) attributes {ns
   // CHECK-NEXT: %[[S7:.*]] = rt.slot params ":decay" : tensor<1024xf32>
   // CHECK-NEXT: %[[V7:.*]] = rt.view %[[S7]] offset 0 : tensor<1024xf32> -> tensor<1x1024xf32>
   // CHECK-NEXT: %[[S8:.*]] = rt.slot io "hyper" : tensor<7xf32>
-  // CHECK-NEXT: %[[F0:.*]]:3 = rt.fused [1, 1, 1024] ins(%[[V4]], %[[V5]], %[[V6]], %[[V7]], %[[S8]], %[[S8]], %[[S8]], %[[S8]], %[[S8]], %[[S8]], %[[S8]] : tensor<1x1024xf32>, tensor<1x1024xf32>, tensor<1x1024xf32>, tensor<1x1024xf32>, tensor<7xf32>, tensor<7xf32>, tensor<7xf32>, tensor<7xf32>, tensor<7xf32>, tensor<7xf32>, tensor<7xf32>) into(%[[V7]], %[[V5]], %[[V4]] : tensor<1x1024xf32>, tensor<1x1024xf32>, tensor<1x1024xf32>) [0, 1, 2] maps [affine_map<(d0, d1, d2) -> (d0, d2)>, affine_map<(d0, d1, d2) -> (d0, d2)>, affine_map<(d0, d1, d2) -> (d0, d2)>, affine_map<(d0, d1, d2) -> (d0, d2)>, affine_map<(d0, d1, d2) -> (0, 0)>, affine_map<(d0, d1, d2) -> (2, 0)>, affine_map<(d0, d1, d2) -> (4, 0)>, affine_map<(d0, d1, d2) -> (1, 0)>, affine_map<(d0, d1, d2) -> (3, 0)>, affine_map<(d0, d1, d2) -> (6, 0)>, affine_map<(d0, d1, d2) -> (5, 0)>] -> [affine_map<(d0, d1, d2) -> (d0, d2)>, affine_map<(d0, d1, d2) -> (d0, d2)>, affine_map<(d0, d1, d2) -> (d0, d2)>] : tensor<1x1024xf32>, tensor<1x1024xf32>, tensor<1x1024xf32> {
+  // CHECK-NEXT: %[[F0:.*]]:3 = rt.fused [1, 1, 1024] ins(%[[V7]], %[[S8]], %[[S8]], %[[S8]], %[[V6]], %[[V5]], %[[S8]], %[[S8]], %[[V4]], %[[S8]], %[[S8]] : tensor<1x1024xf32>, tensor<7xf32>, tensor<7xf32>, tensor<7xf32>, tensor<1x1024xf32>, tensor<1x1024xf32>, tensor<7xf32>, tensor<7xf32>, tensor<1x1024xf32>, tensor<7xf32>, tensor<7xf32>) into(%[[V7]], %[[V5]], %[[V4]] : tensor<1x1024xf32>, tensor<1x1024xf32>, tensor<1x1024xf32>) [0, 1, 2] maps [affine_map<(d0, d1, d2) -> (d0, d2)>, affine_map<(d0, d1, d2) -> (0, 0)>, affine_map<(d0, d1, d2) -> (4, 0)>, affine_map<(d0, d1, d2) -> (5, 0)>, affine_map<(d0, d1, d2) -> (d0, d2)>, affine_map<(d0, d1, d2) -> (d0, d2)>, affine_map<(d0, d1, d2) -> (1, 0)>, affine_map<(d0, d1, d2) -> (2, 0)>, affine_map<(d0, d1, d2) -> (d0, d2)>, affine_map<(d0, d1, d2) -> (6, 0)>, affine_map<(d0, d1, d2) -> (3, 0)>] -> [affine_map<(d0, d1, d2) -> (d0, d2)>, affine_map<(d0, d1, d2) -> (d0, d2)>, affine_map<(d0, d1, d2) -> (d0, d2)>] : tensor<1x1024xf32>, tensor<1x1024xf32>, tensor<1x1024xf32> {
   // CHECK-NEXT: ^bb0(%[[X0:.*]]: f32, %[[X1:.*]]: f32, %[[X2:.*]]: f32, %[[X3:.*]]: f32, %[[X4:.*]]: f32, %[[X5:.*]]: f32, %[[X6:.*]]: f32, %[[X7:.*]]: f32, %[[X8:.*]]: f32, %[[X9:.*]]: f32, %[[X10:.*]]: f32):
   // CHECK-NEXT: %[[E0:.*]] = arith.constant 1.000000e+00 : f32
-  // CHECK-NEXT: %[[E1:.*]] = arith.mulf %[[X4]], %[[X6]] : f32
+  // CHECK-NEXT: %[[E1:.*]] = arith.mulf %[[X1]], %[[X2]] : f32
   // CHECK-NEXT: %[[E2:.*]] = arith.subf %[[E0]], %[[E1]] : f32
-  // CHECK-NEXT: %[[E3:.*]] = arith.mulf %[[X3]], %[[E2]] : f32
-  // CHECK-NEXT: %[[E4:.*]] = arith.subf %[[E0]], %[[X7]] : f32
-  // CHECK-NEXT: %[[E5:.*]] = arith.subf %[[X2]], %[[X1]] : f32
-  // CHECK-NEXT: %[[E6:.*]] = math.fma %[[E5]], %[[E4]], %[[X1]] : f32
-  // CHECK-NEXT: %[[E7:.*]] = arith.mulf %[[X0]], %[[X5]] : f32
-  // CHECK-NEXT: %[[E8:.*]] = arith.subf %[[E0]], %[[X5]] : f32
-  // CHECK-NEXT: %[[E9:.*]] = arith.mulf %[[X2]], %[[X2]] : f32
-  // CHECK-NEXT: %[[E10:.*]] = math.fma %[[E9]], %[[E8]], %[[E7]] : f32
-  // CHECK-NEXT: %[[E11:.*]] = math.sqrt %[[X9]] : f32
-  // CHECK-NEXT: %[[E12:.*]] = math.sqrt %[[E10]] : f32
-  // CHECK-NEXT: %[[E13:.*]] = arith.divf %[[E12]], %[[E11]] : f32
-  // CHECK-NEXT: %[[E14:.*]] = arith.addf %[[E13]], %[[X8]] : f32
-  // CHECK-NEXT: %[[E15:.*]] = arith.divf %[[X4]], %[[X10]] : f32
-  // CHECK-NEXT: %[[E16:.*]] = arith.mulf %[[E15]], %[[E6]] : f32
-  // CHECK-NEXT: %[[E17:.*]] = arith.divf %[[E16]], %[[E14]] : f32
+  // CHECK-NEXT: %[[E3:.*]] = arith.mulf %[[X0]], %[[E2]] : f32
+  // CHECK-NEXT: %[[E4:.*]] = arith.divf %[[X1]], %[[X3]] : f32
+  // CHECK-NEXT: %[[E5:.*]] = arith.subf %[[X4]], %[[X5]] : f32
+  // CHECK-NEXT: %[[E6:.*]] = arith.subf %[[E0]], %[[X6]] : f32
+  // CHECK-NEXT: %[[E7:.*]] = math.fma %[[E5]], %[[E6]], %[[X5]] : f32
+  // CHECK-NEXT: %[[E8:.*]] = arith.mulf %[[E4]], %[[E7]] : f32
+  // CHECK-NEXT: %[[E9:.*]] = arith.mulf %[[X4]], %[[X4]] : f32
+  // CHECK-NEXT: %[[E10:.*]] = arith.subf %[[E0]], %[[X7]] : f32
+  // CHECK-NEXT: %[[E11:.*]] = arith.mulf %[[X8]], %[[X7]] : f32
+  // CHECK-NEXT: %[[E12:.*]] = math.fma %[[E9]], %[[E10]], %[[E11]] : f32
+  // CHECK-NEXT: %[[E13:.*]] = math.sqrt %[[E12]] : f32
+  // CHECK-NEXT: %[[E14:.*]] = math.sqrt %[[X9]] : f32
+  // CHECK-NEXT: %[[E15:.*]] = arith.divf %[[E13]], %[[E14]] : f32
+  // CHECK-NEXT: %[[E16:.*]] = arith.addf %[[E15]], %[[X10]] : f32
+  // CHECK-NEXT: %[[E17:.*]] = arith.divf %[[E8]], %[[E16]] : f32
   // CHECK-NEXT: %[[E18:.*]] = arith.subf %[[E3]], %[[E17]] : f32
-  // CHECK-NEXT: rt.yield %[[E18]], %[[E6]], %[[E10]] : f32, f32, f32
+  // CHECK-NEXT: rt.yield %[[E18]], %[[E7]], %[[E12]] : f32, f32, f32
   // CHECK-NEXT: }
-  // CHECK-NEXT: %[[F1:.*]]:3 = rt.fused [1, 1, 1024] ins(%[[V0]], %[[V1]], %[[V2]], %[[V3]], %[[S8]], %[[S8]], %[[S8]], %[[S8]], %[[S8]], %[[S8]] : tensor<1x1024xf32>, tensor<1x1024xf32>, tensor<1x1024xf32>, tensor<1x1024xf32>, tensor<7xf32>, tensor<7xf32>, tensor<7xf32>, tensor<7xf32>, tensor<7xf32>, tensor<7xf32>) into(%[[V3]], %[[V1]], %[[V0]] : tensor<1x1024xf32>, tensor<1x1024xf32>, tensor<1x1024xf32>) [0, 1, 2] maps [affine_map<(d0, d1, d2) -> (d0, d2)>, affine_map<(d0, d1, d2) -> (d0, d2)>, affine_map<(d0, d1, d2) -> (d0, d2)>, affine_map<(d0, d1, d2) -> (d0, d2)>, affine_map<(d0, d1, d2) -> (0, 0)>, affine_map<(d0, d1, d2) -> (2, 0)>, affine_map<(d0, d1, d2) -> (1, 0)>, affine_map<(d0, d1, d2) -> (3, 0)>, affine_map<(d0, d1, d2) -> (6, 0)>, affine_map<(d0, d1, d2) -> (5, 0)>] -> [affine_map<(d0, d1, d2) -> (d0, d2)>, affine_map<(d0, d1, d2) -> (d0, d2)>, affine_map<(d0, d1, d2) -> (d0, d2)>] : tensor<1x1024xf32>, tensor<1x1024xf32>, tensor<1x1024xf32> {
+  // CHECK-NEXT: %[[F1:.*]]:3 = rt.fused [1, 1, 1024] ins(%[[V3]], %[[S8]], %[[S8]], %[[V2]], %[[V1]], %[[S8]], %[[S8]], %[[V0]], %[[S8]], %[[S8]] : tensor<1x1024xf32>, tensor<7xf32>, tensor<7xf32>, tensor<1x1024xf32>, tensor<1x1024xf32>, tensor<7xf32>, tensor<7xf32>, tensor<1x1024xf32>, tensor<7xf32>, tensor<7xf32>) into(%[[V3]], %[[V1]], %[[V0]] : tensor<1x1024xf32>, tensor<1x1024xf32>, tensor<1x1024xf32>) [0, 1, 2] maps [affine_map<(d0, d1, d2) -> (d0, d2)>, affine_map<(d0, d1, d2) -> (0, 0)>, affine_map<(d0, d1, d2) -> (5, 0)>, affine_map<(d0, d1, d2) -> (d0, d2)>, affine_map<(d0, d1, d2) -> (d0, d2)>, affine_map<(d0, d1, d2) -> (1, 0)>, affine_map<(d0, d1, d2) -> (2, 0)>, affine_map<(d0, d1, d2) -> (d0, d2)>, affine_map<(d0, d1, d2) -> (6, 0)>, affine_map<(d0, d1, d2) -> (3, 0)>] -> [affine_map<(d0, d1, d2) -> (d0, d2)>, affine_map<(d0, d1, d2) -> (d0, d2)>, affine_map<(d0, d1, d2) -> (d0, d2)>] : tensor<1x1024xf32>, tensor<1x1024xf32>, tensor<1x1024xf32> {
   // CHECK-NEXT: ^bb0(%[[X11:.*]]: f32, %[[X12:.*]]: f32, %[[X13:.*]]: f32, %[[X14:.*]]: f32, %[[X15:.*]]: f32, %[[X16:.*]]: f32, %[[X17:.*]]: f32, %[[X18:.*]]: f32, %[[X19:.*]]: f32, %[[X20:.*]]: f32):
-  // CHECK-NEXT: %[[E19:.*]] = arith.constant 1.000000e+00 : f32
-  // CHECK-NEXT: %[[E20:.*]] = arith.subf %[[E19]], %[[X17]] : f32
-  // CHECK-NEXT: %[[E21:.*]] = arith.subf %[[X13]], %[[X12]] : f32
-  // CHECK-NEXT: %[[E22:.*]] = math.fma %[[E21]], %[[E20]], %[[X12]] : f32
-  // CHECK-NEXT: %[[E23:.*]] = arith.mulf %[[X11]], %[[X16]] : f32
-  // CHECK-NEXT: %[[E24:.*]] = arith.subf %[[E19]], %[[X16]] : f32
-  // CHECK-NEXT: %[[E25:.*]] = arith.mulf %[[X13]], %[[X13]] : f32
-  // CHECK-NEXT: %[[E26:.*]] = math.fma %[[E25]], %[[E24]], %[[E23]] : f32
-  // CHECK-NEXT: %[[E27:.*]] = math.sqrt %[[X19]] : f32
-  // CHECK-NEXT: %[[E28:.*]] = math.sqrt %[[E26]] : f32
-  // CHECK-NEXT: %[[E29:.*]] = arith.divf %[[E28]], %[[E27]] : f32
-  // CHECK-NEXT: %[[E30:.*]] = arith.addf %[[E29]], %[[X18]] : f32
-  // CHECK-NEXT: %[[E31:.*]] = arith.divf %[[X15]], %[[X20]] : f32
-  // CHECK-NEXT: %[[E32:.*]] = arith.mulf %[[E31]], %[[E22]] : f32
-  // CHECK-NEXT: %[[E33:.*]] = arith.divf %[[E32]], %[[E30]] : f32
-  // CHECK-NEXT: %[[E34:.*]] = arith.subf %[[X14]], %[[E33]] : f32
-  // CHECK-NEXT: rt.yield %[[E34]], %[[E22]], %[[E26]] : f32, f32, f32
+  // CHECK-NEXT: %[[E19:.*]] = arith.divf %[[X12]], %[[X13]] : f32
+  // CHECK-NEXT: %[[E20:.*]] = arith.subf %[[X14]], %[[X15]] : f32
+  // CHECK-NEXT: %[[E21:.*]] = arith.constant 1.000000e+00 : f32
+  // CHECK-NEXT: %[[E22:.*]] = arith.subf %[[E21]], %[[X16]] : f32
+  // CHECK-NEXT: %[[E23:.*]] = math.fma %[[E20]], %[[E22]], %[[X15]] : f32
+  // CHECK-NEXT: %[[E24:.*]] = arith.mulf %[[E19]], %[[E23]] : f32
+  // CHECK-NEXT: %[[E25:.*]] = arith.mulf %[[X14]], %[[X14]] : f32
+  // CHECK-NEXT: %[[E26:.*]] = arith.subf %[[E21]], %[[X17]] : f32
+  // CHECK-NEXT: %[[E27:.*]] = arith.mulf %[[X18]], %[[X17]] : f32
+  // CHECK-NEXT: %[[E28:.*]] = math.fma %[[E25]], %[[E26]], %[[E27]] : f32
+  // CHECK-NEXT: %[[E29:.*]] = math.sqrt %[[E28]] : f32
+  // CHECK-NEXT: %[[E30:.*]] = math.sqrt %[[X19]] : f32
+  // CHECK-NEXT: %[[E31:.*]] = arith.divf %[[E29]], %[[E30]] : f32
+  // CHECK-NEXT: %[[E32:.*]] = arith.addf %[[E31]], %[[X20]] : f32
+  // CHECK-NEXT: %[[E33:.*]] = arith.divf %[[E24]], %[[E32]] : f32
+  // CHECK-NEXT: %[[E34:.*]] = arith.subf %[[X11]], %[[E33]] : f32
+  // CHECK-NEXT: rt.yield %[[E34]], %[[E23]], %[[E28]] : f32, f32, f32
   // CHECK-NEXT: }
   ns.adamw_params %h : tensor<7xf32>
   return

@@ -142,18 +142,22 @@ def cases(tmp_path_factory):
     return get
 
 
-@pytest.fixture(scope="session")
-def small(cases) -> Case:
-    """The model of the numeric tests: a ViT of 2 blocks over 32x32 images, with weights that make attention matter."""
+def small_vit(cases, img_size=32, num_classes=10, statistics=None, **model_kwargs) -> Case:
+    """A small ViT with weights that make attention matter. `statistics`: its mean and std."""
     return cases(
         "timm:vit_tiny_patch16_224",
         scale=4.0,
-        img_size=32,
-        num_classes=10,
-        model_kwargs=dict(patch_size=8, embed_dim=64, depth=2, num_heads=4),
-        mean=[0.5, 0.4, 0.3],
-        std=[0.2, 0.25, 0.3],
+        img_size=img_size,
+        num_classes=num_classes,
+        model_kwargs=dict(patch_size=8, embed_dim=64, num_heads=4) | model_kwargs,
+        **(statistics or {}),
     )
+
+
+@pytest.fixture(scope="session")
+def small(cases) -> Case:
+    """The model of the numeric tests: 2 blocks over 32x32 images."""
+    return small_vit(cases, statistics=dict(mean=[0.5, 0.4, 0.3], std=[0.2, 0.25, 0.3]), depth=2)
 
 
 def images(n: int, info: sources.ModelInfo, seed: int = 0) -> torch.Tensor:

@@ -1,31 +1,13 @@
-"""What ns-compile makes of a step: library calls, kernels, instructions, symbols; and its arithmetic in odd shapes and on special values."""
+"""What ns-compile makes of a step: library calls, kernels, memory, instructions, symbols."""
 
 import collections
-import pathlib
 import re
 import shutil
 import subprocess
 
 import numpy as np
 import pytest
-import torch
-import torch.nn.functional as F
-from conftest import BUILD, compile_model, images, run, tool
-from test_gradients import compare
-
-VIT = "timm:vit_tiny_patch16_224"
-SMALL = dict(patch_size=8, embed_dim=64, num_heads=4)
-
-
-def vit(cases, img_size=32, num_classes=10, **model_kwargs):
-    """A small ViT whose attention matters."""
-    return cases(
-        VIT,
-        scale=4.0,
-        img_size=img_size,
-        num_classes=num_classes,
-        model_kwargs=SMALL | model_kwargs,
-    )
+from conftest import BUILD, compile_model, run, small_vit, tool
 
 
 def need(program):
@@ -76,7 +58,7 @@ LAST = FORWARD | {"attn.qkv": 2}
 )
 def test_library_calls_are_those_of_the_linear_layers(cases, tmp_path, emit, entry, passes, patches, head, depth):
     """Frozen weights have no weight gradient, and no gradient goes below the noise or the first weights."""
-    ops = entry_ops(vit(cases, depth=depth), emit, entry, tmp_path)
+    ops = entry_ops(small_vit(cases, depth=depth), emit, entry, tmp_path)
     expected = collections.Counter({"patch_embed.proj": patches, "head": head})
     for block in range(depth):
         for layer, calls in (LAST if block == depth - 1 else FORWARD).items():
@@ -91,7 +73,7 @@ def test_library_calls_are_those_of_the_linear_layers(cases, tmp_path, emit, ent
 def test_kernels_of_a_block(cases, tmp_path, emit, entry, kernels):
     """What two more blocks add: attention, its gradient, and a fixed number of fused kernels a block."""
     counts = [
-        collections.Counter(op for op, _ in entry_ops(vit(cases, depth=depth), emit, entry, tmp_path))
+        collections.Counter(op for op, _ in entry_ops(small_vit(cases, depth=depth), emit, entry, tmp_path))
         for depth in (2, 4)
     ]
     added = [(counts[1][op] - counts[0][op]) / 2 for op in ("rt.attention", "rt.attention_grad", "rt.fused")]
@@ -165,7 +147,7 @@ def test_values_that_live_at_once_do_not_overlap(cases, tmp_path, emit):
     run(
         [
             tool("ns-compile"),
-            vit(cases, depth=2).mlir,
+            small_vit(cases, depth=2).mlir,
             f"--emit={emit}",
             "--batch=2",
             "--compile-to=plan",
@@ -215,7 +197,7 @@ def symbols(library, *flags):
 
 @pytest.mark.parametrize("cpu, wide", [("x86-64-v4", True), ("x86-64-v3", False)])
 def test_vector_instructions(cases, cpu, wide):
-    code = disassembly(compile_model(vit(cases, depth=2), "library", "--batch=2", f"--cpu={cpu}"))
+    code = disassembly(compile_model(small_vit(cases, depth=2), "library", "--batch=2", f"--cpu={cpu}"))
     register = "zmm" if wide else "ymm"
     assert ("%zmm" in code) == wide
     assert len(re.findall(rf"vfn?m(?:add|sub)\d+ps .*%{register}", code)) > 100
@@ -230,7 +212,7 @@ def test_vector_instructions(cases, cpu, wide):
 
 @pytest.mark.parametrize("cpu", ["portable", "x86-64-v4", "x86-64-v3"])
 def test_symbols_of_an_artefact(cases, cpu):
-    library = compile_model(vit(cases, depth=2), "library", "--batch=2", f"--cpu={cpu}")
+    library = compile_model(small_vit(cases, depth=2), "library", "--batch=2", f"--cpu={cpu}")
     assert symbols(library, "--defined-only") == {"nsrt_artifact_query"}
     assert symbols(library, "--undefined-only") <= {"memset", "memcpy", "memmove"}
     sections = subprocess.run([need("objdump"), "-h", library], capture_output=True, text=True, check=True).stdout
@@ -247,321 +229,9 @@ def test_runtime_library_holds_no_network_kernels():
     ] == []
 
 
-# ---------------------------------------------------------------------------------------------------------------------
-# Elementary functions
-# ---------------------------------------------------------------------------------------------------------------------
-
-LLVM = pathlib.Path("/usr/lib/llvm-22/bin")
-ROWS, COLUMNS = 64, 1000  # a tail of 8 in vectors of 16
-HOST = """
-#include "ns/Runtime/Abi.h"
-#include <string.h>
-static void all(void *context, nsrt_task task, void *arg, int64_t count, int64_t grain) { task(arg, 0, count); }
-int run(char *io) {
-  nsrt_host host;
-  memset(&host, 0, sizeof host);
-  host.struct_size = sizeof host;
-  host.abi_version = NSRT_ABI_VERSION;
-  host.parallel_for = all;
-  char *regions[NSRT_NUM_REGIONS] = {0, 0, io, 0};
-  extern const nsrt_artifact *nsrt_artifact_query(uint32_t, uint32_t);
-  return nsrt_artifact_query(NSRT_ABI_VERSION, 4)->entries[0].run(&host, regions);
-}
-"""
-
-
-def llvm(program):
-    path = shutil.which(program, path=LLVM) or shutil.which(f"{program}-22") or shutil.which(program)
-    return path or pytest.skip(f"no {program}")
-
-
-@pytest.fixture(scope="module")
-def elementary(tmp_path_factory):
-    """elementary(name)(x): math.NAME of float32 numbers by a generated kernel."""
-    import ctypes
-
-    folder = tmp_path_factory.mktemp("elementary")
-    compiler = shutil.which("cc") or pytest.skip("no C compiler")
-    known = {}
-
-    def get(name):
-        if name in known:
-            return known[name]
-        text = f"""
-#point = affine_map<(r, k, c) -> (r, c)>
-module attributes {{rt.layout = {{params = [], state = [], io = [{{name = "x", offset = 0 : i64}}, {{name = "y", offset = {ROWS * COLUMNS * 4} : i64}}]}}}} {{
-func.func @{name}() {{
-  %x = rt.slot io "x" : tensor<{ROWS}x{COLUMNS}xf32>
-  %y = rt.slot io "y" : tensor<{ROWS}x{COLUMNS}xf32>
-  %0 = rt.fused [{ROWS}, 1, {COLUMNS}] ins(%x : tensor<{ROWS}x{COLUMNS}xf32>) into(%y : tensor<{ROWS}x{COLUMNS}xf32>) [0] maps [#point] -> [#point] : tensor<{ROWS}x{COLUMNS}xf32> {{
-  ^bb0(%a: f32):
-    %b = math.{name} %a : f32
-    rt.yield %b : f32
-  }}
-  return
-}}
-}}
-"""
-        source, host = folder / f"{name}.mlir", folder / "host.c"
-        source.write_text(text)
-        host.write_text(HOST)
-        ir, code, library = (folder / f"{name}.{suffix}" for suffix in ("ll", "o", "so"))
-        lowered = run(
-            [
-                tool("ns-opt"),
-                source,
-                "--rt-plan-memory",
-                "--ns-emit-pipeline=vector-bits=256",
-            ]
-        ).stdout
-        ir.write_text(
-            subprocess.run(
-                [llvm("mlir-translate"), "--mlir-to-llvmir"],
-                input=lowered,
-                capture_output=True,
-                text=True,
-                check=True,
-            ).stdout
-        )
-        run(
-            [
-                llvm("llc"),
-                "-O2",
-                "-mcpu=x86-64-v3",
-                "-relocation-model=pic",
-                "-filetype=obj",
-                ir,
-                "-o",
-                code,
-            ]
-        )
-        include = pathlib.Path(__file__).resolve().parents[2] / "include"
-        run([compiler, "-shared", "-fPIC", f"-I{include}", host, code, "-o", library])
-        entry = ctypes.CDLL(str(library)).run
-
-        def call(x):
-            io = np.zeros((2, ROWS * COLUMNS), np.float32)
-            io[0, : x.size] = x
-            assert entry(io.ctypes.data_as(ctypes.c_char_p)) == 0
-            return io[1, : x.size].copy()
-
-        known[name] = call
-        return call
-
-    return get
-
-
-def ulps(found, exact):
-    """Errors in units of the last place of the exact result rounded to float32; what is below the normal range counts in its units."""
-    spacing = np.spacing(np.maximum(np.abs(exact), np.finfo(np.float32).tiny).astype(np.float32)).astype(np.float64)
-    return np.abs(found.astype(np.float64) - exact) / spacing
-
-
-# name: (reference in float64, range, largest error in units of the last place)
-FUNCTIONS = {
-    "exp": (torch.exp, (-87.0, 88.0), 1.0),
-    "erf": (torch.erf, (-6.0, 6.0), 4.8),
-    "tanh": (torch.tanh, (-10.0, 10.0), 4.9),
-    "log": (torch.log, (1e-30, 1e30), 0.85),
-}
-
-
-@pytest.mark.parametrize("name", FUNCTIONS)
-def test_accuracy_of_elementary_functions(elementary, name):
-    reference, (low, high), bound = FUNCTIONS[name]
-    generator = np.random.default_rng(3)
-    worst = 0.0
-    for sample in range(8):
-        x = generator.uniform(low, high, ROWS * COLUMNS)
-        if name == "log":
-            x = np.exp(generator.uniform(np.log(low), np.log(high), ROWS * COLUMNS))
-        elif sample % 2:  # small numbers of both signs
-            x = generator.choice([-1, 1], x.size) * np.exp(generator.uniform(-20, np.log(-low), x.size))
-        x = x.astype(np.float32)
-        exact = reference(torch.from_numpy(x).double()).numpy()
-        worst = max(worst, ulps(elementary(name)(x), exact).max())
-    assert worst <= bound
-
-
-@pytest.mark.parametrize("name", FUNCTIONS)
-def test_special_values_of_elementary_functions(elementary, name):
-    """As PyTorch: NaN stays, infinities and zeros map to their limits; the neighbours in the vector do not matter."""
-    x = np.array(
-        [
-            np.nan,
-            0.5,
-            np.inf,
-            -np.inf,
-            0.0,
-            -0.0,
-            1.0,
-            -1.0,
-            200.0,
-            -200.0,
-            1e-30,
-            3e38,
-            -3e38,
-        ],
-        np.float32,
-    )
-    expected = FUNCTIONS[name][0](torch.from_numpy(x)).numpy()
-    found = elementary(name)(x)
-    np.testing.assert_array_equal(np.isnan(found), np.isnan(expected))
-    np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-37)
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# Special values in a network
-# ---------------------------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def library(cases):
-    """(case, model): a model of its own for each test, which may change its weights."""
-    runtime = pytest.importorskip("nullspace.runtime")
-    case = vit(cases, depth=2)
-    return case, runtime.Model(compile_model(case, "library", "--batch=4"))
-
-
-def test_nan_image_gives_nan_logits_of_that_image(library):
-    case, model = library
-    image = images(4, case.info).numpy()
-    clean = np.array(model.forward(image))
-    image[2, 1, 5, 7] = np.nan
-    logits = np.array(model.forward(image))
-    assert np.isnan(logits[2]).all()
-    np.testing.assert_array_equal(logits[[0, 1, 3]], clean[[0, 1, 3]])
-    loss, gradients = model.finetune_gradients(image, np.zeros(4, np.int32))
-    assert np.isnan(loss) and all(np.isnan(g).any() for g in gradients.values())
-    losses, _, image_grad = model.value_and_grad(image, np.zeros(4, np.int32))
-    assert np.isnan(losses).tolist() == [False, False, True, False]
-    assert np.isnan(image_grad).any(axis=(1, 2, 3)).tolist() == [
-        False,
-        False,
-        True,
-        False,
-    ]
-    # What a NaN left behind does not outlive the step.
-    image[2, 1, 5, 7] = 0
-    loss, gradients = model.finetune_gradients(image, np.zeros(4, np.int32))
-    assert np.isfinite(loss) and all(np.isfinite(g).all() for g in gradients.values())
-
-
-@pytest.mark.parametrize("value", [np.inf, -np.inf, np.nan, 3e38])
-def test_losses_of_infinite_logits(library, value):
-    """The head's bias makes one class's logit infinite: losses, gradients and measures equal PyTorch's, NaN where its are."""
-    case, model = library
-    model.param("head.bias")[3] = value
-    image, labels = images(4, case.info), torch.tensor([3, 0, 1, 3])
-    golden = case.golden().float()
-    with torch.no_grad():
-        golden.net.head.bias[3] = float(value)
-    golden.forward = lambda x: golden.net((x - golden.mean) / golden.std)
-    logits = golden(image)
-    leaf = logits.detach().requires_grad_()
-    expected = F.cross_entropy(leaf, labels, reduction="none")
-    losses, found, _ = model.value_and_grad(image.numpy(), labels.numpy())
-    np.testing.assert_allclose(found, logits.detach().numpy(), rtol=1e-4, atol=1e-5)
-    np.testing.assert_allclose(losses, expected.detach().numpy(), rtol=1e-4, atol=1e-5)
-    expected.sum().backward()
-    _, gradients = model.finetune_gradients(image.numpy(), labels.numpy())
-    np.testing.assert_allclose(gradients["head.bias"], leaf.grad.sum(0).numpy() / 4, rtol=1e-4, atol=1e-6)
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# Shapes
-# ---------------------------------------------------------------------------------------------------------------------
-
-# name: (arguments of the model, image, classes, batch)
-SHAPES = {
-    "narrow_tails": (dict(embed_dim=60, num_heads=3, mlp_ratio=2.5), 32, 7, 3),
-    "odd_head_dim": (dict(embed_dim=42, num_heads=6), 24, 13, 2),
-    "one_channel_heads": (dict(embed_dim=6, num_heads=6), 16, 2, 2),
-    "one_token": (dict(class_token=False, global_pool="avg"), 8, 10, 2),
-    "two_tokens": (dict(), 8, 10, 2),
-    "batch_1": (dict(), 32, 10, 1),
-    "batch_64": (dict(), 16, 10, 64),
-    "rows_of_many_vectors": (dict(embed_dim=1284, num_heads=12, depth=1), 16, 1003, 2),
-    "many_tokens": (dict(patch_size=2, embed_dim=18, num_heads=2, depth=1), 38, 10, 1),
-    "wide_patches": (dict(patch_size=20, depth=1), 40, 10, 2),
-}
-
-
-@pytest.mark.parametrize("name", SHAPES)
-def test_shapes(cases, name):
-    """Forward, synthesis gradient and every parameter's gradient against float64."""
-    runtime = pytest.importorskip("nullspace.runtime")
-    arguments, size, classes, batch = SHAPES[name]
-    case = vit(cases, size, classes, **dict(depth=2) | arguments)
-    model, golden = (
-        runtime.Model(compile_model(case, "library", f"--batch={batch}", "--cpu=native")),
-        case.golden(),
-    )
-    image = images(batch, case.info)
-    labels = torch.arange(batch) % classes
-    noise = 0.5 * torch.randn(model.slot("noise").shape, generator=torch.Generator().manual_seed(2))
-    clean = golden(image).detach()
-    assert np.abs(model.forward(image.numpy()) - clean.numpy()).max() <= 1e-5 * clean.abs().max()
-
-    variable = noise.double().requires_grad_()
-    loss = (golden(image, variable) - clean).square().sum(1).mean()
-    loss.backward()
-    found, gradient = model.synth_gradient(image.numpy(), clean.numpy(), noise.numpy())
-    assert abs(found - loss.item()) <= 1e-5 * abs(loss.item())
-    compare({"noise": gradient}, {"noise": variable.grad})
-
-    golden.zero_grad()
-    loss = F.cross_entropy(golden(image), labels)
-    loss.backward()
-    found, gradients = model.finetune_gradients(image.numpy(), labels.numpy())
-    assert abs(found - loss.item()) <= 1e-5 * abs(loss.item())
-    compare(gradients, {name: p.grad for name, p in golden.net.named_parameters()})
-
-
-@pytest.mark.parametrize("cpu", ["x86-64-v3", "x86-64-v4"])
-def test_processor_levels_agree(cases, cpu):
-    """Vectors of 8 and of 16 sum in another order, no more."""
-    runtime = pytest.importorskip("nullspace.runtime")
-    case = vit(cases, depth=2)
-    path = compile_model(case, "library", "--batch=2", f"--cpu={cpu}")
-    try:
-        model = runtime.Model(path)
-    except runtime.NullspaceError as error:
-        pytest.skip(str(error))
-    image = images(2, case.info)
-    golden = case.golden()(image).detach()
-    assert np.abs(model.forward(image.numpy()) - golden.numpy()).max() <= 1e-5 * golden.abs().max()
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# The same bits
-# ---------------------------------------------------------------------------------------------------------------------
-
-
-def test_bits_do_not_depend_on_threads_or_run(cases):
-    runtime = pytest.importorskip("nullspace.runtime")
-    case = vit(cases, depth=2)
-    path = compile_model(case, "library", "--batch=16")
-    image = images(16, case.info).numpy()
-    labels = np.arange(16, dtype=np.int32) % 10
-
-    def everything(threads):
-        model = runtime.Model(path, threads=threads)
-        noise = np.linspace(-1, 1, model.slot("noise").size, dtype=np.float32)
-        logits = model.forward(image)
-        loss, gradient = model.synth_gradient(image, logits, noise)
-        results = {"logits": logits, "loss": np.float64(loss), "noise.grad": gradient}
-        loss, gradients = model.finetune_gradients(image, labels)
-        return results | {"finetune loss": np.float64(loss)} | gradients
-
-    first, again, two = everything(1), everything(1), everything(2)
-    for other in (again, two):
-        assert [name for name, value in first.items() if value.tobytes() != other[name].tobytes()] == []
-
-
 @pytest.mark.parametrize("emit", ["library", "synth"])
 def test_compiling_twice_gives_the_same_file(cases, tmp_path, emit):
-    case = vit(cases, depth=2)
+    case = small_vit(cases, depth=2)
     files = []
     for name in ("first", "second"):
         run(

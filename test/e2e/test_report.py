@@ -80,5 +80,7 @@ def test_broken_results_are_user_errors(folders, content, capsys):
     path.unlink() if content is None else path.write_text(content)
     with pytest.raises(UserError, match="results.json"):
         report.read_results(folders / "base")
-    assert report.main(["--model", f"base={folders / 'base'}", "-o", str(folders / "r.html")]) == 1
+    with pytest.raises(SystemExit) as ended:
+        report.main(["--model", f"base={folders / 'base'}", "-o", str(folders / "r.html")])
+    assert ended.value.code == 1
     assert not (folders / "r.html").exists()

@@ -13,8 +13,6 @@
 using namespace mlir;
 using namespace ns;
 
-static RankedTensorType typeOf(Value value) { return cast<RankedTensorType>(value.getType()); }
-
 LogicalResult ns::lower(nn::NormalizeOp op, Lowering &l) {
   // Patch embeddings read the raw image and normalise on the way.
   if (llvm::all_of(op->getUsers(), [](Operation *user) {
@@ -68,34 +66,48 @@ static Value asGroups(Lowering &l, Value value, int64_t width) {
   return numCols(type) == width ? value : l.view(value, {type.getNumElements() / width, width});
 }
 
+namespace {
+/// A program over rows of one normalised group each, and its row of the input, normalised.
+struct NormProgram {
+  template <typename Op>
+  NormProgram(Op op, Lowering &l)
+      : width(groupWidth(op.getResult().getType(), op.getGamma())),
+        input(asGroups(l, l.get(op.getInput()), width)), type(typeOf(input)),
+        p(l.rowwise(op, type)) {
+    Statistics row = normStatistics(p, p.in(input), width, op.getEps().convertToDouble());
+    rstd = row.rstd;
+    xhat = p.mul(row.centered, rstd);
+  }
+
+  int64_t width;
+  Value input;
+  RankedTensorType type;
+  RowProgram p;
+  Value rstd, xhat;
+};
+} // namespace
+
 LogicalResult ns::lower(nn::LayerNormOp op, Lowering &l) {
-  RankedTensorType type = op.getResult().getType();
-  int64_t width = groupWidth(type, op.getGamma());
-  RowProgram p = l.program(op, {type.getNumElements() / width, 1, width});
-  Value x = asGroups(l, l.get(op.getInput()), width);
-  auto [centered, rstd] = normStatistics(p, p.in(x), width, op.getEps().convertToDouble());
-  Value y = p.mul(centered, rstd);
+  NormProgram norm(op, l);
+  RowProgram &p = norm.p;
+  Value y = norm.xhat;
   if (op.getGamma())
     y = p.fma(y, p.inColumn(l.get(op.getGamma())), p.inColumn(l.get(op.getBeta())));
-  p.out(y, typeOf(x));
+  p.out(y, norm.type);
   l.finish(p, op.getResult());
   return success();
 }
 
 LogicalResult ns::lower(nn::LayerNormGradOp op, Lowering &l) {
-  RankedTensorType type = op.getResult().getType();
-  int64_t width = groupWidth(type, op.getGamma());
-  RowProgram p = l.program(op, {type.getNumElements() / width, 1, width});
-  Value x = asGroups(l, l.get(op.getInput()), width);
-  auto [centered, rstd] = normStatistics(p, p.in(x), width, op.getEps().convertToDouble());
-  Value xhat = p.mul(centered, rstd);
-  Value w = p.in(asGroups(l, l.get(op.getGrad()), width));
+  NormProgram norm(op, l);
+  RowProgram &p = norm.p;
+  Value w = p.in(asGroups(l, l.get(op.getGrad()), norm.width));
   if (op.getGamma())
     w = p.mul(w, p.inColumn(l.get(op.getGamma())));
-  Value inverse = p.constant(1.0 / double(width));
+  Value inverse = p.constant(1.0 / double(norm.width));
   Value meanW = p.mul(p.sum(w), inverse);
-  Value meanWX = p.mul(p.sum(p.mul(w, xhat)), inverse);
-  p.out(p.mul(rstd, p.sub(p.sub(w, meanW), p.mul(xhat, meanWX))), typeOf(x));
+  Value meanWX = p.mul(p.sum(p.mul(w, norm.xhat)), inverse);
+  p.out(p.mul(norm.rstd, p.sub(p.sub(w, meanW), p.mul(norm.xhat, meanWX))), norm.type);
   l.finish(p, op.getResult());
   return success();
 }
@@ -228,12 +240,21 @@ LogicalResult ns::lower(nn::ScaleOp op, Lowering &l) {
   return success();
 }
 
-LogicalResult ns::lower(nn::LayerScaleOp op, Lowering &l) {
-  RankedTensorType type = op.getResult().getType();
+LogicalResult ns::lowerProduct(Operation *op, Value input, Value factor, Varies varies,
+                               Lowering &l) {
+  RankedTensorType type = typeOf(op->getResult(0));
   RowProgram p = l.rowwise(op, type);
-  p.out(p.mul(p.in(l.get(op.getInput())), p.inColumn(l.get(op.getGamma()))), type);
-  l.finish(p, op.getResult());
+  Value x = p.in(l.get(input)), by = l.get(factor);
+  by = varies == Varies::ByColumn ? p.inColumn(by)
+       : varies == Varies::ByRow  ? p.in(by, p.r, p.lit(0))
+                                  : p.in(by);
+  p.out(p.mul(x, by), type);
+  l.finish(p, op->getResults());
   return success();
+}
+
+LogicalResult ns::lower(nn::LayerScaleOp op, Lowering &l) {
+  return lowerProduct(op, op.getInput(), op.getGamma(), Varies::ByColumn, l);
 }
 
 LogicalResult ns::lower(harden::InjectOp op, Lowering &l) {

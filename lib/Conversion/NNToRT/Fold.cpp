@@ -27,34 +27,19 @@ LogicalResult ns::lower(nn::FoldNormBiasOp op, Lowering &l) {
 }
 
 LogicalResult ns::lower(nn::FoldNormWeightOp op, Lowering &l) {
-  RankedTensorType type = op.getResult().getType();
-  RowProgram p = l.rowwise(op, type);
-  Value weight = p.in(l.get(op.getWeight())), gamma = p.inColumn(l.get(op.getGamma()));
-  p.out(p.mul(weight, gamma), type);
-  l.finish(p, op.getResult());
-  return success();
+  return lowerProduct(op, op.getWeight(), op.getGamma(), Varies::ByColumn, l);
 }
 
 LogicalResult ns::lower(nn::FoldScaleBiasOp op, Lowering &l) {
-  RankedTensorType type = op.getResult().getType();
-  RowProgram p = l.rowwise(op, type);
-  Value bias = p.in(l.get(op.getBias())), gamma = p.in(l.get(op.getGamma()));
-  p.out(p.mul(bias, gamma), type);
-  l.finish(p, op.getResult());
-  return success();
+  return lowerProduct(op, op.getBias(), op.getGamma(), Varies::ByPoint, l);
 }
 
 LogicalResult ns::lower(nn::FoldScaleWeightOp op, Lowering &l) {
-  RankedTensorType type = op.getResult().getType();
-  RowProgram p = l.rowwise(op, type);
-  Value weight = p.in(l.get(op.getWeight())), gamma = p.in(l.get(op.getGamma()), p.r, p.lit(0));
-  p.out(p.mul(weight, gamma), type);
-  l.finish(p, op.getResult());
-  return success();
+  return lowerProduct(op, op.getWeight(), op.getGamma(), Varies::ByRow, l);
 }
 
 LogicalResult ns::lower(nn::StoreParamOp op, Lowering &l) {
-  auto type = cast<RankedTensorType>(op.getValue().getType());
+  RankedTensorType type = typeOf(op.getValue());
   Value value = l.get(op.getValue()), dest = l.slot(rt::Region::Params, op.getParam(), type);
   if (retarget(value, dest))
     return success();

@@ -11,8 +11,6 @@
 using namespace mlir;
 using namespace ns;
 
-static RankedTensorType typeOf(Value value) { return cast<RankedTensorType>(value.getType()); }
-
 static Value gemm(Lowering &l, Operation *op, RankedTensorType type, Value a, Value b, int64_t m,
                   int64_t n, int64_t k, bool transA, bool transB) {
   return rt::GemmOp::create(l.builder, op->getLoc(), type, a, b, /*dest=*/Value(),

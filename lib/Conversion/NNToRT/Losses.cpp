@@ -11,8 +11,6 @@
 using namespace mlir;
 using namespace ns;
 
-static RankedTensorType typeOf(Value value) { return cast<RankedTensorType>(value.getType()); }
-
 namespace {
 /// Pieces of a softmax over the row.
 struct Softmax {

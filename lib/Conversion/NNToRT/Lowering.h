@@ -21,6 +21,8 @@
 
 namespace ns {
 
+using rt::typeOf;
+
 /// Rows and columns of a tensor seen as a matrix whose row is the last dimension.
 int64_t numRows(mlir::RankedTensorType type);
 int64_t numCols(mlir::RankedTensorType type);
@@ -74,6 +76,12 @@ private:
   llvm::DenseMap<mlir::Value, mlir::Value> patchesOf;
   llvm::StringMap<mlir::Value> slots;
 };
+
+/// How a factor varies over the matrix that it multiplies.
+enum class Varies { ByPoint, ByRow, ByColumn };
+/// Lowers result = input * factor to a row program; binds the result of `op`.
+mlir::LogicalResult lowerProduct(mlir::Operation *op, mlir::Value input, mlir::Value factor,
+                                 Varies varies, Lowering &l);
 
 /// Sets the destination of the op that makes `value`, if it makes it as a new whole value of that
 /// type; else false.

@@ -42,7 +42,7 @@ Value Lowering::slot(rt::Region region, StringRef name, RankedTensorType type) {
 }
 
 Value Lowering::view(Value value, ArrayRef<int64_t> shape, int64_t offset) {
-  auto type = cast<RankedTensorType>(value.getType());
+  auto type = typeOf(value);
   auto result = RankedTensorType::get(shape, type.getElementType());
   if (type == result)
     return value;
@@ -57,7 +57,7 @@ Value Lowering::view(Value value, ArrayRef<int64_t> shape, int64_t offset) {
 void Lowering::finish(RowProgram &program, ValueRange results) {
   rt::FusedOp op = program.finish();
   for (auto [value, result] : llvm::zip(results, op.getResults()))
-    set(value, view(result, cast<RankedTensorType>(value.getType()).getShape()));
+    set(value, view(result, typeOf(value).getShape()));
 }
 
 LogicalResult Lowering::lowerOp(Operation *op) {
@@ -86,7 +86,7 @@ LogicalResult Lowering::run() {
   for (BlockArgument arg : source.getArguments()) {
     auto name =
         source.getArgAttrOfType<StringAttr>(arg.getArgNumber(), harden::NSDialect::kNameAttr);
-    auto type = cast<RankedTensorType>(arg.getType());
+    auto type = typeOf(arg);
     if (failed(layout.addIO(name, type, arg.getLoc())))
       return failure();
     set(arg, slot(rt::Region::IO, name, type));
@@ -128,15 +128,14 @@ bool ns::retarget(Value value, Value dest) {
 LogicalResult Lowering::writeResults(func::ReturnOp op) {
   for (auto [i, operand] : llvm::enumerate(op.getOperands())) {
     auto name = source.getResultAttrOfType<StringAttr>(i, harden::NSDialect::kNameAttr);
-    auto type = cast<RankedTensorType>(operand.getType());
+    auto type = typeOf(operand);
     if (failed(layout.addIO(name, type, op.getLoc())))
       return failure();
     Value value = get(operand);
     Value made = value;
     if (auto view = value.getDefiningOp<rt::ViewOp>();
         view && view.getOffset() == 0 &&
-        cast<RankedTensorType>(view.getSource().getType()).getNumElements() ==
-            type.getNumElements())
+        typeOf(view.getSource()).getNumElements() == type.getNumElements())
       made = view.getSource();
     Value dest = slot(rt::Region::IO, name, type);
     if (made.getType() != type) {
@@ -146,8 +145,8 @@ LogicalResult Lowering::writeResults(func::ReturnOp op) {
     }
     if (retarget(made, dest))
       continue;
-    RowProgram p = rowwise(op, cast<RankedTensorType>(made.getType()));
-    p.out(p.in(made), cast<RankedTensorType>(made.getType()), p.r, p.c, dest);
+    RowProgram p = rowwise(op, typeOf(made));
+    p.out(p.in(made), typeOf(made), p.r, p.c, dest);
     p.finish();
   }
   return success();

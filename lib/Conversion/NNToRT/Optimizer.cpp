@@ -11,8 +11,6 @@
 using namespace mlir;
 using namespace ns;
 
-static RankedTensorType typeOf(Value value) { return cast<RankedTensorType>(value.getType()); }
-
 LogicalResult ns::lower(nn::LoadParamOp op, Lowering &l) {
   l.set(op.getResult(), l.slot(rt::Region::Params, op.getParam(), typeOf(op.getResult())));
   return success();
@@ -121,7 +119,8 @@ LogicalResult ns::lower(harden::AdamWNoiseOp op, Lowering &l) {
   auto slot = [&](StringRef suffix) {
     return l.slot(rt::Region::State, (op.getNoise() + suffix).str(), type);
   };
-  Value noise = slot(""), hyper = l.get(op.getHyper());
+  Value noise = slot(""), stored = slot(".grad"), moment = slot(".m"), square = slot(".v");
+  Value hyper = l.get(op.getHyper());
 
   RowProgram before = l.rowwise(op, type);
   Value v = before.in(noise);
@@ -134,12 +133,12 @@ LogicalResult ns::lower(harden::AdamWNoiseOp op, Lowering &l) {
   Value lambda = update.inScalar(hyper, Lambda), zero = update.constant(0.0);
   Value pull = update.select(update.compare(arith::CmpFPredicate::OEQ, lambda, zero), zero,
                              update.div(update.mul(lambda, v), update.inScalar(squareNorm)));
-  Value grad = update.sub(update.in(slot(".grad")), pull);
+  Value grad = update.sub(update.in(stored), pull);
   AdamWResult next =
-      adamw(update, hyper, v, grad, update.in(slot(".m")), update.in(slot(".v")), /*decays=*/true);
+      adamw(update, hyper, v, grad, update.in(moment), update.in(square), /*decays=*/true);
   update.out(next.param, type, update.r, update.c, noise);
-  update.out(next.moment, type, update.r, update.c, slot(".m"));
-  update.out(next.square, type, update.r, update.c, slot(".v"));
+  update.out(next.moment, type, update.r, update.c, moment);
+  update.out(next.square, type, update.r, update.c, square);
   Value updated = update.finish().getResult(0);
 
   RowProgram after = l.rowwise(op, type);

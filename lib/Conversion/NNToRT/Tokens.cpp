@@ -13,8 +13,6 @@
 using namespace mlir;
 using namespace ns;
 
-static RankedTensorType typeOf(Value value) { return cast<RankedTensorType>(value.getType()); }
-
 namespace {
 /// Rows of a source that go to rows of a result; both maps are expressions of r in [0, rows).
 struct RowMove {
@@ -148,12 +146,17 @@ LogicalResult ns::lower(nn::PadChannelsOp op, Lowering &l) {
   return success();
 }
 
-LogicalResult ns::lower(nn::SliceRowsOp op, Lowering &l) {
+/// A slice of the first dimension is a view.
+template <typename Op> static LogicalResult sliceLeading(Op op, Lowering &l) {
   RankedTensorType type = typeOf(op.getResult());
-  int64_t perRow = type.getNumElements() / type.getDimSize(0);
-  l.set(op.getResult(), l.view(l.get(op.getInput()), type.getShape(), op.getFrom() * perRow));
+  int64_t perIndex = type.getNumElements() / type.getDimSize(0);
+  l.set(op.getResult(), l.view(l.get(op.getInput()), type.getShape(), op.getFrom() * perIndex));
   return success();
 }
+
+LogicalResult ns::lower(nn::SliceRowsOp op, Lowering &l) { return sliceLeading(op, l); }
+
+LogicalResult ns::lower(nn::SliceBatchOp op, Lowering &l) { return sliceLeading(op, l); }
 
 LogicalResult ns::lower(nn::PadRowsOp op, Lowering &l) {
   RankedTensorType type = typeOf(op.getResult()), source = typeOf(op.getInput());
@@ -168,13 +171,6 @@ LogicalResult ns::lower(nn::PadRowsOp op, Lowering &l) {
   l.set(op.getResult(),
         moveRows(l, op, l.get(op.getInput()), type,
                  {numRows(source), numCols(source), r, r + op.getFrom()}, zeros(l, op, type)));
-  return success();
-}
-
-LogicalResult ns::lower(nn::SliceBatchOp op, Lowering &l) {
-  RankedTensorType type = typeOf(op.getResult());
-  int64_t perImage = type.getNumElements() / type.getDimSize(0);
-  l.set(op.getResult(), l.view(l.get(op.getInput()), type.getShape(), op.getFrom() * perImage));
   return success();
 }
 

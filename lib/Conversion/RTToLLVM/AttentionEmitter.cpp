@@ -18,8 +18,7 @@
 
 using namespace mlir;
 using namespace ns;
-
-static RankedTensorType typeOf(Value value) { return cast<RankedTensorType>(value.getType()); }
+using rt::typeOf;
 
 namespace {
 

@@ -15,8 +15,8 @@
 
 using namespace mlir;
 using namespace ns;
+using rt::typeOf;
 
-static RankedTensorType typeOf(Value value) { return cast<RankedTensorType>(value.getType()); }
 static LLVM::LLVMPointerType pointerType(OpBuilder &b) {
   return LLVM::LLVMPointerType::get(b.getContext());
 }

@@ -13,8 +13,7 @@
 
 using namespace mlir;
 using namespace ns;
-
-static RankedTensorType typeOf(Value value) { return cast<RankedTensorType>(value.getType()); }
+using rt::typeOf;
 
 /// Text that two programs share exactly when one kernel serves both.
 static std::string kernelKey(rt::FusedOp op, ArrayRef<bool> overlaps) {

@@ -20,8 +20,7 @@
 
 using namespace mlir;
 using namespace ns;
-
-static RankedTensorType typeOf(Value value) { return cast<RankedTensorType>(value.getType()); }
+using rt::typeOf;
 
 RowEmitter::RowEmitter(OpBuilder &b, rt::FusedOp op, ValueRange pointers, int64_t vectorBits)
     : b(b), loc(op.getLoc()), op(op), stages(op), pointers(pointers) {

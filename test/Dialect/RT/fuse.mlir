@@ -200,3 +200,25 @@ func.func @other_points(%x: tensor<68x8xf32>) -> (tensor<67x8xf32>, tensor<136x4
   }
   return %1, %2 : tensor<67x8xf32>, tensor<136x4xf32>
 }
+
+// Of a producer's results only those that others read live on; the one that lost its only reader is gone.
+// CHECK-LABEL: func.func @result_without_readers_is_dropped(
+// CHECK-SAME: %[[X:.*]]: tensor<68x8xf32>, %[[Y:.*]]: tensor<68x8xf32>)
+func.func @result_without_readers_is_dropped(%x: tensor<68x8xf32>, %y: tensor<68x8xf32>) -> (tensor<68x8xf32>, tensor<4x8xf32>) {
+  // CHECK-NEXT: %[[F:.*]]:2 = rt.fused [4, 17, 8] ins(%[[X]], %[[Y]] : {{.*}}) maps [{{.*}}] -> [#[[$INNER]], #[[$POINT]]] : tensor<68x8xf32>, tensor<4x8xf32> {
+  // CHECK: %[[P:.*]] = arith.mulf
+  // CHECK-NEXT: %[[S:.*]] = arith.addf
+  // CHECK-NEXT: rt.yield %[[S]], %[[P]]
+  %0:2 = rt.fused [68, 1, 8] ins(%x, %y : tensor<68x8xf32>, tensor<68x8xf32>) maps [#point, #point] -> [#point, #point] : tensor<68x8xf32>, tensor<68x8xf32> {
+  ^bb0(%a: f32, %b: f32):
+    %p = arith.mulf %a, %b : f32
+    %s = arith.addf %a, %b : f32
+    rt.yield %p, %s : f32, f32
+  }
+  %1 = rt.fused [4, 17, 8] ins(%0#0 : tensor<68x8xf32>) maps [#inner] -> [#point] : tensor<4x8xf32> {
+  ^bb0(%a: f32):
+    rt.yield %a : f32
+  }
+  // CHECK: return %[[F]]#0, %[[F]]#1
+  return %0#1, %1 : tensor<68x8xf32>, tensor<4x8xf32>
+}

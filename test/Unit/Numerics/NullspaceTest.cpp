@@ -86,41 +86,34 @@ TEST(Nullspace, ScalesByChannelNotByColumn) {
   EXPECT_EQ(matrix, (Matrix{1, 1, .5, .5, .25, .25, 1, 1, .5, .5, .25, .25}));
 }
 
-TEST(Nullspace, WideOfFullRankIsStructuralOnly) {
-  Matrix matrix = randomMatrix(64, 192, 1); // the demo's model: patch 8, width 64
-  Nullspace space = computeNullspace(matrix.data(), 64, 192, FLT_EPSILON);
-  EXPECT_EQ(space.rank, 64);
-  EXPECT_EQ(space.nullity, 128);
-  EXPECT_EQ(space.structural, 128);
-  EXPECT_LT(space.structuralResidual, 1e-12);
+struct RankCase {
+  const char *name;
+  int64_t rows, cols, rank;
+};
+
+class NullspaceOfRank : public testing::TestWithParam<RankCase> {};
+
+TEST_P(NullspaceOfRank, RankAndInvariants) {
+  auto [name, rows, cols, rank] = GetParam();
+  Matrix matrix =
+      multiply(randomMatrix(rows, rank, 2), randomMatrix(rank, cols, 3), rows, rank, cols);
+  Nullspace space = computeNullspace(matrix.data(), rows, cols, FLT_EPSILON);
+  EXPECT_EQ(space.rank, rank);
+  EXPECT_LT(space.structuralResidual, 1e-11);
+  if (rank == 0)
+    EXPECT_EQ(space.sigmaMin, 0);
+  if (rank == cols)
+    EXPECT_EQ(space.residual, 0);
   expectInvariants(matrix, space);
 }
 
-TEST(Nullspace, WideAndRankDeficient) {
-  Matrix matrix = multiply(randomMatrix(40, 25, 2), randomMatrix(25, 90, 3), 40, 25, 90);
-  Nullspace space = computeNullspace(matrix.data(), 40, 90, FLT_EPSILON);
-  EXPECT_EQ(space.rank, 25);
-  EXPECT_EQ(space.nullity, 65);
-  EXPECT_EQ(space.structural, 50);
-  expectInvariants(matrix, space);
-}
-
-TEST(Nullspace, TallOfFullRankHasNone) {
-  Matrix matrix = randomMatrix(90, 40, 4); // ViT-L/16's case: nothing is hidden
-  Nullspace space = computeNullspace(matrix.data(), 90, 40, FLT_EPSILON);
-  EXPECT_EQ(space.nullity, 0);
-  EXPECT_EQ(space.residual, 0);
-  expectInvariants(matrix, space);
-}
-
-TEST(Nullspace, TallAndRankDeficient) {
-  Matrix matrix = multiply(randomMatrix(90, 10, 5), randomMatrix(10, 40, 6), 90, 10, 40);
-  Nullspace space = computeNullspace(matrix.data(), 90, 40, FLT_EPSILON);
-  EXPECT_EQ(space.rank, 10);
-  EXPECT_EQ(space.nullity, 30);
-  EXPECT_EQ(space.structural, 0);
-  expectInvariants(matrix, space);
-}
+INSTANTIATE_TEST_SUITE_P(Shapes, NullspaceOfRank,
+                         testing::Values(RankCase{"DemoModel", 64, 192, 64},
+                                         RankCase{"WideDeficient", 40, 90, 25},
+                                         RankCase{"TallFull", 90, 40, 40}, // ViT-L/16's case
+                                         RankCase{"TallDeficient", 90, 40, 10},
+                                         RankCase{"Zero", 5, 7, 0}),
+                         [](const auto &info) { return std::string(info.param.name); });
 
 TEST(Nullspace, KnownSpectrum) {
   Matrix matrix = {3, 0, 0, 0, 0, 2, 0, 0, 0, 0, 1e-9, 0}; // diag(3, 2, 1e-9), one column more
@@ -136,15 +129,6 @@ TEST(Nullspace, KnownSpectrum) {
   EXPECT_EQ(computeNullspace(matrix.data(), 3, 4, FLT_EPSILON, 1e-12).rank, 3);
 }
 
-TEST(Nullspace, ZeroMatrixIsAllNull) {
-  Matrix matrix(5 * 7, 0.0);
-  Nullspace space = computeNullspace(matrix.data(), 5, 7, FLT_EPSILON);
-  EXPECT_EQ(space.rank, 0);
-  EXPECT_EQ(space.nullity, 7);
-  EXPECT_EQ(space.sigmaMin, 0);
-  expectInvariants(matrix, space);
-}
-
 TEST(Nullspace, OneColumnAndOneRow) {
   Matrix matrix = {2, 0, 0};
   expectInvariants(matrix, computeNullspace(matrix.data(), 3, 1, FLT_EPSILON));
@@ -152,7 +136,9 @@ TEST(Nullspace, OneColumnAndOneRow) {
 }
 
 TEST(Nullspace, SizesOfKnownModels) {
-  struct { int64_t width, pixels, nullity; } const models[] = {
+  struct {
+    int64_t width, pixels, nullity;
+  } const models[] = {
       {192, 768, 576}, {384, 768, 384}, {768, 768, 0}, {768, 3072, 2304}, {1024, 768, 0}};
   for (auto [width, pixels, nullity] : models) {
     Matrix matrix = randomMatrix(width, pixels, 7);

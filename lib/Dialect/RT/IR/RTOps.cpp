@@ -19,11 +19,9 @@ int64_t ns::rt::byteSize(RankedTensorType type) {
   return type.getNumElements() * (type.getElementTypeBitWidth() / 8);
 }
 
-static RankedTensorType tensorType(Value value) { return cast<RankedTensorType>(value.getType()); }
-
 LogicalResult ViewOp::verify() {
-  auto source = tensorType(getSource());
-  auto result = tensorType(getResult());
+  auto source = typeOf(getSource());
+  auto result = typeOf(getResult());
   if (source.getElementType() != result.getElementType())
     return emitOpError("expected element type to be ")
            << source.getElementType() << ", but got " << result.getElementType();
@@ -63,7 +61,7 @@ LogicalResult GemmOp::verify() {
     int64_t wanted;
   } parts[] = {{"a", getA(), m * k}, {"b", getB(), k * n}, {"result", getResult(), m * n}};
   for (auto &part : parts)
-    if (int64_t found = tensorType(part.value).getNumElements(); found != part.wanted)
+    if (int64_t found = typeOf(part.value).getNumElements(); found != part.wanted)
       return emitOpError("expected ")
              << part.name << " to have " << part.wanted << " elements, but got " << found;
   if (getDest() && getDest().getType() != getResult().getType())
@@ -82,7 +80,7 @@ static LogicalResult verifyAttention(Operation *op, OperandRange inputs, Operand
     return op->emitOpError("expected 1 to 3 inputs, but got ") << inputs.size();
   int64_t total = 0;
   for (Value input : inputs)
-    total += tensorType(input).getShape().back();
+    total += typeOf(input).getShape().back();
   if (total != 3 * width)
     return op->emitOpError("expected inputs to have ")
            << 3 * width << " channels together, but got " << total;
@@ -91,23 +89,23 @@ static LogicalResult verifyAttention(Operation *op, OperandRange inputs, Operand
   if (!biases.empty() && biases.size() != inputs.size())
     return op->emitOpError("expected one bias for each input, but got ") << biases.size();
   for (auto [input, bias] : llvm::zip(inputs, biases))
-    if (tensorType(bias).getNumElements() != tensorType(input).getShape().back())
+    if (typeOf(bias).getNumElements() != typeOf(input).getShape().back())
       return op->emitOpError("expected bias to have ")
-             << tensorType(input).getShape().back() << " elements, but got "
-             << tensorType(bias).getNumElements();
+             << typeOf(input).getShape().back() << " elements, but got "
+             << typeOf(bias).getNumElements();
   return success();
 }
 
 LogicalResult AttentionOp::verify() {
   return verifyAttention(*this, getInputs(), getBiases(), getHeads(),
-                         tensorType(getResult()).getShape().back());
+                         typeOf(getResult()).getShape().back());
 }
 
 LogicalResult AttentionGradOp::verify() {
   if (getResultTypes() != TypeRange(getInputs()))
     return emitOpError("expected one result of each input's type");
   return verifyAttention(*this, getInputs(), getBiases(), getHeads(),
-                         tensorType(getGrad()).getShape().back());
+                         typeOf(getGrad()).getShape().back());
 }
 
 //===----------------------------------------------------------------------===//
@@ -155,9 +153,9 @@ LogicalResult FusedOp::verify() {
   for (unsigned i = 0; i < getInputs().size(); ++i) {
     if (failed(verifyMap(*this, getInMap(i), "input", i)))
       return failure();
-    if (block.getArgument(i).getType() != tensorType(getInputs()[i]).getElementType())
+    if (block.getArgument(i).getType() != typeOf(getInputs()[i]).getElementType())
       return emitOpError("expected block argument ")
-             << i << " to be " << tensorType(getInputs()[i]).getElementType();
+             << i << " to be " << typeOf(getInputs()[i]).getElementType();
   }
   auto destOf = getDestOfAttr();
   if (destOf && destOf.size() != getNumResults())
@@ -166,16 +164,16 @@ LogicalResult FusedOp::verify() {
   for (unsigned i = 0; i < getNumResults(); ++i) {
     if (failed(verifyMap(*this, getOutMap(i), "result", i)))
       return failure();
-    if (yield.getOperand(i).getType() != tensorType(getResult(i)).getElementType())
+    if (yield.getOperand(i).getType() != typeOf(getResult(i)).getElementType())
       return emitOpError("expected yielded value ")
-             << i << " to be " << tensorType(getResult(i)).getElementType();
+             << i << " to be " << typeOf(getResult(i)).getElementType();
     if (destOf && destOf[i] >= int64_t(getDests().size()))
       return emitOpError("expected destination index ")
              << i << " to be below " << getDests().size() << ", but got " << destOf[i];
     if (Value dest = getDestOf(i);
-        dest && tensorType(dest).getNumElements() != tensorType(getResult(i)).getNumElements())
+        dest && typeOf(dest).getNumElements() != typeOf(getResult(i)).getNumElements())
       return emitOpError("expected destination of result ")
-             << i << " to have " << tensorType(getResult(i)).getNumElements() << " elements";
+             << i << " to have " << typeOf(getResult(i)).getNumElements() << " elements";
   }
   return success();
 }

@@ -30,8 +30,6 @@ struct Reindex {
 
 } // namespace
 
-static RankedTensorType typeOf(Value value) { return cast<RankedTensorType>(value.getType()); }
-
 /// The producer's row that the reader reads, if every read of the producer's results is its own
 /// point (r, c) of some row.
 static FailureOr<Reindex> matchReads(FusedOp producer, FusedOp reader) {
@@ -100,8 +98,8 @@ static AffineMap reindexMap(AffineMap map, Reindex reindex) {
 
 namespace {
 
-/// Builds the op that is producer and reader in one, at the reader. With `keep`, the producer's
-/// results stay results.
+/// Builds the op that is producer and reader in one, at the reader. With `keep`, those results of
+/// the producer that others read, or that have a destination, stay results.
 class Merger {
 public:
   Merger(FusedOp producer, FusedOp reader, Reindex reindex)
@@ -132,10 +130,14 @@ public:
     for (Operation &op : reader.getBody().front().without_terminator())
       inner.clone(op, map);
 
-    if (keep)
-      for (unsigned i = 0; i < producer.getNumResults(); ++i)
-        addResult(producer, i, map.lookupOrDefault(produced.getOperand(i)),
-                  reindexMap(producer.getOutMap(i), reindex));
+    SmallVector<Value> kept;
+    for (auto [i, result] : llvm::enumerate(producer.getResults())) {
+      if (!keep || !isNeeded(i))
+        continue;
+      kept.push_back(result);
+      addResult(producer, i, map.lookupOrDefault(produced.getOperand(i)),
+                reindexMap(producer.getOutMap(i), reindex));
+    }
     auto yielded = cast<YieldOp>(reader.getBody().front().getTerminator());
     for (unsigned i = 0; i < reader.getNumResults(); ++i)
       addResult(reader, i, map.lookupOrDefault(yielded.getOperand(i)), reader.getOutMap(i));
@@ -148,9 +150,8 @@ public:
     merged.getBody().takeBody(*body);
     merged->setDiscardableAttrs(reader->getDiscardableAttrDictionary()); // the layer's name
     unsigned next = 0;
-    if (keep)
-      for (Value result : producer.getResults())
-        result.replaceAllUsesWith(merged.getResult(next++));
+    for (Value result : kept)
+      result.replaceAllUsesWith(merged.getResult(next++));
     for (Value result : reader.getResults())
       result.replaceAllUsesWith(merged.getResult(next++));
     reader.erase();
@@ -160,6 +161,11 @@ public:
   FusedOp result() { return reader; }
 
 private:
+  bool isNeeded(unsigned i) {
+    return producer.getDestOf(i) || llvm::any_of(producer.getResult(i).getUsers(),
+                                                 [&](Operation *user) { return user != reader; });
+  }
+
   Value addInput(Value input, AffineMap map, Type type) {
     for (auto [i, known] : llvm::enumerate(inputs))
       if (known == input && inMaps[i] == map)
@@ -247,11 +253,8 @@ struct RTFusePass : public ns::rt::impl::RTFusePassBase<RTFusePass> {
       auto reindex = matchReads(producer, reader);
       if (failed(reindex) || isUsedBetween(producer, reader) || destDependsOn(reader, producer))
         continue;
-      bool keep =
-          producer.getDests().size() > 0 ||
-          llvm::any_of(producer->getUsers(), [&](Operation *user) { return user != reader; });
       Merger merger(producer, reader, *reindex);
-      merger.merge(keep);
+      merger.merge(/*keep=*/true);
       producer.erase();
       ++numMerged;
       return merger.result();

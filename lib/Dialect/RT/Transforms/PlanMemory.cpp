@@ -124,7 +124,7 @@ private:
         dying->last = lastUse(result, positions[op]);
         return dying;
       }
-    int64_t bytes = llvm::alignTo(byteSize(cast<RankedTensorType>(result.getType())), kAlignment);
+    int64_t bytes = llvm::alignTo(byteSize(typeOf(result)), kAlignment);
     buffers.push_back(std::make_unique<Buffer>(Buffer{bytes, positions[op], positions[op]}));
     return buffers.back().get();
   }
@@ -135,11 +135,11 @@ private:
     if (!op.isSingleStage() || op.getInner() != 1)
       return nullptr;
     AffineMap out = op.getOutMap(result.getResultNumber());
-    auto type = cast<RankedTensorType>(result.getType());
+    auto type = typeOf(result);
     for (unsigned i = 0; i < op.getInputs().size(); ++i) {
       Value input = op.getInputs()[i];
       Buffer *buffer = bufferOf.lookup(input);
-      auto inputType = cast<RankedTensorType>(input.getType());
+      auto inputType = typeOf(input);
       if (!buffer || op.getInMap(i) != out || inputType.getNumElements() != type.getNumElements() ||
           inputType.getElementType() != type.getElementType() ||
           rowPitch(inputType) != rowPitch(type) ||

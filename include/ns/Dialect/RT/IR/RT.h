@@ -29,6 +29,10 @@
 #include "ns/Dialect/RT/IR/RTOps.h.inc"
 
 namespace ns::rt {
+/// The type of a tensor value.
+inline mlir::RankedTensorType typeOf(mlir::Value value) {
+  return mlir::cast<mlir::RankedTensorType>(value.getType());
+}
 /// Elements in a row of a tensor seen as a matrix: its last dimension, or 1 for vectors and
 /// scalars, whose (row, 0) and (0, col) both count single elements.
 int64_t rowPitch(mlir::RankedTensorType type);
