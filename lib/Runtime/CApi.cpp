@@ -42,8 +42,8 @@ void nsrt_close(nsrt_session *session) { delete session; }
 
 const char *nsrt_last_error(void) { return lastError.c_str(); }
 
-int nsrt_load_weights(nsrt_session *session, const char *path) {
-  return guarded([&] { session->session.loadWeights(path ? path : ""); });
+int nsrt_load_weights(nsrt_session *session, const char *path, int ema) {
+  return guarded([&] { session->session.loadWeights(path ? path : "", {.ema = ema != 0}); });
 }
 
 int nsrt_save_weights(nsrt_session *session, const char *path) {

@@ -16,6 +16,7 @@
 #include <cstring>
 #include <fcntl.h>
 #include <filesystem>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -33,7 +34,23 @@ InputFile::InputFile(std::string path) : name(std::move(path)) {
   bytes = info.st_size;
 }
 
-InputFile::~InputFile() { ::close(fd); }
+InputFile::~InputFile() {
+  if (mapping)
+    ::munmap(mapping, bytes);
+  ::close(fd);
+}
+
+std::string_view InputFile::view() const {
+  if (bytes == 0)
+    return "";
+  if (!mapping) {
+    void *p = ::mmap(nullptr, bytes, PROT_READ, MAP_PRIVATE, fd, 0);
+    if (p == MAP_FAILED)
+      fail("cannot read ", name, ": ", std::strerror(errno));
+    mapping = p;
+  }
+  return {static_cast<const char *>(mapping), bytes};
+}
 
 void InputFile::readAt(uint64_t offset, void *out, uint64_t count) const {
   char *to = static_cast<char *>(out);

@@ -7,9 +7,9 @@
 //===----------------------------------------------------------------------===//
 
 #include "FinetuneState.h"
+#include "ns/Checkpoint/SafeTensors.h"
 #include "ns/Runtime/Error.h"
 #include "ns/Runtime/Report.h"
-#include "ns/Runtime/SafeTensors.h"
 
 #include <set>
 #include <sstream>
@@ -40,7 +40,7 @@ static std::vector<std::pair<std::string, TensorView>> stateTensors(const Sessio
 
 void ns::runtime::saveFinetuneState(const std::string &path, const Session &session,
                                     const FinetunePosition &position, const std::string &argsYaml) {
-  SafeTensorsWriter writer;
+  ns::checkpoint::SafeTensorsWriter writer;
   for (auto &[name, tensor] : stateTensors(session))
     writer.add(name, tensor);
   writer.setMetadata({{"format", "nullspace-finetune-state"},
@@ -53,8 +53,8 @@ void ns::runtime::saveFinetuneState(const std::string &path, const Session &sess
 }
 
 /// Flags that may differ between the parts of one run.
-static const std::set<std::string> kFree = {"data-dir",  "output",  "resume", "threads",
-                                            "class-map", "weights", "verify", "noise"};
+static const std::set<std::string> kFree = {"data-dir", "output", "resume", "threads", "class-map",
+                                            "weights",  "verify", "noise",  "no-ema"};
 
 static std::map<std::string, std::string> shapingFlags(const std::string &yaml) {
   std::map<std::string, std::string> flags;
@@ -80,7 +80,7 @@ static void compareOptions(const std::string &path, const std::string &then,
 
 FinetunePosition ns::runtime::loadFinetuneState(const std::string &path, Session &session,
                                                 const std::string &argsYaml) {
-  SafeTensorsReader file(path);
+  ns::checkpoint::SafeTensorsReader file(path);
   auto value = [&](const char *key) {
     auto it = file.metadata().find(key);
     if (it == file.metadata().end())
@@ -102,7 +102,7 @@ FinetunePosition ns::runtime::loadFinetuneState(const std::string &path, Session
   std::string problems;
   auto tensors = stateTensors(session);
   for (auto &[name, tensor] : tensors) {
-    const TensorInfo *entry = file.find(name);
+    const ns::checkpoint::Tensor *entry = file.find(name);
     if (!entry || entry->shape != tensor.shape)
       problems += str("\n  '", name, "': expected shape ", shapeText(tensor.shape), ", found ",
                       entry ? shapeText(entry->shape) : "none");

@@ -21,7 +21,8 @@ using namespace ns::runtime;
 /// What every mode does before its loop.
 static void prepare(Session &session, const Options &options) {
   session.host().setThreads(options.common.threads);
-  session.loadWeights(options.common.weights, options.common.verify);
+  session.loadWeights(options.common.weights,
+                      {.verify = options.common.verify, .ema = !options.common.noEma});
   makeDirectory(options.common.output);
   writeTextFile(options.common.output + "/args.yaml",
                 str("# ", session.metadata().emit, " of ", session.metadata().model.name,

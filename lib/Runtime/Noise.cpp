@@ -7,9 +7,10 @@
 //===----------------------------------------------------------------------===//
 
 #include "ns/Runtime/Noise.h"
+#include "ns/Checkpoint/SafeTensors.h"
 #include "ns/Runtime/Error.h"
-#include "ns/Runtime/SafeTensors.h"
 
+#include <cmath>
 #include <cstring>
 #include <numeric>
 
@@ -34,10 +35,19 @@ void ns::runtime::scaleNoise(const TensorView &noise, double norm) {
   });
 }
 
+double ns::runtime::normOf(const TensorView &view) {
+  return visitFloat(view, [&](auto *x) {
+    double sum = 0;
+    for (int64_t i = 0, n = view.count(); i < n; ++i)
+      sum += static_cast<double>(x[i]) * x[i];
+    return std::sqrt(sum);
+  });
+}
+
 void ns::runtime::loadNoise(const std::string &path, Session &session) {
   TensorView noise = session.slot(noiseOf(session).name);
-  SafeTensorsReader file(path);
-  const TensorInfo *entry = file.find("noise");
+  ns::checkpoint::SafeTensorsReader file(path);
+  const ns::checkpoint::Tensor *entry = file.find("noise");
   if (!entry)
     fail(path, ": expected a tensor 'noise' of shape ", shapeText(noise.shape), ", found none");
   if (entry->shape != noise.shape)
@@ -60,7 +70,7 @@ void ns::runtime::saveNoise(const std::string &path, const Session &session,
   provenance["weights_file"] = session.weightsFile();
   provenance["weights_xxh3"] = session.weightsHash();
   provenance["precision"] = session.metadata().precision;
-  SafeTensorsWriter writer;
+  ns::checkpoint::SafeTensorsWriter writer;
   writer.add("noise", session.slot(info.name));
   writer.setMetadata(std::move(provenance));
   writer.write(path);

@@ -112,7 +112,12 @@ void addCommon(Flags &flags, CommonOptions &options) {
             "Folder with train/ and val/ (a folder for each class), or an .npz with "
             "x_train y_train x_val y_val (uint8 NHWC, integer labels)");
   flags.add("output", options.output, "Folder for the results; made if it is not there");
-  flags.add("weights", options.weights, "Weights (.safetensors) instead of those compiled against");
+  flags.add(
+      "weights", options.weights,
+      "Weights instead of those compiled against: .safetensors, a PyTorch checkpoint, .npz, or "
+      "a folder of transformers");
+  flags.addFlag("no-ema", options.noEma,
+                "Take a checkpoint's weights as trained, not their running average");
   flags.add("class-map", options.classMap,
             "File with the class (folder) names, one a line, in the model's order");
   flags.addNumber("seed", options.seed, 0, kMany, "Seed of every random number");

@@ -7,8 +7,9 @@
 //===----------------------------------------------------------------------===//
 
 #include "ns/Runtime/Session.h"
+#include "ns/Checkpoint/Checkpoint.h"
+#include "ns/Checkpoint/SafeTensors.h"
 #include "ns/Runtime/Error.h"
-#include "ns/Runtime/SafeTensors.h"
 
 #include <sys/mman.h>
 
@@ -77,62 +78,53 @@ std::string Session::defaultWeights() const {
        "; give their place with --weights");
 }
 
-/// Lists every entry of the file that does not fit the model.
-static void checkEntries(const SafeTensorsReader &file, const Metadata &meta) {
-  constexpr int kShown = 50;
-  std::string problems;
-  int count = 0;
-  auto add = [&](const std::string &line) {
-    if (++count <= kShown)
-      problems += "\n  " + line;
-  };
-  for (const ParamInfo &param : meta.params) {
-    const TensorInfo *entry = file.find(param.name);
-    if (!entry)
-      add(str("missing: '", param.name, "' ", shapeText(param.shape)));
-    else if (entry->shape != param.shape)
-      add(str("'", param.name, "': expected shape ", shapeText(param.shape), ", found ",
-              shapeText(entry->shape)));
-    else if (entry->dtype != "F32" && entry->dtype != "F64" && entry->dtype != "F16" &&
-             entry->dtype != "BF16")
-      add(str("'", param.name, "': expected F64, F32, F16 or BF16, found ", entry->dtype));
-  }
-  for (const TensorInfo &entry : file.tensors())
-    if (!meta.findParam(entry.name))
-      add(str("not of this model: '", entry.name, "' ", shapeText(entry.shape)));
-  if (count > kShown)
-    problems += str("\n  and ", count - kShown, " more");
-  if (count > 0)
-    fail(file.path(), ": ", count, " entries do not fit the model ", meta.model.name, ":",
-         problems);
-}
-
-void Session::loadWeights(const std::string &path, bool verify) {
-  const auto &expected = metadata().weights;
-  SafeTensorsReader file(path.empty() ? defaultWeights() : path);
-  bool same = file.fileSize() == expected.size && file.headerHash() == expected.header;
-  if (path.empty() && !same)
-    fail(file.path(), ": not the weights this was compiled against: expected ", expected.size,
+/// The compiled-against weights must still be what they were.
+static void checkUnchanged(const std::string &path, const Metadata &meta) {
+  ns::checkpoint::SafeTensorsReader file(path);
+  const auto &expected = meta.weights;
+  if (file.fileSize() != expected.size || file.headerHash() != expected.header)
+    fail(path, ": not the weights this was compiled against: expected ", expected.size,
          " bytes, header ", expected.header, "; found ", file.fileSize(), " bytes, header ",
          file.headerHash(), "; name the file with --weights to use it all the same");
-  checkEntries(file, metadata());
-  std::string content = verify || !path.empty() ? file.contentHash() : expected.content;
-  if (verify && content != expected.content)
-    fail(file.path(), ": expected content hash ", expected.content, ", found ", content);
+}
+
+void Session::loadWeights(const std::string &path, const WeightsOptions &options) {
+  bool isDefault = path.empty();
+  std::string place = isDefault ? defaultWeights() : path;
+  if (isDefault)
+    checkUnchanged(place, metadata());
+  auto file = ns::checkpoint::Checkpoint::open(place, {.ema = options.ema});
+  std::vector<ns::checkpoint::Wanted> wanted;
   for (const ParamInfo &info : metadata().params)
-    file.read(*file.find(info.name), param(info));
+    wanted.push_back({info.name, info.shape});
+  // The import keeps what the graph does not read.
+  auto pieces = ns::checkpoint::fit(file, wanted, metadata().model.name, /*mayHaveMore=*/isDefault);
+  const std::string &expected = metadata().weights.content;
+  std::string content = options.verify || !isDefault ? file.contentHash() : expected;
+  if (options.verify && content != expected)
+    fail(place, ": expected content hash ", expected, ", found ", content);
+  using ns::checkpoint::Type;
+  for (size_t i = 0; i < pieces.size(); ++i) {
+    TensorView view = param(metadata().params[i]);
+    char *to = static_cast<char *>(view.data);
+    for (const ns::checkpoint::Tensor &piece : pieces[i]) {
+      copyElements(piece, view.dtype == Dtype::F64 ? Type::F64 : Type::F32, to);
+      to += piece.count() * sizeOf(view.dtype);
+    }
+  }
   if (has(kPrepare))
     run(kPrepare);
-  loadedFile = std::filesystem::absolute(file.path()).string();
+  loadedFile = std::filesystem::absolute(place).string();
   loadedHash = content;
 }
 
 void Session::saveWeights(const std::string &path,
                           std::map<std::string, std::string> provenance) const {
   if (has(kPrepare))
-    fail(this->path(), ": compiled with --emit=", metadata().emit, ", which folds weights while loading; only "
+    fail(this->path(), ": compiled with --emit=", metadata().emit,
+         ", which folds weights while loading; only "
          "--emit=finetune and library can save them");
-  SafeTensorsWriter writer;
+  ns::checkpoint::SafeTensorsWriter writer;
   for (const ParamInfo &info : metadata().params)
     writer.add(info.name, param(info));
   provenance.emplace("format", "pt"); // what the Python loaders look for

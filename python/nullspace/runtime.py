@@ -49,7 +49,7 @@ def _load() -> ctypes.CDLL:
         ("nsrt_open", [text, out], ctypes.c_int),
         ("nsrt_close", [handle], None),
         ("nsrt_last_error", [], text),
-        ("nsrt_load_weights", [handle, text], ctypes.c_int),
+        ("nsrt_load_weights", [handle, text, ctypes.c_int], ctypes.c_int),
         ("nsrt_save_weights", [handle, text], ctypes.c_int),
         ("nsrt_metadata", [handle], text),
         ("nsrt_slot", [handle, text, out, ctypes.POINTER(ctypes.c_uint64)], ctypes.c_int),
@@ -106,8 +106,9 @@ class Model:
             self.set_threads(threads)
         self.load_weights(weights)
 
-    def load_weights(self, path=None):
-        self._call("nsrt_load_weights", None if path is None else os.fsencode(path))
+    def load_weights(self, path=None, ema: bool = True):
+        """Reads a checkpoint (docs/executables.md lists the formats); `ema`: prefer averaged weights where it has both."""
+        self._call("nsrt_load_weights", None if path is None else os.fsencode(path), int(ema))
 
     def save_weights(self, path):
         self._call("nsrt_save_weights", os.fsencode(path))

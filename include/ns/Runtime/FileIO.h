@@ -28,11 +28,15 @@ public:
   uint64_t size() const { return bytes; }
   /// Exactly `count` bytes from `offset`.
   void readAt(uint64_t offset, void *out, uint64_t count) const;
+  /// The whole file, mapped on the first call; lives as long as this. Not for several threads
+  /// before that call has returned.
+  std::string_view view() const;
 
 private:
   std::string name;
   int fd = -1;
   uint64_t bytes = 0;
+  mutable void *mapping = nullptr;
 };
 
 std::vector<uint8_t> readFile(const std::string &path);

@@ -24,7 +24,7 @@ struct CommonOptions {
   uint64_t seed = 42;
   int threads = 0;
   int64_t maxSamples = 0; ///< 0: all
-  bool verify = false;
+  bool verify = false, noEma = false;
 };
 
 /// How a noise is made (method.md 3); defaults are the method's.

@@ -25,8 +25,9 @@ int nsrt_open(const char *path, nsrt_session **out);
 void nsrt_close(nsrt_session *session);
 const char *nsrt_last_error(void);
 
-/* path NULL: the weights the artefact was compiled against. */
-int nsrt_load_weights(nsrt_session *session, const char *path);
+/* path NULL: the weights the artefact was compiled against. ema: whether to prefer the averaged
+ * weights of a checkpoint that has both. */
+int nsrt_load_weights(nsrt_session *session, const char *path, int ema);
 int nsrt_save_weights(nsrt_session *session, const char *path);
 
 /* JSON of docs/abi.md. */

@@ -17,6 +17,11 @@
 
 namespace ns::runtime {
 
+struct WeightsOptions {
+  bool verify = false; ///< compare the hash of the whole file with the one compiled in
+  bool ema = true;     ///< prefer averaged weights where a checkpoint has both
+};
+
 /// An artefact, the four regions it works on, and the host that serves it. One thread at a time.
 class Session {
 public:
@@ -36,9 +41,9 @@ public:
   TensorView param(const ParamInfo &info) const;
 
   /// Reads all parameters. An empty path means the file the artefact was compiled against, whose
-  /// size and header hash must be those of then; another file only needs matching entries, all
-  /// mismatches in one Error. `verify` compares the hash of the whole file as well.
-  void loadWeights(const std::string &path = "", bool verify = false);
+  /// size and header hash must be those of then; another one is any file or folder that
+  /// ns/Checkpoint/Checkpoint.h reads and fits, all mismatches in one Error.
+  void loadWeights(const std::string &path = "", const WeightsOptions &options = {});
   /// Writes all parameters in the session's precision.
   void saveWeights(const std::string &path,
                    std::map<std::string, std::string> provenance = {}) const;

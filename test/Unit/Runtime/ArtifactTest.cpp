@@ -124,7 +124,7 @@ TEST(Session, WeightsSurviveSavingAndLoading) {
 TEST(Session, AllMismatchesOfWeightsInOneError) {
   TempFolder folder;
   float data[64] = {};
-  SafeTensorsWriter writer;
+  ns::checkpoint::SafeTensorsWriter writer;
   writer.add("head.weight", {data, Dtype::F32, {5, 4}});
   writer.add("surplus", {data, Dtype::F32, {2}});
   writer.write(folder / "w.safetensors");

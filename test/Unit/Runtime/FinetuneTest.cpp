@@ -106,8 +106,9 @@ TEST(Finetune, FixedNoiseAndNormMatchedGaussian) {
   EXPECT_FALSE(fs::exists(work.folder / "fixed/noise/round-001.safetensors"));
   EXPECT_EQ(work.run("finetune", "g", with({"--arm", "gaussian", "--noise-norm", "1.5"})), kOk);
   EXPECT_NEAR(
-      std::stod(
-          SafeTensorsReader(work.folder / "g/noise/round-001.safetensors").metadata().at("norm")),
+      std::stod(ns::checkpoint::SafeTensorsReader(work.folder / "g/noise/round-001.safetensors")
+                    .metadata()
+                    .at("norm")),
       1.5, 1e-4);
 }
 
@@ -117,6 +118,6 @@ TEST(Finetune, NotFiniteLossKeepsTheLastWeightsAndSaysWhen) {
     work.run("finetune", "out", with({"--arm", "none", "--lr", "1e30", "--weight-decay", "0"}));
   });
   EXPECT_HAS(error, "is not finite");
-  SafeTensorsReader reader(work.folder / "out/last.safetensors");
+  ns::checkpoint::SafeTensorsReader reader(work.folder / "out/last.safetensors");
   EXPECT_NE(reader.find("head.weight"), nullptr);
 }

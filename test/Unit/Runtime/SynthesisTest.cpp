@@ -26,7 +26,7 @@ TEST(Synthesis, ConvergesOnALinearModel) {
                      {"--train-fraction", "0.5", "--lim", "auto", "--steps", "200", "--eval-every",
                       "10", "--batch-size", "6"}),
             kOk);
-  SafeTensorsReader noise(work.folder / "a/noise.safetensors");
+  ns::checkpoint::SafeTensorsReader noise(work.folder / "a/noise.safetensors");
   EXPECT_EQ(noise.metadata().at("converged"), "yes");
   EXPECT_LT(std::stod(noise.metadata().at("stop_value")), 0.03);
   EXPECT_EQ(noise.metadata().at("site"), "tokens");
@@ -37,7 +37,7 @@ TEST(Synthesis, ConvergesOnALinearModel) {
 TEST(Synthesis, AutoStartsAtTheSitesNorm) {
   Workspace work;
   work.run("synth", "a", {"--train-fraction", "0.5", "--lim", "auto", "--steps", "1", "--lr", "0"});
-  SafeTensorsReader noise(work.folder / "a/noise.safetensors");
+  ns::checkpoint::SafeTensorsReader noise(work.folder / "a/noise.safetensors");
   double norm = std::stod(noise.metadata().at("norm"));
   EXPECT_GT(norm, 1);
   EXPECT_LT(norm, std::sqrt(48.0)); // pixels are at most 1
@@ -46,7 +46,9 @@ TEST(Synthesis, AutoStartsAtTheSitesNorm) {
 TEST(Synthesis, NotConvergedIsStatus3WithFiles) {
   Workspace work;
   EXPECT_EQ(work.run("synth", "a", {"--steps", "3", "--lr", "0", "--lim", "5"}), kNotConverged);
-  EXPECT_EQ(SafeTensorsReader(work.folder / "a/noise.safetensors").metadata().at("converged"),
+  EXPECT_EQ(ns::checkpoint::SafeTensorsReader(work.folder / "a/noise.safetensors")
+                .metadata()
+                .at("converged"),
             "no");
 }
 
@@ -57,7 +59,7 @@ TEST(Synthesis, SameSeedSameBitsWhateverTheThreads) {
     Session session(fake("synth"));
     session.host().setThreads(std::stoi(threads));
     work.run("synth", "out", {"--stop-samples", "0", "--steps", "20", "--train-fraction", "0.4"});
-    SafeTensorsReader reader(work.folder / "out/noise.safetensors");
+    ns::checkpoint::SafeTensorsReader reader(work.folder / "out/noise.safetensors");
     std::vector<uint8_t> noise(192);
     reader.read(*reader.find("noise"), {noise.data(), Dtype::F32, {1, 48}});
     found.push_back(noise);
@@ -133,7 +135,9 @@ TEST(Synthesis, RegularisersAndStarts) {
   auto normOfRun = [&](std::vector<std::string> flags) {
     flags.insert(flags.end(), common.begin(), common.end());
     EXPECT_EQ(work.run("synth", "r", flags), kOk);
-    return std::stod(SafeTensorsReader(work.folder / "r/noise.safetensors").metadata().at("norm"));
+    return std::stod(ns::checkpoint::SafeTensorsReader(work.folder / "r/noise.safetensors")
+                         .metadata()
+                         .at("norm"));
   };
   EXPECT_NEAR(normOfRun({"--reg", "fixed_norm", "--norm", "2.5"}), 2.5, 1e-4);
   double start = normOfRun({"--lr", "0"});
@@ -153,7 +157,7 @@ TEST(Synthesis, BadNoiseFilesAreErrors) {
        {std::tuple("noise", std::vector<int64_t>{48}, "expected shape [1, 48], found [48]"),
         {"other", {1, 48}, "expected a tensor 'noise'"},
         {"noise", {1, 48}, "NaN"}}) {
-    SafeTensorsWriter writer;
+    ns::checkpoint::SafeTensorsWriter writer;
     writer.add(name, {data, Dtype::F32, shape});
     writer.write(work.folder / "n.safetensors");
     EXPECT_HAS(errorOf([&] { work.run("synth", "a", {"--init", work.folder / "n.safetensors"}); }),

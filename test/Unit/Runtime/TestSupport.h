@@ -9,11 +9,11 @@
 #ifndef NS_TEST_UNIT_RUNTIME_TESTSUPPORT_H
 #define NS_TEST_UNIT_RUNTIME_TESTSUPPORT_H
 
+#include "ns/Checkpoint/SafeTensors.h"
 #include "ns/Runtime/Error.h"
 #include "ns/Runtime/FileIO.h"
 #include "ns/Runtime/Loops.h"
 #include "ns/Runtime/Options.h"
-#include "ns/Runtime/SafeTensors.h"
 #include "ns/Runtime/Session.h"
 
 #include <gtest/gtest.h>
@@ -49,7 +49,7 @@ inline void writeWeights(const std::string &path, uint64_t seed = 1) {
     weight[i] = rng.normal(i);
   for (size_t i = 0; i < bias.size(); ++i)
     bias[i] = rng.normal(1000 + i);
-  SafeTensorsWriter writer;
+  ns::checkpoint::SafeTensorsWriter writer;
   writer.add("head.weight", {weight.data(), Dtype::F32, {5, 48}});
   writer.add("head.bias", {bias.data(), Dtype::F32, {5}});
   writer.write(path);
