@@ -77,4 +77,23 @@ Nullspace computeNullspace(const double *matrix, int64_t rows, int64_t cols, dou
   return result;
 }
 
+std::vector<double> projectPatches(const Nullspace &space, std::vector<double> image, int64_t channels,
+                                   std::array<int64_t, 2> extents, std::array<int64_t, 2> patch) {
+  Eigen::Map<const RowMajor> basis(space.basis.data(), space.nullity, space.cols);
+  auto [height, width] = extents;
+  Eigen::VectorXd pixels(space.cols);
+  for (int64_t top = 0; top + patch[0] <= height; top += patch[0])
+    for (int64_t left = 0; left + patch[1] <= width; left += patch[1]) {
+      auto row = [&](int64_t channel, int64_t y) {
+        return Eigen::Map<Eigen::VectorXd>(&image[(channel * height + top + y) * width + left], patch[1]);
+      };
+      for (int64_t i = 0; i < channels * patch[0]; ++i)
+        pixels.segment(i * patch[1], patch[1]) = row(i / patch[0], i % patch[0]);
+      pixels = (basis.transpose() * (basis * pixels)).eval();
+      for (int64_t i = 0; i < channels * patch[0]; ++i)
+        row(i / patch[0], i % patch[0]) = pixels.segment(i * patch[1], patch[1]);
+    }
+  return image;
+}
+
 } // namespace ns::numerics

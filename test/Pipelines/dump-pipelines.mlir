@@ -19,7 +19,7 @@
 
 // BASIS: builtin.module(
 // BASIS-NEXT: ns-verify-imported,
-// BASIS-NEXT: ns-compute-basis{file=b.safetensors tol=0.000000e+00 weights-dir=},
+// BASIS-NEXT: ns-compute-basis{file=b.safetensors image= norm=0.000000e+00 steps=100 tol=0.000000e+00 weights-dir=},
 // BASIS-NEXT: ns-mark-forward,
 // BASIS-NEXT: ns-insert-noise{init=uniform lim=3.000000e+00 site=tokens},
 // BASIS-NEXT: ns-insert-synthesis-loss{objective=logit_l2sq},

@@ -42,7 +42,7 @@ static Flag<std::string> cpu("cpu",
 static Flag<std::string> precision("precision", cl::desc("f32 (default) or f64"),
                                    cl::location(options.precision), cl::cat(category));
 static Flag<std::string> site("site",
-                              cl::desc("Where noise is added: tokens (default), image or block.K"),
+                              cl::desc("Where noise is added: tokens (default), image, stem or block.K"),
                               cl::location(options.site), cl::cat(category));
 static Flag<std::string> init("init", cl::desc("Start noise: uniform (default), normal or zero"),
                               cl::location(options.init), cl::cat(category));

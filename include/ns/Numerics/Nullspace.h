@@ -41,6 +41,7 @@
 #ifndef NS_NUMERICS_NULLSPACE_H
 #define NS_NUMERICS_NULLSPACE_H
 
+#include <array>
 #include <cstdint>
 #include <vector>
 
@@ -66,6 +67,11 @@ double defaultTolerance(int64_t rows, int64_t cols, double eps, double sigmaMax)
 
 /// Nullspace of a row-major `rows` x `cols` matrix of finite numbers. `tol` > 0 overrides defaultTolerance with `eps`.
 Nullspace computeNullspace(const double *matrix, int64_t rows, int64_t cols, double eps, double tol = 0);
+
+/// The part of an image (channels x extents) that no patch sees: each patch projected onto the basis, pixels outside of every patch as they are. Patches lie in row-major
+/// order from the top left; a column of the basis is (channel, y, x).
+std::vector<double> projectPatches(const Nullspace &space, std::vector<double> image, int64_t channels,
+                                   std::array<int64_t, 2> extents, std::array<int64_t, 2> patch);
 
 /// Divides each column j of a row-major matrix by `std[j / columnsPerChannel]`: W' of W.
 void scaleColumnsByChannel(std::vector<double> &matrix, int64_t cols, const std::vector<double> &std);

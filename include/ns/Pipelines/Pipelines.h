@@ -20,7 +20,7 @@ struct HardenOptions : mlir::PassPipelineOptions<HardenOptions> {
                            llvm::cl::desc("Entries to make: synth, finetune, evaluate or library"),
                            llvm::cl::init("library")};
   Option<std::string> site{*this, "site",
-                           llvm::cl::desc("Where the noise is added: tokens, image or block.K"),
+                           llvm::cl::desc("Where the noise is added: image, tokens, stem or block.K"),
                            llvm::cl::init("tokens")};
   Option<std::string> init{
       *this, "init", llvm::cl::desc("Start distribution of the noise: uniform, normal or zero"),

@@ -5,8 +5,8 @@
 // RUN: not ns-opt %S/Inputs/small.mlir --ns-insert-noise --ns-insert-noise 2>&1 | FileCheck %s --check-prefix=TWICE
 // RUN: ns-opt %s --ns-insert-noise --split-input-file --verify-diagnostics
 
-// SITE: error: expected noise site to be tokens, image or block.K, but got "pixels"
-// BLOCK: error: expected noise site "block.7" to be in the network, but got no layer blocks.7.norm1
+// SITE: error: expected noise site to be image, tokens, stem or block.K, but got "pixels"
+// BLOCK: error: expected noise site "block.7" to be in the network, but got 1 blocks
 // INIT: error: expected option init to be uniform, normal or zero, but got cauchy
 // LIM: error: expected option lim to be at least 0, but got -1.000000e+00
 // TWICE: error: expected the symbol @noise to be free, but got a definition

@@ -4,30 +4,42 @@
 
 nn.param @w : tensor<4x12xf32>
 // expected-error @below {{'ns.basis' op expected rank to be at least 0, but got -1}}
-ns.basis @b of @w {nullity = 8 : i64, rank = -1 : i64, residual = 0.0 : f64, sigma_max = 3.0 : f64, sigma_min = 1.0 : f64, structural = 8 : i64, structural_residual = 0.0 : f64, tol = 1.0e-6 : f64}
+ns.basis @b of @w patch {cols = 12 : i64, nullity = 8 : i64, rank = -1 : i64, residual = 0.0 : f64, rows = 4 : i64, sigma_max = 3.0 : f64, sigma_min = 1.0 : f64, structural = 8 : i64, structural_residual = 0.0 : f64, tol = 1.0e-6 : f64}
 
 // -----
 
 nn.param @w : tensor<4x12xf32>
 // expected-error @below {{'ns.basis' op expected structural to be at least 0, but got -1}}
-ns.basis @b of @w {nullity = 8 : i64, rank = 4 : i64, residual = 0.0 : f64, sigma_max = 3.0 : f64, sigma_min = 1.0 : f64, structural = -1 : i64, structural_residual = 0.0 : f64, tol = 1.0e-6 : f64}
+ns.basis @b of @w patch {cols = 12 : i64, nullity = 8 : i64, rank = 4 : i64, residual = 0.0 : f64, rows = 4 : i64, sigma_max = 3.0 : f64, sigma_min = 1.0 : f64, structural = -1 : i64, structural_residual = 0.0 : f64, tol = 1.0e-6 : f64}
 
 // -----
 
 nn.param @w : tensor<4x12xf32>
 // expected-error @below {{'ns.basis' op expected nullity to be at least 8, but got 7}}
-ns.basis @b of @w {nullity = 7 : i64, rank = 5 : i64, residual = 0.0 : f64, sigma_max = 3.0 : f64, sigma_min = 1.0 : f64, structural = 8 : i64, structural_residual = 0.0 : f64, tol = 1.0e-6 : f64}
+ns.basis @b of @w patch {cols = 12 : i64, nullity = 7 : i64, rank = 5 : i64, residual = 0.0 : f64, rows = 4 : i64, sigma_max = 3.0 : f64, sigma_min = 1.0 : f64, structural = 8 : i64, structural_residual = 0.0 : f64, tol = 1.0e-6 : f64}
 
 // -----
 
 // expected-error @below {{'ns.basis' op expected @w to be an nn.param, but got none of that name}}
-ns.basis @b of @w {nullity = 8 : i64, rank = 4 : i64, residual = 0.0 : f64, sigma_max = 3.0 : f64, sigma_min = 1.0 : f64, structural = 8 : i64, structural_residual = 0.0 : f64, tol = 1.0e-6 : f64}
+ns.basis @b of @w patch {cols = 12 : i64, nullity = 8 : i64, rank = 4 : i64, residual = 0.0 : f64, rows = 4 : i64, sigma_max = 3.0 : f64, sigma_min = 1.0 : f64, structural = 8 : i64, structural_residual = 0.0 : f64, tol = 1.0e-6 : f64}
 
 // -----
 
 nn.param @w : tensor<4x12xf32>
 // expected-error @below {{'ns.basis' op expected rank + nullity to be 12, but got 11}}
-ns.basis @b of @w {nullity = 8 : i64, rank = 3 : i64, residual = 0.0 : f64, sigma_max = 3.0 : f64, sigma_min = 1.0 : f64, structural = 8 : i64, structural_residual = 0.0 : f64, tol = 1.0e-6 : f64}
+ns.basis @b of @w patch {cols = 12 : i64, nullity = 8 : i64, rank = 3 : i64, residual = 0.0 : f64, rows = 4 : i64, sigma_max = 3.0 : f64, sigma_min = 1.0 : f64, structural = 8 : i64, structural_residual = 0.0 : f64, tol = 1.0e-6 : f64}
+
+// -----
+
+nn.param @w : tensor<4x12xf32>
+// expected-error @below {{'ns.basis' op expected rows to be 4, but got 5}}
+ns.basis @b of @w patch {cols = 12 : i64, nullity = 8 : i64, rank = 4 : i64, residual = 0.0 : f64, rows = 5 : i64, sigma_max = 3.0 : f64, sigma_min = 1.0 : f64, structural = 8 : i64, structural_residual = 0.0 : f64, tol = 1.0e-6 : f64}
+
+// -----
+
+nn.param @w : tensor<4x12xf32>
+// expected-error @below {{'ns.basis' op expected cols to be 12, but got 13}}
+ns.basis @b of @w patch {cols = 13 : i64, nullity = 8 : i64, rank = 5 : i64, residual = 0.0 : f64, rows = 4 : i64, sigma_max = 3.0 : f64, sigma_min = 1.0 : f64, structural = 8 : i64, structural_residual = 0.0 : f64, tol = 1.0e-6 : f64}
 
 // -----
 

@@ -3,8 +3,8 @@
 // Every op of the ns dialect, in its assembly form.
 
 nn.param @patch_embed.proj.weight : tensor<64x3x8x8xf32>
-// CHECK: ns.basis @patch_basis of @patch_embed.proj.weight {nullity = 128 : i64, rank = 64 : i64, residual = 1.562500e-02 : f64, sigma_max = 3.000000e+00 : f64, sigma_min = 1.000000e+00 : f64, structural = 128 : i64, structural_residual = 1.562500e-02 : f64, tol = 1.000000e-05 : f64}
-ns.basis @patch_basis of @patch_embed.proj.weight {nullity = 128 : i64, rank = 64 : i64, residual = 1.562500e-02 : f64, sigma_max = 3.000000e+00 : f64, sigma_min = 1.000000e+00 : f64, structural = 128 : i64, structural_residual = 1.562500e-02 : f64, tol = 1.000000e-05 : f64}
+// CHECK: ns.basis @patch_basis of @patch_embed.proj.weight patch {cols = 192 : i64, nullity = 128 : i64, rank = 64 : i64, residual = 1.562500e-02 : f64, rows = 64 : i64, sigma_max = 3.000000e+00 : f64, sigma_min = 1.000000e+00 : f64, structural = 128 : i64, structural_residual = 1.562500e-02 : f64, tol = 1.000000e-05 : f64}
+ns.basis @patch_basis of @patch_embed.proj.weight patch {cols = 192 : i64, nullity = 128 : i64, rank = 64 : i64, residual = 1.562500e-02 : f64, rows = 64 : i64, sigma_max = 3.000000e+00 : f64, sigma_min = 1.000000e+00 : f64, structural = 128 : i64, structural_residual = 1.562500e-02 : f64, tol = 1.000000e-05 : f64}
 // CHECK: ns.noise @noise uniform lim 3.000000e+00 site "tokens" : tensor<1x16x64xf32>
 ns.noise @noise uniform lim 3.000000e+00 site "tokens" : tensor<1x16x64xf32>
 // CHECK: ns.noise @pixels zero lim 0.000000e+00 site "image" : tensor<1x3x32x32xf32>

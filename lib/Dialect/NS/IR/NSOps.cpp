@@ -20,16 +20,20 @@ using namespace ns::verify;
 LogicalResult BasisOp::verify() {
   return success(succeeded(expectAtLeast(*this, "rank", 0, getRank())) &&
                  succeeded(expectAtLeast(*this, "structural", 0, getStructural())) &&
-                 succeeded(expectAtLeast(*this, "nullity", getStructural(), getNullity())));
+                 succeeded(expectAtLeast(*this, "nullity", getStructural(), getNullity())) &&
+                 succeeded(expectExtent(*this, "rank + nullity", getCols(), getRank() + getNullity())));
 }
 
 LogicalResult BasisOp::verifySymbolUses(SymbolTableCollection &symbols) {
   auto param = symbols.lookupNearestSymbolFrom<ns::nn::ParamOp>(*this, getParamAttr());
   if (!param)
     return emitOpError("expected @") << getParam() << " to be an nn.param, but got none of that name";
+  if (getKind() == InputMap::Image)
+    return success(); // the extents of the image are not in the weight
   RankedTensorType type = param.getTensorType();
-  int64_t columns = type.getRank() && type.getDimSize(0) ? type.getNumElements() / type.getDimSize(0) : 0;
-  return expectExtent(*this, "rank + nullity", columns, getRank() + getNullity());
+  int64_t rows = type.getRank() ? type.getDimSize(0) : 0;
+  return success(succeeded(expectExtent(*this, "rows", rows, getRows())) &&
+                 succeeded(expectExtent(*this, "cols", rows ? type.getNumElements() / rows : 0, getCols())));
 }
 
 LogicalResult NoiseOp::verify() {

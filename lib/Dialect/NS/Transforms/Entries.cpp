@@ -102,34 +102,6 @@ void EntryBuilder::setResults(ArrayRef<std::pair<StringRef, Value>> results) {
   nn::eraseDeadOps(block);
 }
 
-static FailureOr<Value> findLayerInput(func::FuncOp func, StringRef site, unsigned block) {
-  std::string layer = ("blocks." + Twine(block) + ".norm1").str();
-  for (Operation &op : func.getBody().front()) {
-    auto name = op.getAttrOfType<StringAttr>(nn::NNDialect::kLayerAttr);
-    if (name && name == layer && isa<nn::LayerNormOp>(op))
-      return op.getOperand(0);
-  }
-  return emitError(func.getLoc()) << "expected noise site \"" << site << "\" to be in the network, but got no layer "
-                                  << layer;
-}
-
-FailureOr<Value> findSite(func::FuncOp func, StringRef site) {
-  Block &block = func.getBody().front();
-  if (site == "image")
-    return Value(block.getArgument(0));
-  if (site == "tokens") {
-    auto embeds = llvm::to_vector(block.getOps<nn::PatchEmbedOp>());
-    if (embeds.size() != 1)
-      return emitError(func.getLoc()) << "expected noise site \"tokens\" to be one nn.patch_embed, but got " << embeds.size();
-    return embeds.front().getResult();
-  }
-  unsigned index = 0;
-  StringRef number = site;
-  if (number.consume_front("block.") && !number.getAsInteger(10, index))
-    return findLayerInput(func, site, index);
-  return emitError(func.getLoc()) << "expected noise site to be tokens, image or block.K, but got \"" << site << "\"";
-}
-
 FailureOr<NoiseOp> getNoise(ModuleOp module) {
   auto noises = module.getOps<NoiseOp>();
   if (noises.empty()) {

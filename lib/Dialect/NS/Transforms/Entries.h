@@ -61,7 +61,7 @@ private:
 mlir::LogicalResult injectNoise(EntryBuilder &entry, NoiseOp noise);
 /// As injectNoise, but readers get the clean batch followed by the noised one.
 mlir::LogicalResult injectNoiseStacked(EntryBuilder &entry, NoiseOp noise);
-/// The tensor at a noise site of `func`; reports an unknown site or one that the network lacks.
+/// The tensor at a noise site of `func` (the rules: ns-insert-noise); reports an unknown site or one that the network lacks. In Sites.cpp.
 mlir::FailureOr<mlir::Value> findSite(mlir::func::FuncOp func, llvm::StringRef site);
 /// The module's only noise; reports that there is none.
 mlir::FailureOr<NoiseOp> getNoise(mlir::ModuleOp module);

@@ -22,8 +22,11 @@ namespace {
 /// Ops that stand for the network; the backward forms of the dialect do not.
 bool isForwardOp(Operation *op) {
   return isa<nn::LoadParamOp, nn::NormalizeOp, nn::PatchEmbedOp, nn::LinearOp, nn::LayerNormOp, nn::AttentionOp, nn::GeluOp,
-             nn::AddOp, nn::ScaleOp, nn::LayerScaleOp, nn::PrependTokensOp, nn::SelectTokenOp, nn::SliceTokensOp,
-             nn::SliceChannelsOp, nn::SliceRowsOp, nn::MeanTokensOp, nn::ConcatBatchOp, func::ReturnOp>(op);
+             nn::ActivationOp, nn::AddOp, nn::MulOp, nn::ScaleOp, nn::LayerScaleOp, nn::RelativeBiasOp, nn::RotaryOp,
+             nn::PrependTokensOp, nn::SelectTokenOp, nn::SliceTokensOp, nn::SliceChannelsOp, nn::SliceRowsOp,
+             nn::MeanTokensOp, nn::ConcatChannelsOp, nn::ConcatRowsOp, nn::ExpandBatchOp, nn::ConcatBatchOp,
+             nn::ImageToTokensOp, nn::ConvOp, nn::MaxPoolOp, nn::BatchNormOp, nn::PermuteTokensOp, nn::RollTokensOp,
+             nn::ReshapeTokensOp, func::ReturnOp>(op);
 }
 
 LogicalResult verifyOp(Operation *op) {

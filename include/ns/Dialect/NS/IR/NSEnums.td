@@ -17,6 +17,11 @@ def NS_NoiseInit : I32EnumAttr<"NoiseInit", "distribution of the start noise", [
   let cppNamespace = "::ns::harden";
 }
 
+def NS_InputMap : I32EnumAttr<"InputMap", "what the linear map at the input maps", [
+    I32EnumAttrCase<"Patch", 0, "patch">, I32EnumAttrCase<"Image", 1, "image">]> {
+  let cppNamespace = "::ns::harden";
+}
+
 def NS_Objective : I32EnumAttr<"Objective", "distance between noised and clean logits", [
     I32EnumAttrCase<"LogitL2Sq", 0, "logit_l2sq">, I32EnumAttrCase<"LogitL2", 1, "logit_l2">]> {
   let cppNamespace = "::ns::harden";

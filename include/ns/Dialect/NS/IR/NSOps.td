@@ -16,28 +16,34 @@ include "ns/Dialect/NS/IR/NSBase.td"
 //===----------------------------------------------------------------------===//
 
 def NS_BasisOp : NS_Op<"basis", [Symbol, DeclareOpInterfaceMethods<SymbolUserOpInterface>]> {
-  let summary = "The exact nullspace of a patch embedding";
+  let summary = "The exact nullspace of the linear map at the input";
   let description = [{
-    Of `W' = W diag(1/std)`, the d x (c r r) patch-embedding matrix in pixel space (method.md 2). `nullity` = c r r - rank;
-    `structural` = max(0, c r r - d) of it hold for every W of this shape, the rest is numerical. `residual` = max |W' Q| of the
-    orthonormal basis Q, `structural_residual` that of its structural part. The basis itself is an entry of `file`, if one was written. Made by `ns-compute-basis`.
+    Of the first layer as it acts on pixels, `rows` x `cols`, `rank` + `nullity` = `cols`. Made by `ns-compute-basis`.
+
+    `patch`: the patch embedding, `W' = W diag(1/std)`, d x (c r r) (method.md 2). `structural` = max(0, c r r - d) dimensions hold for every W of this shape,
+    the rest of `nullity` is numerical. `residual` = max |W' Q| of the orthonormal basis Q, `structural_residual` that of its structural part. The
+    basis itself is an entry of `file`, if one was written.
+
+    `image`: any other first convolution, A of the whole image, (O H' W') x (c H W). No basis is made. `nullity` = `structural` is what the shape of A leaves no choice
+    about, so a lower bound, and `rank` an upper one; `sigma_min` is the smallest singular value that an iteration reached, an upper bound of the smallest. `file` has one
+    image x of the nullspace, and `residual` = `structural_residual` is its |A x| / (|A| |x|), 0 where none was made.
 
     Example:
     ```mlir
-    ns.basis @patch_basis of @patch_embed.proj.weight {rank = 192 : i64, nullity = 576 : i64, structural = 576 : i64, tol = 1.000000e-06 : f64, sigma_max = 3.000000e+00 : f64, sigma_min = 1.000000e-01 : f64, residual = 1.000000e-14 : f64, structural_residual = 1.000000e-14 : f64, file = "basis.safetensors"}
+    ns.basis @patch_basis of @patch_embed.proj.weight patch {rows = 192 : i64, cols = 768 : i64, rank = 192 : i64, nullity = 576 : i64, structural = 576 : i64, tol = 1.000000e-06 : f64, sigma_max = 3.000000e+00 : f64, sigma_min = 1.000000e-01 : f64, residual = 1.000000e-14 : f64, structural_residual = 1.000000e-14 : f64, file = "basis.safetensors"}
     ```
   }];
-  let arguments = (ins SymbolNameAttr:$sym_name, FlatSymbolRefAttr:$param, I64Attr:$rank, I64Attr:$nullity,
-                       I64Attr:$structural, F64Attr:$tol, F64Attr:$sigma_max, F64Attr:$sigma_min, F64Attr:$residual,
+  let arguments = (ins SymbolNameAttr:$sym_name, FlatSymbolRefAttr:$param, NS_InputMap:$kind, I64Attr:$rows, I64Attr:$cols, I64Attr:$rank,
+                       I64Attr:$nullity, I64Attr:$structural, F64Attr:$tol, F64Attr:$sigma_max, F64Attr:$sigma_min, F64Attr:$residual,
                        F64Attr:$structural_residual, OptionalAttr<StrAttr>:$file);
-  let assemblyFormat = "$sym_name `of` $param attr-dict";
+  let assemblyFormat = "$sym_name `of` $param $kind attr-dict";
   let hasVerifier = 1;
 }
 
 def NS_NoiseOp : NS_Op<"noise", [Symbol]> {
   let summary = "Declare a noise shared by all images";
   let description = [{
-    State of the artefact: the noise v of one site, `1 x N x D` for tokens, `1 x c x H x W` for the image. `init` and
+    State of the artefact: the noise v of one site, `1 x N x D` for tokens, `1 x c x H x W` for the image (the sites: `ns-insert-noise`). `init` and
     `lim` are the start the runtime uses unless told otherwise: U(-lim, lim), N(0, lim), or zero; `lim` 0 means auto, the mean norm of the site's
     tensor. Made by `ns-insert-noise`.
 
@@ -72,8 +78,7 @@ def NS_ReadNoiseOp : NS_Op<"read_noise", [Pure, DeclareOpInterfaceMethods<Symbol
 def NS_InjectOp : NS_PureOp<"inject", [AllTypesMatch<["input", "result"]>]> {
   let summary = "Add one shared noise at a site";
   let description = [{
-    `result[b, ...] = input[b, ...] + noise[0, ...]`, clamped to [0, 1] with `clip` (the image site). Sites: "tokens", after the patch
-    embedding and before class token and position embedding; "image", the pixels; "block.K", the input of block K.
+    `result[b, ...] = input[b, ...] + noise[0, ...]`, clamped to [0, 1] with `clip` (the image site). The sites: `ns-insert-noise`.
 
     Example:
     ```mlir

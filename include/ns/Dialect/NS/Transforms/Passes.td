@@ -53,14 +53,20 @@ def InsertNoisePass : NS_ModulePass<"ns-insert-noise"> {
   let summary = "Declare the noise and add the entries forward_noised and site_norm";
   let description = [{
     Adds `ns.noise @noise`, `@forward_noised(image) -> noised_logits`, a copy of @forward with `ns.inject` at the site, and
-    `@site_norm(image) -> site_norm`, the norm of each image's tensor there. Sites: `tokens`, the patch embedding's result; `image`, the pixels
-    before normalisation, clamped to [0, 1]; `block.K`, the residual stream that `blocks.K.norm1` (attribute `nn.layer`) reads.
+    `@site_norm(image) -> site_norm`, the norm of each image's tensor there. The sites are found by what the network computes, not by what it is called:
+
+    | site | tensor | rule |
+    |---|---|---|
+    | `image` | pixels, c x H x W | before normalisation, clamped to [0, 1] |
+    | `tokens` | patch tokens, N x D | the result of the one `nn.patch_embed`, or of the layer norm that alone reads it |
+    | `block.K` | input of block K, N x D | the trunk is the values that every path from pixels to logits passes through; blocks are the parts of the trunk that end in a sum of two branches; neighbouring ones of one module (longest common path of `nn.layer`) are one block |
+    | `stem` | input of the first stage, N x D | the input of block 0: in a CNN what the stem's convolutions, norms and pools leave |
 
     Requires: `ns-verify-imported`. Ensures: a symbol @noise and the two entries.
     Example: `%y = ns.inject %u, %v site "tokens" : tensor<?x16x64xf32>, tensor<1x16x64xf32>`.
   }];
   let options = [
-    Option<"site", "site", "std::string", /*default=*/"\"tokens\"", "tokens, image or block.K">,
+    Option<"site", "site", "std::string", /*default=*/"\"tokens\"", "image, tokens, stem or block.K">,
     Option<"init", "init", "std::string", /*default=*/"\"uniform\"", "Start distribution: uniform, normal or zero">,
     Option<"lim", "lim", "double", /*default=*/"3.0", "Width of the start distribution; 0: auto, the mean norm of the site's tensor">];
 }
@@ -105,18 +111,27 @@ def SelectEntriesPass : NS_ModulePass<"ns-select-entries"> {
 //===----------------------------------------------------------------------===//
 
 def ComputeBasisPass : NS_ModulePass<"ns-compute-basis"> {
-  let summary = "Compute the exact nullspace of the patch embedding";
+  let summary = "Compute the exact nullspace of the linear map at the input";
   let description = [{
-    Reads the weight W of the network's one `nn.patch_embed` from the weights file and finds, in float64, the nullspace of
-    `W' = W diag(1/std)` (method.md 2, ns/Numerics/Nullspace.h). Adds `ns.basis`, prints its numbers as a remark, and writes basis (`basis`: k x c*r*r
-    rows in pixel layout) and spectrum (`singular_values`) to `file`, as float64 safetensors, where one is named. A nullity of 0 is an answer.
+    Reads the weight W of the first layer from the weights file, composes the normalisation in (`W diag(1/std)`, method.md 2), and works in float64. Adds `ns.basis` and
+    prints its numbers as a remark; a nullity of 0 is an answer. Where the first layer is not linear the remark says so, and nothing is added.
 
-    Requires: `ns-verify-imported`, `nn.weights`. Ensures: a symbol @patch_basis.
-    Example: `ns.basis @patch_basis of @patch_embed.proj.weight {rank = 64 : i64, nullity = 128 : i64, ...}`.
+    An `nn.patch_embed` is the same matrix for every patch (ns/Numerics/Nullspace.h): rank and basis by SVD. `file` gets `basis` (k x c*r*r rows in pixel layout)
+    and `singular_values`. An `nn.conv` is a map A of the whole image (ns/Numerics/Convolution.h), never formed: the dimensions that its shape forces, and singular values
+    by `steps` steps of bidiagonalisation; `file` gets `singular_values`, the largest and the smallest reached.
+
+    `file` also gets `nullspace_image` (c x H x W): the entry `image` of the file `image`, or seeded Gaussian noise, projected onto the nullspace and scaled to `norm`; added to
+    pixels it changes nothing behind the first layer. Left out where the nullspace is 0.
+
+    Requires: `ns-verify-imported`, `nn.weights`. Ensures: a symbol @patch_basis or @image_basis, or a remark that says why there is none.
+    Example: `ns.basis @patch_basis of @patch_embed.proj.weight patch {rank = 64 : i64, nullity = 128 : i64, ...}`.
   }];
   let options = [
-    Option<"tol", "tol", "double", /*default=*/"0.0", "Singular values at most tol count as zero; 0: max(d, c r r) * eps(stored type) * sigma_max">,
+    Option<"tol", "tol", "double", /*default=*/"0.0", "Singular values at most tol count as zero; 0: max(rows, cols) * eps(stored type) * sigma_max">,
     Option<"file", "file", "std::string", /*default=*/"\"\"", "Safetensors file to write the basis to">,
+    Option<"image", "image", "std::string", /*default=*/"\"\"", "Safetensors file whose entry `image` (c x H x W) to project; default: Gaussian noise">,
+    Option<"norm", "norm", "double", /*default=*/"0.0", "Norm of the projected image; 0: as projected">,
+    Option<"steps", "steps", "int64_t", /*default=*/"100", "Steps towards the extreme singular values of an image's map">,
     Option<"weightsDir", "weights-dir", "std::string", /*default=*/"\"\"", "Folder of the weights file; default: that of the .mlir file">];
   let statistics = [Statistic<"nullity", "nullity", "Dimension of the nullspace found">];
 }
