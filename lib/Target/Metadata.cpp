@@ -73,6 +73,8 @@ static EntryCost costOf(func::FuncOp entry) {
       cost.flops += 2 * gemm.getMnk()[0] * gemm.getMnk()[1] * gemm.getMnk()[2];
     } else if (isa<rt::FusedOp>(op)) {
       cost.kernels += 1;
+      if (auto flops = op->getAttrOfType<IntegerAttr>(rt::RTDialect::kFlopsAttr))
+        cost.flops += flops.getInt();
     } else if (isa<rt::AttentionOp, rt::AttentionGradOp>(op)) {
       cost.kernels += 1;
       // Forward Q K^T and P V; backward the scores again, dV, dP, dQ, dK.
@@ -83,8 +85,9 @@ static EntryCost costOf(func::FuncOp entry) {
       auto keys = cast<RankedTensorType>(inputs.back().getType());
       int64_t width = forward ? cast<RankedTensorType>(op->getResult(0).getType()).getDimSize(2)
                               : tokens.getDimSize(2);
+      auto window = op->getAttrOfType<IntegerAttr>("window");
       cost.flops += (forward ? 2 : 5) * 2 * tokens.getDimSize(0) * tokens.getDimSize(1) *
-                    keys.getDimSize(1) * width;
+                    (window ? window.getInt() : keys.getDimSize(1)) * width;
     }
   });
   return cost;

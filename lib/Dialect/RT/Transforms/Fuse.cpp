@@ -11,6 +11,7 @@
 
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/IR/IRMapping.h"
+#include "llvm/ADT/BitVector.h"
 
 namespace ns::rt {
 #define GEN_PASS_DEF_RTFUSEPASS
@@ -29,6 +30,43 @@ struct Reindex {
 };
 
 } // namespace
+
+/// An expression of r and k at a point; no part of a row map is negative.
+static int64_t evaluate(AffineExpr expr, int64_t r, int64_t k) {
+  if (auto constant = dyn_cast<AffineConstantExpr>(expr))
+    return constant.getValue();
+  if (auto dim = dyn_cast<AffineDimExpr>(expr))
+    return dim.getPosition() == 0 ? r : k;
+  auto binary = cast<AffineBinaryOpExpr>(expr);
+  int64_t lhs = evaluate(binary.getLHS(), r, k), rhs = evaluate(binary.getRHS(), r, k);
+  switch (expr.getKind()) {
+  case AffineExprKind::Add:
+    return lhs + rhs;
+  case AffineExprKind::Mul:
+    return lhs * rhs;
+  case AffineExprKind::FloorDiv:
+    return lhs / rhs;
+  default:
+    return lhs % rhs;
+  }
+}
+
+/// Does `row` take each value of [0, R K) once as (r, k) runs over its range? Only then does a
+/// program that follows its reader's rows write all of its own.
+static bool visitsEachRow(AffineExpr row, FusedOp reader) {
+  if (row == getAffineDimExpr(0, row.getContext()))
+    return reader.getInner() == 1;
+  int64_t count = reader.getRows() * reader.getInner();
+  llvm::BitVector seen(count);
+  for (int64_t r = 0; r < reader.getRows(); ++r)
+    for (int64_t k = 0; k < reader.getInner(); ++k) {
+      int64_t at = evaluate(row, r, k);
+      if (at < 0 || at >= count || seen[at])
+        return false;
+      seen.set(at);
+    }
+  return true;
+}
 
 /// The producer's row that the reader reads, if every read of the producer's results is its own
 /// point (r, c) of some row.
@@ -52,7 +90,7 @@ static FailureOr<Reindex> matchReads(FusedOp producer, FusedOp reader) {
       return failure();
     row = read.getResult(0);
   }
-  if (!row)
+  if (!row || !visitsEachRow(*row, reader))
     return failure();
   return Reindex{*row};
 }
