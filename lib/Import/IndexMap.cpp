@@ -118,7 +118,8 @@ IndexMap IndexMap::select(unsigned dim, int64_t index) const {
   return result;
 }
 
-std::optional<IndexMap> IndexMap::slice(unsigned dim, int64_t from, int64_t size) const {
+std::optional<IndexMap> IndexMap::slice(unsigned dim, int64_t from, int64_t size,
+                                        int64_t step) const {
   if (size == extent(dim))
     return *this;
   if (dimensions[dim].size() != 1)
@@ -127,7 +128,7 @@ std::optional<IndexMap> IndexMap::slice(unsigned dim, int64_t from, int64_t size
   Factor factor = dimensions[dim].front();
   result.offset += from * factor.stride;
   result.dimensions[dim].clear();
-  append(result.dimensions[dim], {size, factor.stride});
+  append(result.dimensions[dim], {size, step * factor.stride});
   return result;
 }
 
@@ -147,5 +148,81 @@ std::optional<IndexMap> IndexMap::expand(ArrayRef<int64_t> shape) const {
     else
       return std::nullopt;
   }
+  return result;
+}
+
+bool IndexMap::isBijection(int64_t count) const {
+  SmallVector<Factor> digits;
+  for (const Dimension &dimension : dimensions)
+    llvm::append_range(digits, dimension);
+  llvm::sort(digits, [](Factor a, Factor b) { return a.stride < b.stride; });
+  int64_t reached = 1;
+  for (Factor digit : digits) {
+    if (digit.stride != reached)
+      return false;
+    reached *= digit.extent;
+  }
+  return offset == 0 && reached == count;
+}
+
+std::optional<IndexMap> IndexMap::concat(ArrayRef<IndexMap> parts, unsigned dim) {
+  const IndexMap &first = parts.front();
+  SmallVector<int64_t> offsets;
+  for (IndexMap part : parts) {
+    offsets.push_back(part.offset - first.offset);
+    part.offset = first.offset;
+    if (part != first)
+      return std::nullopt;
+  }
+  Dimension digits; // of the part's number, innermost first
+  while (offsets.size() > 1) {
+    const int64_t stride = offsets[1];
+    if (stride <= 0)
+      return std::nullopt;
+    int64_t extent = 1;
+    while (extent < static_cast<int64_t>(offsets.size()) && offsets[extent] == extent * stride)
+      ++extent;
+    if (offsets.size() % extent != 0)
+      return std::nullopt;
+    SmallVector<int64_t> outer;
+    for (auto [i, offset] : enumerate(offsets)) {
+      if (i % extent == 0)
+        outer.push_back(offset);
+      else if (offset != outer.back() + static_cast<int64_t>(i % extent) * stride)
+        return std::nullopt;
+    }
+    digits.push_back({extent, stride});
+    offsets = std::move(outer);
+  }
+  IndexMap result = first;
+  Dimension &joined = result.dimensions[dim];
+  joined.clear();
+  for (Factor digit : reverse(digits))
+    append(joined, digit);
+  for (Factor digit : first.dimensions[dim])
+    append(joined, digit);
+  return result;
+}
+
+bool IndexMap::isRepeated(unsigned dim) const {
+  return llvm::all_of(dimensions[dim], [](Factor factor) { return factor.stride == 0; });
+}
+
+std::optional<IndexMap> IndexMap::withRows(int64_t channels, int64_t newChannels) const {
+  Dimension row;
+  append(row, {channels, 1});
+  if (rank() == 0 || dimensions.back() != row || offset % channels != 0)
+    return std::nullopt;
+  IndexMap result;
+  result.offset = offset / channels * newChannels;
+  for (const Dimension &dimension : ArrayRef(dimensions).drop_back()) {
+    Dimension &rows = result.dimensions.emplace_back();
+    for (Factor factor : dimension) {
+      if (factor.stride % channels != 0)
+        return std::nullopt;
+      append(rows, {factor.extent, factor.stride / channels * newChannels});
+    }
+  }
+  append(result.dimensions.emplace_back(), {newChannels, 1});
   return result;
 }

@@ -62,12 +62,48 @@ Raiser::View Raiser::viewOf(StringRef name) {
   auto weight = program.weightOfValue.find(name);
   if (weight == program.weightOfValue.end())
     return environment.find(name)->second;
-  Value value = load(weight->second);
+  const bool isFloat = program.weights[weight->second].type == ScalarType::F32;
+  Value value = isFloat ? load(weight->second) : constantOf(weight->second);
   return {value, IndexMap::identity(shapeOf(value))};
+}
+
+Value Raiser::defer(ArrayRef<int64_t> shape, Deferred what) {
+  SmallVector<int64_t> extents(shape);
+  for (int64_t &extent : extents)
+    extent = extent == kProbeBatch ? ShapedType::kDynamic : extent;
+  Value value = UnrealizedConversionCastOp::create(
+                    builder, builder.getUnknownLoc(),
+                    TypeRange(RankedTensorType::get(extents, builder.getF32Type())), ValueRange())
+                    .getResult(0);
+  placeholders[value] = std::make_unique<Deferred>(std::move(what));
+  return value;
+}
+
+Value Raiser::force(Value root, const Node &node) {
+  if (!isDeferred(root))
+    return root;
+  if (Value known = forced.lookup(root))
+    return known;
+  const Scaled *scaled = deferred<Scaled>(root);
+  Value value = scaled ? force(scaled->value, node) : Value();
+  if (!value)
+    return nullptr;
+  value = emit<nn::ScaleOp>(node, value.getType(), value, APFloat(scaled->factor));
+  forced[root] = value;
+  return value;
 }
 
 Raiser::View Raiser::view(const Node &node, StringRef argument) {
   return viewOf(node.find(argument)->names.front());
+}
+
+Value Raiser::latestTokens() {
+  for (Operation &op : reverse(*builder.getInsertionBlock()))
+    if (op.getNumResults() == 1 && !isDeferred(op.getResult(0)))
+      if (auto type = dyn_cast<RankedTensorType>(op.getResult(0).getType());
+          type && type.getRank() > 2 && type.isDynamicDim(0))
+        return op.getResult(0);
+  llvm_unreachable("the normalized image is such a tensor");
 }
 
 Value Raiser::makeSlice(const View &view, const Node &node) {
@@ -81,6 +117,12 @@ Value Raiser::makeSlice(const View &view, const Node &node) {
   auto is = [&](ArrayRef<IndexMap::Factor> factors) {
     return view.map == IndexMap(factors, offset);
   };
+  if (rank > 1 && root.size() == shape.size() && root[0] == 1 && shape[0] == kProbeBatch &&
+      view.map == IndexMap::identity(root).expand(shape)) {
+    resultShape[0] = ShapedType::kDynamic;
+    return emit<nn::ExpandBatchOp>(node, typeOf(view.root).clone(resultShape), view.root,
+                                   latestTokens());
+  }
   if (root.size() == 3) {
     const int64_t image = root[1] * channels;
     if (rank == 2 && is({{root[0], image}, {channels, 1}}) && offset % channels == 0)
@@ -102,14 +144,19 @@ Value Raiser::makeSlice(const View &view, const Node &node) {
   return nullptr;
 }
 
-Value Raiser::materialize(const View &view, const Node &node) {
+Value Raiser::materialize(const View &given, const Node &node) {
+  View view = given;
+  view.root = view.root ? force(view.root, view.source ? *view.source : node) : Value();
   if (!view.root || view.map == IndexMap::identity(shapeOf(view.root)))
     return view.root;
   auto &known = slices[view.root];
   for (const auto &[map, value] : known)
     if (map == view.map)
       return value;
-  Value value = makeSlice(view, view.source ? *view.source : node);
+  const Node &origin = view.source ? *view.source : node;
+  Value value = makeSlice(view, origin);
+  if (!value)
+    value = makePermutation(view, origin);
   if (value)
     known.emplace_back(view.map, value);
   return value;
@@ -122,10 +169,41 @@ Value Raiser::operand(const Node &node, StringRef argument) {
   View operand = viewOf(given->names.front());
   Value value = materialize(operand, node);
   if (!value)
-    (void)!outside(node, "a layout of '" + argument + "' (" + describe(operand.map.shape()) +
-                             " out of " + describe(shapeOf(operand.root)) +
-                             ") that no nn op makes");
+    (void)!outside(node, cannotMake(argument, operand));
   return value;
+}
+
+std::string Raiser::cannotMake(StringRef argument, const View &view) const {
+  if (isDeferred(view.root) && !deferred<Scaled>(view.root))
+    return ("its '" + argument + "' is " + describe(*placeholders.find(view.root)->second)).str();
+  return ("a layout of '" + argument + "' (" + describe(view.map.shape()) + " out of " +
+          describe(shapeOf(view.root)) + ") that no nn op makes")
+      .str();
+}
+
+std::string Raiser::describe(const Deferred &what) {
+  static constexpr StringLiteral kNames[] = {"computed from sizes alone",
+                                             "computed from the batch size",
+                                             "scaled",
+                                             "attention scores",
+                                             "a sum of attention biases",
+                                             "rows of a table",
+                                             "a stack of tensors",
+                                             "a product of heads",
+                                             "heads rotated without their first tokens"};
+  static_assert(std::size(kNames) == std::variant_size_v<Deferred>);
+  return kNames[what.index()].str();
+}
+
+Raiser::View Raiser::rows(const Node &node, StringRef argument) {
+  View operand = view(node, argument), found = rowsOf(operand, node);
+  if (!found.root)
+    (void)!outside(node, cannotMake(argument, operand));
+  return found;
+}
+
+void Raiser::defineRows(const Node &node, Value value, const View &rows) {
+  define(node, value, *rows.map.withRows(shapeOf(rows.root).back(), shapeOf(value).back()));
 }
 
 std::optional<int64_t> Raiser::integer(const Node &node, StringRef argument) const {
@@ -172,7 +250,7 @@ llvm::Error Raiser::listProblems() const {
   std::string text;
   raw_string_ostream os(text);
   os << problems.size() << (problems.size() == 1 ? " op is" : " ops are")
-     << " outside the supported family (timm's plain vision transformers):";
+     << " outside the supported families:";
   for (const std::string &problem : problems)
     os << "\n  " << problem;
   return createStringError(text);
@@ -187,14 +265,27 @@ const StringMap<Raiser::Rule> &Raiser::rules() {
       {"_upsample_bicubic2d_aa",
        {&Raiser::raiseResize, {"input"}, {"output_size", "align_corners", "scale_factors"}}},
       {"_unsafe_view", {&Raiser::raiseReshape, {"self"}, {"size"}}},
+      {"_softmax", {&Raiser::raiseSoftmax, {"self"}, {"dim", "half_to_float"}}},
+      {"_native_batch_norm_legit_no_training",
+       {&Raiser::raiseBatchNorm,
+        {"input"},
+        {"weight", "bias", "running_mean", "running_var", "momentum", "eps"},
+        /*results=*/1}},
+      {"adaptive_avg_pool1d", {&Raiser::raiseAdaptivePool, {"self"}, {"output_size"}}},
+      {"adaptive_avg_pool2d", {&Raiser::raiseAdaptivePool, {"self"}, {"output_size"}}},
       {"add", {&Raiser::raiseAdd, {"self"}, {"other", "alpha"}}},
       {"alias", {&Raiser::raiseIdentity, {"self"}, {}}},
+      {"batch_norm",
+       {&Raiser::raiseBatchNorm,
+        {"input"},
+        {"weight", "bias", "running_mean", "running_var", "training", "momentum", "eps",
+         "cudnn_enabled"}}},
       {"cat", {&Raiser::raiseConcat, {}, {"tensors", "dim"}}},
       {"chunk", {&Raiser::raiseSplit, {"self"}, {"chunks", "dim"}}},
       {"clone", {&Raiser::raiseIdentity, {"self"}, {"memory_format"}}},
       {"contiguous", {&Raiser::raiseIdentity, {"self"}, {"memory_format"}}},
       {"conv2d",
-       {&Raiser::raisePatchEmbed,
+       {&Raiser::raiseConvolution,
         {"input", "weight"},
         {"bias", "stride", "padding", "dilation", "groups"}}},
       {"detach", {&Raiser::raiseIdentity, {"self"}, {}}},
@@ -203,30 +294,46 @@ const StringMap<Raiser::Rule> &Raiser::rules() {
       {"expand", {&Raiser::raiseExpand, {"self"}, {"size", "implicit"}}},
       {"flatten", {&Raiser::raiseReshape, {"self"}, {"start_dim", "end_dim"}}},
       {"gelu", {&Raiser::raiseGelu, {"self"}, {"approximate"}}},
+      {"index", {&Raiser::raiseIndex, {"self"}, {"indices"}}},
       {"layer_norm",
        {&Raiser::raiseLayerNorm,
         {"input"},
         {"normalized_shape", "weight", "bias", "eps", "cudnn_enable"}}},
       {"lift_fresh_copy", {&Raiser::raiseIdentity, {"self"}, {}}},
       {"linear", {&Raiser::raiseLinear, {"input", "weight"}, {"bias"}}},
+      {"matmul", {&Raiser::raiseMatmul, {"self", "other"}, {}}},
+      {"max_pool2d",
+       {&Raiser::raiseMaxPool,
+        {"self"},
+        {"kernel_size", "stride", "padding", "dilation", "ceil_mode"}}},
       {"mean", {&Raiser::raiseMean, {"self"}, {"dim", "keepdim"}}},
       {"mul", {&Raiser::raiseMul, {"self"}, {"other"}}},
+      {"neg", {&Raiser::raiseNeg, {"self"}, {}}},
+      {"pad", {&Raiser::raisePad, {"self"}, {"pad", "mode", "value"}}},
       {"permute", {&Raiser::raisePermute, {"self"}, {"dims"}}},
+      {"relu", {&Raiser::raiseActivation, {"self"}, {}}},
       {"reshape", {&Raiser::raiseReshape, {"self"}, {"shape"}}},
+      {"roll", {&Raiser::raiseRoll, {"self"}, {"shifts", "dims"}}},
       {"scaled_dot_product_attention",
        {&Raiser::raiseAttention,
         {"query", "key", "value"},
         {"attn_mask", "dropout_p", "is_causal", "scale", "enable_gqa"}}},
       {"select", {&Raiser::raiseSelect, {"self"}, {"dim", "index"}}},
+      {"sigmoid", {&Raiser::raiseActivation, {"self"}, {}}},
+      {"silu", {&Raiser::raiseActivation, {"self"}, {}}},
       {"slice", {&Raiser::raiseSlice, {"self"}, {"dim", "start", "end", "step"}}},
+      {"softmax", {&Raiser::raiseSoftmax, {"self"}, {"dim", "dtype"}}},
       {"split", {&Raiser::raiseSplit, {"self"}, {"split_size", "dim"}}},
       {"split_with_sizes", {&Raiser::raiseSplit, {"self"}, {"split_sizes", "dim"}}},
       {"squeeze", {&Raiser::raiseReshape, {"self"}, {"dim"}}},
+      {"stack", {&Raiser::raiseStack, {}, {"tensors", "dim"}}},
+      {"tanh", {&Raiser::raiseActivation, {"self"}, {}}},
       {"to",
        {&Raiser::raiseIdentity,
         {"self"},
         {"dtype", "device", "layout", "non_blocking", "copy", "memory_format"}}},
       {"transpose", {&Raiser::raiseTranspose, {"self"}, {"dim0", "dim1"}}},
+      {"type_as", {&Raiser::raiseIdentity, {"self"}, {"other"}}},
       {"unbind", {&Raiser::raiseUnbind, {"self"}, {"dim"}}},
       {"unflatten", {&Raiser::raiseReshape, {"self"}, {"dim", "sizes"}}},
       {"unsqueeze", {&Raiser::raiseReshape, {"self"}, {"dim"}}},
@@ -235,9 +342,12 @@ const StringMap<Raiser::Rule> &Raiser::rules() {
   return table;
 }
 
-/// Checks what every rule needs of its arguments. False where the node is to be skipped, with the
-/// cause noted.
-Expected<bool> Raiser::checkOperands(const Node &node, const Rule &rule) {
+static bool isOtherFloat(ScalarType type) {
+  return is_contained({ScalarType::F16, ScalarType::BF16, ScalarType::F64}, type);
+}
+
+/// Whether all tensors that a node reads have been raised. Notes those of other element types.
+Expected<bool> Raiser::checkTensors(const Node &node) {
   bool known = true;
   for (const NamedArgument &input : node.inputs)
     for (const std::string &name : input.value.names) {
@@ -247,14 +357,18 @@ Expected<bool> Raiser::checkOperands(const Node &node, const Rule &rule) {
         if (value == environment.end())
           return malformed(node, "reads '" + name + "', which no earlier node computes");
         known &= value->second.root != nullptr;
-      } else if (const Weight &w = program.weights[weight->second]; w.type != ScalarType::F32) {
+      } else if (const Weight &w = program.weights[weight->second]; isOtherFloat(w.type)) {
         known = false;
         (void)!outside(node, "weight '" + w.name + "' holds " + nameOf(w.type) +
                                  ", expected F32 (export the model after .float())");
       }
     }
-  if (!known)
-    return false;
+  return known;
+}
+
+/// Checks what every rule needs of its arguments. False where the node is to be skipped, with the
+/// cause noted.
+Expected<bool> Raiser::checkOperands(const Node &node, const Rule &rule) {
   for (StringRef name : rule.tensors) {
     const Argument *given = node.find(name);
     if (!given || given->names.size() != 1)
@@ -278,6 +392,12 @@ llvm::Error Raiser::checkResults(const Node &node) {
       return malformed(node, "its result '" + name + "' is " + describe(claimedShape(name)) +
                                  " by the archive, " + describe(result.map.shape()) +
                                  " by its operands");
+    if (!result.root || program.values.find(name)->second.type == ScalarType::F32 ||
+        deferred<Constant>(result.root) || deferred<Unknown>(result.root))
+      continue;
+    (void)!outside(node, "computes " + nameOf(program.values.find(name)->second.type) +
+                             ", expected F32 (export the model after .float())");
+    result.root = nullptr;
   }
   return llvm::Error::success();
 }
@@ -292,31 +412,49 @@ llvm::Error Raiser::raiseNode(const Node &node) {
     return llvm::Error::success();
   target.consume_front("torch.ops.");
   auto [space, rest] = target.split('.');
-  auto rule = rules().find(rest.split('.').first);
-  bool inFamily = space == "aten" && rule != rules().end() && !node.outputs.empty();
+  StringRef op = rest.split('.').first;
+  auto rule = rules().find(op);
+  const bool inFamily = space == "aten" && !node.outputs.empty() &&
+                        (rule != rules().end() || (isFoldable(op) && node.outputs.size() == 1));
   if (!inFamily) {
     (void)!outside(node, "no nn op stands for it");
     return checkResults(node);
   }
-  for (const std::string &name : node.outputs) {
+  ArrayRef<std::string> results(node.outputs);
+  if (rule != rules().end() && rule->second.results != 0)
+    results = results.take_front(rule->second.results);
+  for (const std::string &name : results) {
     auto meta = program.values.find(name);
     if (meta == program.values.end() || program.weightOfValue.contains(name) ||
         environment.contains(name))
       return malformed(node,
                        "its result '" + name + "' has no shape in the archive, or is there twice");
-  }
-  for (const std::string &name : node.outputs)
-    if (ScalarType type = program.values.find(name)->second.type; type != ScalarType::F32) {
-      (void)!outside(node, "computes " + nameOf(type) +
+    if (isOtherFloat(meta->second.type)) {
+      (void)!outside(node, "computes " + nameOf(meta->second.type) +
                                ", expected F32 (export the model after .float())");
       return checkResults(node);
     }
-  Expected<bool> ready = checkOperands(node, rule->second);
-  if (!ready)
-    return ready.takeError();
-  if (*ready)
-    if (llvm::Error error = (this->*rule->second.raise)(node))
-      return error;
+  }
+  Expected<bool> known = checkTensors(node);
+  if (!known)
+    return known.takeError();
+  if (!*known)
+    return checkResults(node);
+  Expected<bool> folded = node.outputs.size() == 1 ? fold(node, op) : false;
+  if (!folded)
+    return folded.takeError();
+  if (!*folded) {
+    if (rule == rules().end()) {
+      (void)!outside(node, "no nn op stands for it");
+      return checkResults(node);
+    }
+    Expected<bool> ready = checkOperands(node, rule->second);
+    if (!ready)
+      return ready.takeError();
+    if (*ready)
+      if (llvm::Error error = (this->*rule->second.raise)(node))
+        return error;
+  }
   return checkResults(node);
 }
 

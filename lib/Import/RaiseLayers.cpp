@@ -15,128 +15,22 @@ using namespace ns::pt2;
 using llvm::Error;
 
 //===----------------------------------------------------------------------===//
-// Heads
-//===----------------------------------------------------------------------===//
-
-IndexMap Raiser::headsMap(ArrayRef<int64_t> tokens, const Heads &heads) {
-  const int64_t channels = tokens[2];
-  return IndexMap({{tokens[0], tokens[1] * channels},
-                   {heads.count, heads.width},
-                   {tokens[1], channels},
-                   {heads.width, 1}},
-                  heads.from);
-}
-
-std::optional<Raiser::Heads> Raiser::headsOf(const View &view) {
-  SmallVector<int64_t> tokens = shapeOf(view.root);
-  if (view.map.rank() != 4 || tokens.size() != 3)
-    return std::nullopt;
-  Heads heads{view.map.extent(1), view.map.extent(3), view.map.getOffset()};
-  if (heads.from + heads.count * heads.width > tokens[2] || view.map != headsMap(tokens, heads))
-    return std::nullopt;
-  return heads;
-}
-
-Value Raiser::headChannels(const View &view, const Heads &heads, const Node &node) {
-  std::optional<IndexMap> map =
-      IndexMap::identity(shapeOf(view.root)).slice(2, heads.from, heads.count * heads.width);
-  return materialize({view.root, *map, view.source}, node);
-}
-
-Error Raiser::raiseAttention(const Node &node) {
-  for (StringRef flag : {"is_causal", "enable_gqa"})
-    if (const Argument *given = node.find(flag); given && given->flag)
-      return outside(node, "attention with " + flag);
-  if (node.find("attn_mask") || number(node, "dropout_p").value_or(0) != 0)
-    return outside(node, "attention with a mask or dropout");
-  SmallVector<View, 3> views;
-  SmallVector<Heads, 3> heads;
-  for (StringRef name : {"query", "key", "value"}) {
-    views.push_back(view(node, name));
-    std::optional<Heads> found = headsOf(views.back());
-    if (!found)
-      return outside(node, "its " + name + " is no set of heads of a tensor of tokens");
-    heads.push_back(*found);
-  }
-  const auto [count, width, from] = heads[0];
-  const int64_t channels = count * width;
-  for (const Heads &other : heads)
-    if (other.count != count || other.width != width)
-      return outside(node, "heads of query, key and value differ in number or width");
-  SmallVector<int64_t> tokens = shapeOf(views[0].root), keys = shapeOf(views[1].root);
-  if (tokens[0] != keys[0] ||
-      ArrayRef(keys).take_front(2) != ArrayRef(shapeOf(views[2].root)).take_front(2))
-    return malformed(node, "query, key and value differ in batch or tokens");
-  auto packed = [&](ArrayRef<unsigned> parts) { // parts in order, and nothing else, in one tensor
-    for (auto [i, part] : enumerate(parts))
-      if (views[part].root != views[parts[0]].root ||
-          heads[part].from != static_cast<int64_t>(i) * channels)
-        return false;
-    return shapeOf(views[parts[0]].root)[2] == static_cast<int64_t>(parts.size()) * channels;
-  };
-  SmallVector<Value> inputs;
-  if (packed({0, 1, 2}))
-    inputs = {views[0].root};
-  else if (packed({1, 2}))
-    inputs = {headChannels(views[0], heads[0], node), views[1].root};
-  else
-    for (unsigned i : {0, 1, 2})
-      inputs.push_back(headChannels(views[i], heads[i], node));
-  double scale = number(node, "scale").value_or(1.0 / std::sqrt(static_cast<double>(width)));
-  Value result = emit<nn::AttentionOp>(node, withChannels(views[0].root, channels), inputs,
-                                       static_cast<uint64_t>(count), APFloat(scale));
-  define(node, result, headsMap(shapeOf(result), {count, width, 0}));
-  return Error::success();
-}
-
-//===----------------------------------------------------------------------===//
 // Layers
 //===----------------------------------------------------------------------===//
 
-Error Raiser::raisePatchEmbed(const Node &node) {
-  Value input = operand(node, "input"), weight = operand(node, "weight"),
-        bias = operand(node, "bias");
-  if (!input || !weight || (node.find("bias") && !bias))
-    return Error::success();
-  SmallVector<int64_t> image = shapeOf(input), kernel = shapeOf(weight);
-  if (image.size() != 4 || kernel.size() != 4 || image[1] != kernel[1] ||
-      (bias && shapeOf(bias) != ArrayRef(kernel[0])))
-    return malformed(node, "a convolution of " + describe(image) + " by " + describe(kernel));
-  auto isAll = [&](StringRef argument, int64_t value) {
-    const Argument *given = node.find(argument);
-    return !given || (given->kind == Argument::Kind::Ints &&
-                      llvm::all_of(given->ints, [&](int64_t i) { return i == value; }));
-  };
-  const Argument *stride = node.find("stride");
-  ArrayRef<int64_t> patch = ArrayRef(kernel).drop_front(2);
-  if (!stride || ArrayRef(stride->ints) != patch || !isAll("padding", 0) || !isAll("dilation", 1) ||
-      !isAll("groups", 1) || image[2] < patch[0] || image[3] < patch[1])
-    return outside(
-        node, "a convolution that is no patch embedding (stride = kernel, no padding, one group)");
-  const int64_t rows = image[2] / patch[0], columns = image[3] / patch[1], channels = kernel[0];
-  auto type = RankedTensorType::get({typeOf(input).getDimSize(0), rows * columns, channels},
-                                    builder.getF32Type());
-  Value tokens = emit<nn::PatchEmbedOp>(node, type, input, weight, bias, patch);
-  define(node, tokens,
-         IndexMap({{image[0], rows * columns * channels},
-                   {channels, 1},
-                   {rows, columns * channels},
-                   {columns, channels}}));
-  return Error::success();
-}
-
 Error Raiser::raiseLinear(const Node &node) {
-  Value input = operand(node, "input"), weight = operand(node, "weight"),
-        bias = operand(node, "bias");
-  if (!input || !weight || (node.find("bias") && !bias))
+  View input = rows(node, "input");
+  Value weight = operand(node, "weight"), bias = operand(node, "bias");
+  if (!input.root || !weight || (node.find("bias") && !bias))
     return Error::success();
-  SmallVector<int64_t> rows = shapeOf(input), matrix = shapeOf(weight);
+  SmallVector<int64_t> rows = shapeOf(input.root), matrix = shapeOf(weight);
   if (rows.empty() || matrix.size() != 2 || rows.back() != matrix[1] ||
       (bias && shapeOf(bias) != ArrayRef(matrix[0])))
     return malformed(node, "a linear layer " + describe(matrix) + " on " + describe(rows));
   if (rows.size() != 2 && rows.size() != 3)
     return outside(node, "a linear layer on " + describe(rows) + ", expected tokens or features");
-  define(node, emit<nn::LinearOp>(node, withChannels(input, matrix[0]), input, weight, bias));
+  auto type = withChannels(input.root, matrix[0]);
+  defineRows(node, emit<nn::LinearOp>(node, type, input.root, weight, bias), input);
   return Error::success();
 }
 
@@ -157,14 +51,15 @@ Error Raiser::raiseLayerNorm(const Node &node) {
                                  " channels with parameters of " + describe(shapeOf(parameter)));
   APFloat eps(number(node, "eps").value_or(1e-5));
   std::optional<Heads> heads = headsOf(input);
-  Value x = heads ? headChannels(input, *heads, node) : operand(node, "input");
+  View whole = heads ? View() : rows(node, "input");
+  Value x = heads ? headChannels(input, *heads, node) : whole.root;
   if (!x)
     return Error::success();
   if (beta && !gamma)
     return outside(node, "a normalisation with a bias and no weight");
   if (heads && !beta && heads->count > 1)
     return outside(node, "a normalisation of heads without weight and bias");
-  if (!heads && rank != 2 && rank != 3)
+  if (typeOf(x).getRank() != 2 && typeOf(x).getRank() != 3)
     return outside(node, "a normalisation of " + describe(input.map.shape()) +
                              ", expected tokens, features or heads");
   Value result = emit<nn::LayerNormOp>(node, x.getType(), x, beta ? gamma : Value(), beta, eps);
@@ -173,7 +68,7 @@ Error Raiser::raiseLayerNorm(const Node &node) {
   if (heads)
     define(node, result, headsMap(shapeOf(result), {heads->count, heads->width, 0}));
   else
-    define(node, result);
+    defineRows(node, result, whole);
   return Error::success();
 }
 
@@ -183,12 +78,27 @@ Error Raiser::raiseGelu(const Node &node) {
       nn::symbolizeGeluApproximation(form ? form->text : "none");
   if (!approximate)
     return outside(node, "GELU of the form '" + form->text + "'");
-  Value input = operand(node, "self");
-  if (!input)
+  View input = elements(node, "self");
+  if (!input.root)
     return Error::success();
-  if (typeOf(input).getRank() != 2 && typeOf(input).getRank() != 3)
-    return outside(node, "GELU of " + describe(shapeOf(input)) + ", expected tokens or features");
-  define(node, emit<nn::GeluOp>(node, input.getType(), input, *approximate));
+  if (typeOf(input.root).getRank() != 2 && typeOf(input.root).getRank() != 3)
+    return outside(node,
+                   "GELU of " + describe(shapeOf(input.root)) + ", expected tokens or features");
+  define(node, emit<nn::GeluOp>(node, input.root.getType(), input.root, *approximate), input.map);
+  return Error::success();
+}
+
+Error Raiser::raiseActivation(const Node &node) {
+  StringRef op = node.target;
+  op.consume_front("torch.ops.aten.");
+  std::optional<nn::ActivationKind> kind = nn::symbolizeActivationKind(op.split('.').first);
+  View input = elements(node, "self");
+  if (!input.root || !kind)
+    return Error::success();
+  if (typeOf(input.root).getRank() != 2 && typeOf(input.root).getRank() != 3)
+    return outside(node, "an activation of " + describe(shapeOf(input.root)) +
+                             ", expected tokens or features");
+  define(node, emit<nn::ActivationOp>(node, input.root.getType(), *kind, input.root), input.map);
   return Error::success();
 }
 
@@ -200,41 +110,107 @@ Error Raiser::raiseAdd(const Node &node) {
   const Argument *other = node.find("other");
   if (!other || other->names.size() != 1 || (node.find("alpha") && number(node, "alpha") != 1.0))
     return outside(node, "adds a number, or a multiple of a tensor");
+  View a = view(node, "self"), b = view(node, "other");
+  if (deferred<Scores>(b.root))
+    std::swap(a, b);
+  if (deferred<Scores>(a.root))
+    return addToScores(node, a, b);
+  auto isBias = [&](const View &v) { return deferred<Gathered>(v.root) || deferred<Sum>(v.root); };
+  if (isBias(a) || isBias(b)) {
+    ArrayRef<int64_t> shape = claimedShape(node.outputs.front());
+    define(node, defer(shape, Sum{a, b}), IndexMap::identity(shape));
+    return Error::success();
+  }
+  const Product *first = deferred<Product>(a.root), *second = deferred<Product>(b.root);
+  if (first && second && a.map == b.map && a.map == IndexMap::identity(shapeOf(a.root)))
+    return raiseRotation(node, *first, *second);
+  if (alignRoots(a, b, node)) {
+    define(node, emit<nn::AddOp>(node, a.root.getType(), a.root, b.root), a.map);
+    return Error::success();
+  }
   Value lhs = operand(node, "self"), rhs = operand(node, "other");
   if (!lhs || !rhs)
     return Error::success();
   auto isShared = [](Value v) { return typeOf(v).getRank() > 1 && typeOf(v).getDimSize(0) == 1; };
   if (isShared(lhs) && !isShared(rhs))
     std::swap(lhs, rhs);
-  SmallVector<int64_t> a = shapeOf(lhs), b = shapeOf(rhs);
-  if (a != b && !(isShared(rhs) && a.size() == b.size() &&
-                  ArrayRef(a).drop_front() == ArrayRef(b).drop_front()))
-    return outside(node, "adds " + describe(b) + " to " + describe(a));
+  if (!fitsBroadcast(lhs, rhs))
+    return outside(node, "adds " + describe(shapeOf(rhs)) + " to " + describe(shapeOf(lhs)));
   define(node, emit<nn::AddOp>(node, lhs.getType(), lhs, rhs));
   return Error::success();
 }
 
+/// Whether `rhs` has the shape of `lhs`, or a first dimension of 1 instead of the batch.
+bool Raiser::fitsBroadcast(Value lhs, Value rhs) {
+  SmallVector<int64_t> a = shapeOf(lhs), b = shapeOf(rhs);
+  return a == b || (a.size() == b.size() && b.size() > 1 && b[0] == 1 &&
+                    ArrayRef(a).drop_front() == ArrayRef(b).drop_front());
+}
+
+/// The vector that a view repeats along all dimensions but the last; nothing for another view.
+std::optional<Raiser::View> Raiser::channelVector(View view) {
+  if (view.map.rank() == 0)
+    return std::nullopt;
+  for (; view.map.rank() > 1; view.map = view.map.select(0, 0))
+    if (!view.map.isRepeated(0))
+      return std::nullopt;
+  return view;
+}
+
 Error Raiser::raiseMul(const Node &node) {
-  Value lhs = operand(node, "self");
-  if (!lhs)
-    return Error::success();
-  if (std::optional<double> factor = number(node, "other")) {
-    define(node, emit<nn::ScaleOp>(node, lhs.getType(), lhs, APFloat(*factor)));
-    return Error::success();
-  }
   const Argument *other = node.find("other");
+  if (std::optional<double> factor = number(node, "other"))
+    return scaleBy(node, *factor);
   if (!other || other->names.size() != 1)
     return malformed(node, "expected a tensor or a number as its argument 'other'");
-  Value rhs = operand(node, "other");
-  if (!rhs)
+  if (std::optional<double> factor = uniform(view(node, "other")))
+    return scaleBy(node, *factor);
+  ArrayRef<int64_t> shape = claimedShape(node.outputs.front());
+  StringRef tensor = "self", factors = "other";
+  if (view(node, tensor).map.shape() != shape || channelVector(view(node, tensor)))
+    std::swap(tensor, factors);
+  View lhs = view(node, tensor), rhs = view(node, factors);
+  if (lhs.map.shape() != shape)
+    return outside(node,
+                   "multiplies " + describe(lhs.map.shape()) + " by " + describe(rhs.map.shape()));
+  if (raiseChannelScale(node, lhs, rhs))
     return Error::success();
-  if (typeOf(lhs).getRank() == 1)
-    std::swap(lhs, rhs);
-  SmallVector<int64_t> rows = shapeOf(lhs), gamma = shapeOf(rhs);
-  if ((rows.size() != 2 && rows.size() != 3) || gamma != ArrayRef(rows.back()))
-    return outside(node, "multiplies " + describe(rows) + " by " + describe(gamma) +
-                             ", expected one number for each channel");
-  define(node, emit<nn::LayerScaleOp>(node, lhs.getType(), lhs, rhs));
+  if (std::optional<View> vector = channelVector(rhs);
+      vector && vector->map.extent(0) == lhs.map.extent(lhs.map.rank() - 1)) {
+    Value gamma = materialize(*vector, node);
+    View input = rows(node, tensor);
+    if (!gamma || !input.root)
+      return gamma ? Error::success() : outside(node, cannotMake(factors, rhs));
+    if (typeOf(input.root).getRank() != 2 && typeOf(input.root).getRank() != 3)
+      return outside(node, "multiplies the channels of " + describe(shapeOf(input.root)));
+    defineRows(node, emit<nn::LayerScaleOp>(node, input.root.getType(), input.root, gamma), input);
+    return Error::success();
+  }
+  if (std::optional<IndexMap> map = rhs.map.expand(shape);
+      map && shape.size() == 4 && map->isRepeated(0) && map->isRepeated(1)) {
+    View perPosition{rhs.root, map->select(0, 0).select(0, 0), rhs.source};
+    define(node, defer(shape, Product{lhs, perPosition}), IndexMap::identity(shape));
+    return Error::success();
+  }
+  Value a = operand(node, tensor), b = operand(node, factors);
+  if (!a || !b)
+    return Error::success();
+  if (typeOf(a).getRank() > 3 || !fitsBroadcast(a, b))
+    return outside(node, "multiplies " + describe(shapeOf(a)) + " by " + describe(shapeOf(b)));
+  define(node, emit<nn::MulOp>(node, a.getType(), a, b));
+  return Error::success();
+}
+
+Error Raiser::scaleBy(const Node &node, double factor) {
+  View input = view(node, "self");
+  if (deferred<Scores>(input.root))
+    return scaleScores(node, input, factor);
+  if (input.map.rank() > 3) {
+    define(node, defer(shapeOf(input.root), Scaled{input.root, factor}), input.map);
+    return Error::success();
+  }
+  if (Value value = operand(node, "self"))
+    define(node, emit<nn::ScaleOp>(node, value.getType(), value, APFloat(factor)));
   return Error::success();
 }
 
@@ -242,11 +218,10 @@ Error Raiser::raiseDiv(const Node &node) {
   std::optional<double> divisor = number(node, "other");
   if (!divisor || *divisor == 0)
     return outside(node, "divides by a tensor or by zero");
-  Value lhs = operand(node, "self");
-  if (lhs)
-    define(node, emit<nn::ScaleOp>(node, lhs.getType(), lhs, APFloat(1.0 / *divisor)));
-  return Error::success();
+  return scaleBy(node, 1.0 / *divisor);
 }
+
+Error Raiser::raiseNeg(const Node &node) { return scaleBy(node, -1); }
 
 //===----------------------------------------------------------------------===//
 // Tokens
@@ -256,21 +231,60 @@ Error Raiser::raiseConcat(const Node &node) {
   const Argument *tensors = node.find("tensors");
   if (!tensors || tensors->names.empty())
     return malformed(node, "expected a list of tensors");
+  const unsigned rank = viewOf(tensors->names.back()).map.rank();
+  std::optional<unsigned> dim = node.find("dim") ? dimension(node, "dim", rank) : 0;
+  if (!dim || rank == 0)
+    return malformed(node, "expected a dimension of a tensor of rank " + Twine(rank));
+  if (raiseJoinedSlices(node, tensors->names, *dim) ||
+      raiseRotatedConcat(node, tensors->names, *dim))
+    return Error::success();
+  if (*dim + 1 == rank || (*dim == 0 && rank == 2))
+    return raiseJoin(node, tensors->names, *dim);
+  if (rank == 3 && *dim == 1)
+    return raisePrependTokens(node, tensors->names);
+  return outside(node, "a concatenation other than of channels, rows, or learned tokens before an "
+                       "image's tokens");
+}
+
+/// Channels of tokens and features, rows of parameters.
+Error Raiser::raiseJoin(const Node &node, ArrayRef<std::string> parts, unsigned dim) {
+  SmallVector<Value> inputs;
+  int64_t extent = 0;
+  for (const std::string &name : parts) {
+    View part = viewOf(name);
+    Value value = materialize(part, node);
+    if (!value)
+      return outside(node, cannotMake("tensors", part));
+    SmallVector<int64_t> shape = shapeOf(value),
+                         first = shapeOf(inputs.empty() ? value : inputs[0]);
+    if (shape.size() != first.size())
+      return malformed(node, "joins " + describe(shape) + " to " + describe(first));
+    extent += shape[dim];
+    first[dim] = shape[dim];
+    if (shape != first || (dim == 0 && typeOf(value).isDynamicDim(0)))
+      return outside(node, "joins " + describe(shape) + " to " + describe(first));
+    inputs.push_back(value);
+  }
+  SmallVector<int64_t> shape(typeOf(inputs[0]).getShape());
+  shape[dim] = extent;
+  auto type = typeOf(inputs[0]).clone(shape);
+  define(node, dim == 0 ? emit<nn::ConcatRowsOp>(node, type, inputs)
+                        : emit<nn::ConcatChannelsOp>(node, type, inputs));
+  return Error::success();
+}
+
+Error Raiser::raisePrependTokens(const Node &node, ArrayRef<std::string> parts) {
   constexpr StringLiteral kExpected =
       "a concatenation other than of learned tokens before an image's tokens";
-  View image = viewOf(tensors->names.back());
+  View image = viewOf(parts.back());
   SmallVector<Value> tokens;
-  if (image.map.rank() != 3 || dimension(node, "dim", 3) != 1u)
-    return outside(node, kExpected);
-  if (raiseJoinedSlices(node, tensors->names, 1))
-    return Error::success();
   SmallVector<int64_t> shape = image.map.shape();
-  for (const std::string &name : ArrayRef(tensors->names).drop_back()) {
+  for (const std::string &name : parts.drop_back()) {
     View prefix = viewOf(name); // the same for every image: an expanded 1 x k x D
     SmallVector<int64_t> learned = shapeOf(prefix.root), expanded = prefix.map.shape();
     if (learned.size() != 3 || learned[0] != 1 ||
         prefix.map != IndexMap::identity(learned).expand(expanded) || expanded.size() != 3 ||
-        expanded[0] != shape[0] || expanded[2] != shape[2])
+        expanded[0] != shape[0] || expanded[2] != shape[2] || isDeferred(prefix.root))
       return outside(node, kExpected);
     tokens.push_back(prefix.root);
     shape[1] += expanded[1];
@@ -281,17 +295,5 @@ Error Raiser::raiseConcat(const Node &node) {
   SmallVector<int64_t> type(typeOf(input).getShape());
   type[1] = shape[1];
   define(node, emit<nn::PrependTokensOp>(node, typeOf(input).clone(type), input, tokens));
-  return Error::success();
-}
-
-Error Raiser::raiseMean(const Node &node) {
-  const Argument *keep = node.find("keepdim");
-  Value input = operand(node, "self");
-  if (!input)
-    return Error::success();
-  if (typeOf(input).getRank() != 3 || dimension(node, "dim", 3) != 1u || (keep && keep->flag))
-    return outside(node, "a mean other than over tokens");
-  ArrayRef<int64_t> shape = typeOf(input).getShape();
-  define(node, emit<nn::MeanTokensOp>(node, typeOf(input).clone({shape[0], shape[2]}), input));
   return Error::success();
 }

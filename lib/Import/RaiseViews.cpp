@@ -98,12 +98,12 @@ Error Raiser::raiseSlice(const Node &node) {
   const int64_t extent = operand.map.extent(*dim), size = claimedShape(node.outputs.front())[*dim];
   if (from && *from < 0)
     from = std::max<int64_t>(*from, -extent) + extent;
-  if (!from || step != 1 || (extent == kProbeBatch && size != extent))
-    return outside(node,
-                   "a slice of the batch, with a step, or from an index that is not constant");
-  if (*from > extent || size > extent - *from)
-    return malformed(node, Twine(size) + " elements from " + Twine(*from) + " of " + Twine(extent));
-  std::optional<IndexMap> map = operand.map.slice(*dim, *from, size);
+  if (!from || !step || (extent == kProbeBatch && size != extent))
+    return outside(node, "a slice of the batch, or from an index that is not constant");
+  if (*from >= extent || *step < 1 || size - 1 > (extent - 1 - *from) / *step)
+    return malformed(node, Twine(size) + " elements from " + Twine(*from) + " of " + Twine(extent) +
+                               ", " + Twine(*step) + " apart");
+  std::optional<IndexMap> map = operand.map.slice(*dim, *from, size, *step);
   if (!map)
     return outside(node, "a slice across merged dimensions");
   define(node, operand.root, *map);
@@ -170,6 +170,16 @@ Error Raiser::raiseResize(const Node &node) {
 bool Raiser::raiseJoinedSlices(const Node &node, ArrayRef<std::string> parts, unsigned dim) {
   View first = viewOf(parts.front());
   SmallVector<int64_t> root = shapeOf(first.root);
+  std::vector<IndexMap> maps;
+  for (const std::string &name : parts)
+    if (View part = viewOf(name); part.root == first.root && dim < part.map.rank())
+      maps.push_back(part.map);
+  if (maps.size() == parts.size())
+    if (std::optional<IndexMap> joined = IndexMap::concat(maps, dim);
+        joined && joined->isBijection(*countElements(root))) {
+      define(node, first.root, *joined); // patch merging: all of the root, its rows regrouped
+      return true;
+    }
   IndexMap whole = IndexMap::identity(root);
   if (first.map.rank() != root.size() || dim >= root.size())
     return false;

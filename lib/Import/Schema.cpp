@@ -122,6 +122,17 @@ static bool fromJSON(const json::Value &value, Argument &out, json::Path path) {
       return true;
     });
   }
+  if (tag == "as_optional_tensors") { // of an index; one with gaps stays `Other`
+    out.kind = Kind::Tensors;
+    return schema::forEach(body, at, [&](const json::Value &item, json::Path p) {
+      const json::Object::value_type *tensor = schema::onlyMember(item, p);
+      if (tensor && StringRef(tensor->first) == "as_tensor")
+        out.names.push_back(schema::nameIn(tensor->second));
+      else
+        out.kind = Kind::Other;
+      return tensor != nullptr;
+    });
+  }
   if (tag == "as_int" || tag == "as_ints" || tag == "as_sym_int" || tag == "as_sym_ints") {
     out.kind = Kind::Ints;
     return schema::forEach(body, at, [&](const json::Value &item, json::Path p) {

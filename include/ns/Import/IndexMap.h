@@ -77,6 +77,10 @@ public:
   int64_t extent(unsigned dim) const;
   llvm::SmallVector<int64_t> shape() const;
   int64_t getOffset() const { return offset; }
+  /// The digits of `dim`, outermost first.
+  llvm::ArrayRef<Factor> dimension(unsigned dim) const { return dimensions[dim]; }
+  /// Whether the map has each position of [0, count) once, in whatever order.
+  bool isBijection(int64_t count) const;
   /// The position in the root of one element.
   int64_t at(llvm::ArrayRef<int64_t> index) const;
   bool operator==(const IndexMap &) const = default;
@@ -88,11 +92,21 @@ public:
   std::optional<IndexMap> reshape(llvm::ArrayRef<int64_t> shape) const;
   /// The map at one index of `dim`, which disappears. Requires 0 <= index < extent(dim).
   IndexMap select(unsigned dim, int64_t index) const;
-  /// Indices `from` to `from + size` of `dim`; nothing when they straddle digits.
-  std::optional<IndexMap> slice(unsigned dim, int64_t from, int64_t size) const;
+  /// `size` indices of `dim`, from `from` on, `step` apart; nothing when they straddle digits.
+  /// Requires that they exist, and step >= 1.
+  std::optional<IndexMap> slice(unsigned dim, int64_t from, int64_t size, int64_t step = 1) const;
   /// Repeats dimensions of extent 1 to reach `shape`, adding leading ones; nothing when another
   /// extent would change.
   std::optional<IndexMap> expand(llvm::ArrayRef<int64_t> shape) const;
+  /// The maps one after the other along `dim`: equal ones whose offsets are those of a mixed-radix
+  /// number, such as the four neighbours that a patch merging puts together. Nothing for others.
+  /// Requires one map or more, and `dim` below their rank.
+  static std::optional<IndexMap> concat(llvm::ArrayRef<IndexMap> parts, unsigned dim);
+  /// Whether `dim` repeats the same elements.
+  bool isRepeated(unsigned dim) const;
+  /// Of a root whose rows have `channels` elements: where the last dimension is a whole row, the
+  /// map of the same rows of a root that has `newChannels` in each. Nothing elsewhere.
+  std::optional<IndexMap> withRows(int64_t channels, int64_t newChannels) const;
 
 private:
   static void append(Dimension &dimension, Factor factor);

@@ -19,7 +19,7 @@ FIXTURES = {
         "timm:vit_tiny_patch16_224",
         TINY | dict(depth=1, qk_norm=True, qkv_bias=False, global_pool="avg"),
     ),
-    "outside": ("timm:vit_tiny_patch16_224", TINY | dict(act_layer="silu", global_pool="avgmax")),
+    "outside": ("timm:vit_tiny_patch16_224", TINY | dict(act_layer="mish", global_pool="avgmax")),
 }
 
 
