@@ -1,0 +1,163 @@
+//===- OnnxWeights.cpp - what initializers become -*- C++ -*-===//
+//
+// Part of the Nullspace compiler, under the Apache License v2.0 with LLVM Exceptions.
+// See LICENSE for license information.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+//
+// An optimizer transposes the weights of linear layers and renames them, merges initializers that
+// are equal (all biases of zeros, all norms at their start), and drops biases of zeros. Trained
+// further, those parameters part ways; and the results go back to PyTorch by name. So each use of
+// an initializer asks which parameter it is there (OnnxNames.h), and that becomes a weight.
+//
+//===----------------------------------------------------------------------===//
+
+#include "OnnxTranslator.h"
+
+#include "llvm/ADT/STLExtras.h"
+
+using namespace llvm;
+using namespace ns;
+using namespace ns::onnx;
+using pt2::Weight;
+
+namespace {
+/// What a weight is called as a value of the program; node results cannot be called so.
+constexpr StringLiteral kValuePrefix("weight ");
+
+/// One element of zero, for weights that have nothing else.
+constexpr char kZero[8] = {};
+} // namespace
+
+/// Names that an exporter made up for an initializer that it computed.
+static bool isMadeUp(StringRef name) {
+  return name.empty() || name.contains("::") || name.starts_with("val_");
+}
+
+std::string Translator::parameterName(const Node &node, const Tensor &tensor, Role role) const {
+  SmallVector<const Signature::Entry *> weights = callWeights(node, signature);
+  const Signature::Entry *only = nullptr;
+  unsigned count = 0;
+  for (const Signature::Entry *entry : weights)
+    if (entry)
+      only = entry, ++count;
+  if (role.argument >= 0) {
+    if (role.argument < static_cast<int>(weights.size()) && weights[role.argument])
+      return weights[role.argument]->name.str();
+  } else if (count == 1 && role.member.empty()) {
+    return only->name.str();
+  }
+  if (signature.ofName(tensor.name))
+    return tensor.name.str();
+  std::string member = layerOf(node);
+  if (!member.empty() && !role.member.empty()) {
+    member += "." + role.member.str();
+    if (signature.empty() ? isMadeUp(tensor.name) : signature.ofName(member) != nullptr)
+      return member;
+  }
+  return tensor.name.str();
+}
+
+/// Adds a weight, or finds it: the value that stands for it.
+std::string Translator::addWeight(Weight weight, const Tensor *source, bool transposed) {
+  std::string name = weight.name;
+  for (unsigned i = 2;; ++i) { // a name that another initializer has: this is no parameter
+    auto [known, isNew] = weightOfName.try_emplace(name, program.weights.size());
+    if (isNew)
+      break;
+    const Source &other = sources[known->second];
+    if (other.tensor == source && other.transposed == transposed)
+      return kValuePrefix.str() + name;
+    name = weight.name + "." + std::to_string(i);
+  }
+  weight.name = name;
+  weight.canonical = program.weights.size();
+  const Signature::Entry *entry = signature.ofName(name);
+  // What was computed from parameters at export cannot go back to them: it stays as it is.
+  weight.kind = entry ? entry->kind : signature.empty() ? weight.kind : Weight::Kind::Buffer;
+  const std::string value = kValuePrefix.str() + name;
+  program.values[value].type = weight.type;
+  setShape(value, weight.sizes);
+  program.weightOfValue[value] = program.weights.size();
+  program.weights.push_back(std::move(weight));
+  sources.push_back({source, transposed});
+  return value;
+}
+
+std::string Translator::useWeight(const Node &node, const Tensor &tensor, Role role,
+                                  bool transposed) {
+  Weight weight;
+  weight.name = parameterName(node, tensor, role);
+  if (weight.name.empty() || weight.name == "__metadata__" || StringRef(weight.name).contains('\0'))
+    weight.name = "unnamed";
+  weight.kind =
+      role.member.starts_with("running_") ? Weight::Kind::Buffer : Weight::Kind::Parameter;
+  weight.type = scalarType(tensor.dataType).value_or(pt2::ScalarType::F32);
+  weight.sizes.assign(tensor.dims.begin(), tensor.dims.end());
+  weight.strides.resize(weight.sizes.size());
+  int64_t stride = 1;
+  for (size_t i = weight.sizes.size(); i-- > 0; stride *= weight.sizes[i])
+    weight.strides[i] = stride;
+  if (transposed) {
+    std::swap(weight.sizes[0], weight.sizes[1]);
+    std::swap(weight.strides[0], weight.strides[1]);
+  }
+  weight.record.bytes = tensor.bytes;
+  return addWeight(std::move(weight), &tensor, transposed);
+}
+
+std::string Translator::use(const Node &node, size_t index, Role role) {
+  const Value *value = operand(node, index);
+  if (value && !value->name.empty())
+    return value->name;
+  const Tensor *tensor = value ? value->weight : nullptr;
+  if (!tensor || tensor->count() == 0 || !scalarType(tensor->dataType) || tensor->bytes.empty()) {
+    consumeError(outside(node, "(with an operand that is no weight and not computed)"));
+    return "";
+  }
+  std::string used = useWeight(node, *tensor, role, /*transposed=*/false);
+  if (!value->transposed)
+    return used;
+  return emitInner(node, "permute", {this->tensor("self", used), integers("dims", {1, 0})},
+                   *value->shape);
+}
+
+std::string Translator::droppedBias(const Node &node, StringRef target, int argument,
+                                    int64_t size) {
+  SmallVector<const Signature::Entry *> weights = callWeights(node, signature);
+  if (!callTarget(node).starts_with(target) || argument >= static_cast<int>(weights.size()) ||
+      !weights[argument] || !pt2::countElements({size}))
+    return "";
+  Weight bias;
+  bias.name = weights[argument]->name.str();
+  bias.sizes = {size};
+  bias.strides = {0};
+  bias.record.bytes = StringRef(kZero, sizeof(kZero));
+  return addWeight(std::move(bias), nullptr, false);
+}
+
+/// Keeps the weights that `read` names, in the order of the model's own, and adds those of its
+/// parameters that no node reads.
+void Translator::orderWeights(const StringSet<> &read) {
+  Node none;
+  for (const Tensor &tensor : model.initializers)
+    if (signature.ofName(tensor.name) && !weightOfName.contains(tensor.name) &&
+        tensor.count() > 0 && scalarType(tensor.dataType) && !tensor.bytes.empty())
+      useWeight(none, tensor, {}, false);
+  std::vector<Weight> weights;
+  for (Weight &weight : program.weights)
+    if (read.contains(kValuePrefix.str() + weight.name) || signature.ofName(weight.name))
+      weights.push_back(std::move(weight));
+  auto order = [&](const Weight &weight) {
+    const Signature::Entry *entry = signature.ofName(weight.name);
+    return entry ? entry->order : std::numeric_limits<size_t>::max();
+  };
+  llvm::stable_sort(weights, [&](const Weight &a, const Weight &b) { return order(a) < order(b); });
+  program.weights = std::move(weights);
+  program.weightOfValue.clear();
+  for (auto [i, weight] : llvm::enumerate(program.weights)) {
+    weight.canonical = i;
+    program.weightOfValue[kValuePrefix.str() + weight.name] = i;
+  }
+}
