@@ -60,6 +60,10 @@ def numbers(key, text):
     return [float(part) for part in re.search(rf"{key} \[([^\]]*)\]", text)[1].split(",")]
 
 
+def integers(key, text):
+    return [int(n) for n in numbers(key, text)]
+
+
 class Ops:
     """One function for each op: (text of the operands, shape of the result, operands...)."""
 
@@ -83,14 +87,37 @@ class Ops:
 
     @staticmethod
     def attention(text, shape, *inputs):
+        *inputs, mask = inputs if " mask " in text else (*inputs, None)
+        *inputs, bias = inputs if " bias " in text else (*inputs, None)
         q, k, v = {
             1: lambda a: a.chunk(3, -1),
             2: lambda q, kv: (q, *kv.chunk(2, -1)),
             3: lambda q, k, v: (q, k, v),
         }[len(inputs)](*inputs)
-        q, k, v = (t.unflatten(-1, (int(number("heads", text)), -1)).transpose(1, 2) for t in (q, k, v))
-        p = (number("scale", text) * q @ k.transpose(-2, -1)).softmax(-1)
-        return (p @ v).transpose(1, 2).flatten(2)
+        window = int(number("window", text)) if " window " in text else None
+        heads, batch = int(number("heads", text)), len(q)
+        # B x windows x heads x N x d
+        q, k, v = (
+            t.unflatten(1, (-1, window or t.shape[1])).unflatten(-1, (heads, -1)).transpose(2, 3) for t in (q, k, v)
+        )
+        scores = number("scale", text) * q @ k.transpose(-2, -1)
+        if bias is not None:
+            scores = scores + bias
+        if mask is not None:
+            scores = scores + mask.unsqueeze(1)
+        return (scores.softmax(-1) @ v).transpose(2, 3).flatten(3).reshape(batch, -1, shape[-1])
+
+    @staticmethod
+    def relative_bias(text, shape, table):
+        height, width = (int(n) for n in numbers("grid", text))
+        prefix = int(number("prefix", text))
+        y, x = (t.flatten() for t in torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij"))
+        grid = (y[:, None] - y + height - 1) * (2 * width - 1) + x[:, None] - x + width - 1
+        index = torch.full((height * width + prefix,) * 2, len(table) - 3)
+        index[:, :prefix] = len(table) - 2
+        index[:prefix, :prefix] = len(table) - 1
+        index[prefix:, prefix:] = grid
+        return table[index].permute(2, 0, 1)
 
     @staticmethod
     def gelu(text, shape, x):
@@ -134,3 +161,41 @@ class Ops:
     @staticmethod
     def mean_tokens(text, shape, x):
         return x.mean(1)
+
+    @staticmethod
+    def activation(text, shape, x):
+        kind = text.split()[0]
+        return x * (1.702 * x).sigmoid() if kind == "quick_gelu" else getattr(F, kind)(x)
+
+    @staticmethod
+    def image_to_tokens(text, shape, x):
+        return x.flatten(2).transpose(1, 2)
+
+    @staticmethod
+    def conv(text, shape, x, w, b=None):
+        image = x.unflatten(1, integers("grid", text)).permute(0, 3, 1, 2)
+        geometry = (integers(key, text) for key in ("stride", "padding", "dilation"))
+        return F.conv2d(image, w, b, *geometry, int(number("groups", text))).flatten(2).transpose(1, 2)
+
+    @staticmethod
+    def max_pool(text, shape, x):
+        image = x.unflatten(1, integers("grid", text)).permute(0, 3, 1, 2)
+        geometry = (integers(key, text) for key in ("kernel", "stride", "padding"))
+        return F.max_pool2d(image, *geometry).flatten(2).transpose(1, 2)
+
+    @staticmethod
+    def batch_norm(text, shape, x, gamma, beta, mean, var):
+        return (x - mean) / (var + number("eps", text)).sqrt() * gamma + beta
+
+    @staticmethod
+    def permute_tokens(text, shape, x):
+        order = [0, *(1 + n for n in integers("order", text)), -1]
+        return x.unflatten(1, integers("digits", text)).permute(order).reshape(x.shape)
+
+    @staticmethod
+    def roll_tokens(text, shape, x):
+        return x.unflatten(1, integers("grid", text)).roll(integers("by", text), (1, 2)).flatten(1, 2)
+
+    @staticmethod
+    def reshape_tokens(text, shape, x):
+        return x.reshape(len(x), *shape[1:])
