@@ -58,12 +58,38 @@ Value Raiser::load(size_t index) {
   return value;
 }
 
+Value Raiser::addBuffer(const Node &node, StringRef name, ArrayRef<int64_t> shape,
+                        ArrayRef<double> elements) {
+  Weight weight;
+  weight.name = node.layer.empty() ? name.str() : (node.layer + "." + name).str();
+  const std::string base = weight.name;
+  for (unsigned i = 1;
+       llvm::any_of(program.weights, [&](const Weight &w) { return w.name == weight.name; }); ++i)
+    weight.name = base + "_" + std::to_string(i);
+  weight.kind = Weight::Kind::Constant;
+  weight.sizes.assign(shape.begin(), shape.end());
+  weight.strides.assign(shape.size(), 1);
+  for (size_t dim = shape.size(); dim-- > 1;)
+    weight.strides[dim - 1] = weight.strides[dim] * shape[dim];
+  program.computed.push_back(
+      std::make_unique<const std::vector<float>>(elements.begin(), elements.end()));
+  const std::vector<float> &values = *program.computed.back();
+  weight.record.bytes =
+      StringRef(reinterpret_cast<const char *>(values.data()), values.size() * sizeof(float));
+  weight.inMemory = true;
+  weight.canonical = program.weights.size();
+  program.weights.push_back(std::move(weight));
+  return load(program.weights.size() - 1);
+}
+
 Raiser::View Raiser::viewOf(StringRef name) {
   auto weight = program.weightOfValue.find(name);
   if (weight == program.weightOfValue.end())
     return environment.find(name)->second;
-  const bool isFloat = program.weights[weight->second].type == ScalarType::F32;
-  Value value = isFloat ? load(weight->second) : constantOf(weight->second);
+  const Weight &tensor = program.weights[weight->second];
+  const bool isNumber = tensor.kind == Weight::Kind::Constant && tensor.sizes.empty();
+  Value value = tensor.type == ScalarType::F32 && !isNumber ? load(weight->second)
+                                                            : constantOf(weight->second);
   return {value, IndexMap::identity(shapeOf(value))};
 }
 
@@ -539,7 +565,7 @@ Expected<OwningOpRef<ModuleOp>> Raiser::run() {
   return module;
 }
 
-Expected<OwningOpRef<ModuleOp>> ns::pt2::raise(const Program &program, const ModelRecord &record,
+Expected<OwningOpRef<ModuleOp>> ns::pt2::raise(Program &program, const ModelRecord &record,
                                                MLIRContext &context) {
   context.loadDialect<func::FuncDialect, nn::NNDialect>();
   return Raiser(program, record, context).run();

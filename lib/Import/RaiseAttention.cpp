@@ -196,6 +196,11 @@ Error Raiser::raiseAttention(const Node &node) {
 Value Raiser::biasOf(const Node &node, const View &term) {
   if (deferred<Gathered>(term.root))
     return relativeBias(node, term);
+  if (std::optional<std::vector<double>> elements = constantsOf(term)) {
+    SmallVector<int64_t> shape = term.map.shape();
+    if (static_cast<int64_t>(elements->size()) == *countElements(shape))
+      return addBuffer(node, "attn_mask", shape, *elements);
+  }
   Value value = materialize(term, node);
   if (!value)
     (void)!outside(node, cannotMake("attn_mask", term));

@@ -34,7 +34,7 @@ namespace ns::pt2 {
 
 class Raiser {
 public:
-  Raiser(const Program &program, const ModelRecord &record, mlir::MLIRContext &context)
+  Raiser(Program &program, const ModelRecord &record, mlir::MLIRContext &context)
       : program(program), record(record), builder(&context) {}
   llvm::Expected<mlir::OwningOpRef<mlir::ModuleOp>> run();
 
@@ -122,6 +122,9 @@ private:
   View view(const Node &node, llvm::StringRef argument);
   View viewOf(llvm::StringRef value);
   mlir::Value load(size_t weight);
+  /// A buffer of these elements, which the program gets as a new weight of the node's layer.
+  mlir::Value addBuffer(const Node &node, llvm::StringRef name, llvm::ArrayRef<int64_t> shape,
+                        llvm::ArrayRef<double> elements);
   /// A placeholder for `what`, of this shape with the batch at `kProbeBatch`.
   mlir::Value defer(llvm::ArrayRef<int64_t> shape, Deferred what);
   /// What the root stands for, where it is a placeholder for a `T`; null otherwise.
@@ -252,6 +255,7 @@ private:
   // RaiseConstants.cpp
   /// Computes a node whose tensors are all constants. False where it is not that, or not known how.
   llvm::Expected<bool> fold(const Node &node, llvm::StringRef op);
+  bool foldScatter(const Node &node);
   bool foldFactory(const Node &node, llvm::StringRef op);
   /// Whether `fold` knows how to compute an aten op.
   static bool isFoldable(llvm::StringRef op);
@@ -260,7 +264,7 @@ private:
   std::optional<std::vector<double>> constantsOf(const View &view) const;
   /// The one value of a constant view; nothing where there are several, or of another view.
   std::optional<double> uniform(const View &view) const;
-  /// An integer or boolean weight.
+  /// An integer or boolean weight, or a number.
   mlir::Value constantOf(size_t weight);
 
   // RaiseAttention.cpp
@@ -319,10 +323,14 @@ private:
   static std::optional<View> channelVector(View view);
   llvm::Error raiseConcat(const Node &node);
   llvm::Error raiseJoin(const Node &node, llvm::ArrayRef<std::string> parts, unsigned dim);
+  /// Tokens `first` and `rest` as which a sum of prepended tokens and positions is cut after its
+  /// prefix; nothing where it is no such sum.
+  std::optional<std::pair<mlir::Value, mlir::Value>>
+  cutAfterPrefix(const Node &node, const View &first, const View &rest);
   llvm::Error raisePrependTokens(const Node &node, llvm::ArrayRef<std::string> parts);
   llvm::Error raiseMean(const Node &node);
 
-  const Program &program;
+  Program &program;
   const ModelRecord &record;
   mlir::OpBuilder builder;
   mlir::func::FuncOp forward;

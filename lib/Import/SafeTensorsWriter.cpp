@@ -8,6 +8,8 @@
 
 #include "ns/Import/SafeTensorsWriter.h"
 
+#include "ns/Checkpoint/Checkpoint.h"
+
 #include "llvm/ADT/STLExtras.h"
 #include "llvm/ADT/StringExtras.h"
 #include "llvm/Support/Endian.h"
@@ -81,6 +83,8 @@ static Error writeAll(int descriptor, StringRef bytes) {
 
 /// Copies `bytes`, which lie at `offset` of `archive`, to the end of `descriptor`.
 static Error copyRange(int archive, int64_t offset, StringRef bytes, int descriptor) {
+  if (archive < 0)
+    return writeAll(descriptor, bytes);
   off_t from = offset;
   while (!bytes.empty()) {
     ssize_t copied = copy_file_range(archive, &from, descriptor, nullptr, bytes.size(), 0);
@@ -117,6 +121,27 @@ static Error writeStrided(const Weight &weight, int descriptor) {
   return Error::success();
 }
 
+/// Writes the elements that a checkpoint gives the weight.
+static Error writeReplacement(const Weight &weight, int descriptor) {
+  std::string problem;
+  std::vector<char> elements = ns::checkpoint::elementsOf(
+      weight.replacement, *ns::checkpoint::typeNamed(nameOf(weight.type)), problem);
+  if (!problem.empty())
+    return createStringError(problem);
+  return writeAll(descriptor, StringRef(elements.data(), elements.size()));
+}
+
+/// Writes the elements of a weight of `archive` to the end of `descriptor`.
+static Error writeWeight(const Weight &weight, int archive, int descriptor) {
+  if (!weight.replacement.empty())
+    return writeReplacement(weight, descriptor);
+  if (!weight.isContiguous())
+    return writeStrided(weight, descriptor);
+  uint64_t start = weight.firstElement * elementSize(weight.type);
+  return copyRange(weight.inMemory ? -1 : archive, weight.record.offset + start,
+                   weight.record.bytes.substr(start, weight.sizeInBytes()), descriptor);
+}
+
 static std::string hash(StringRef bytes) {
   XXH128_hash_t value = xxh3_128bits(arrayRefFromStringRef(bytes));
   return utohexstr(value.high64, /*LowerCase=*/true, 16) +
@@ -130,13 +155,7 @@ Expected<WeightsFile> ns::pt2::writeSafeTensors(ArrayRef<Weight> weights, int ar
     return error;
   uint64_t size = header.size();
   for (const Weight *weight : storageOrder(weights)) {
-    uint64_t start = weight->firstElement * elementSize(weight->type);
-    Error error =
-        weight->isContiguous()
-            ? copyRange(archive, weight->record.offset + start,
-                        weight->record.bytes.substr(start, weight->sizeInBytes()), descriptor)
-            : writeStrided(*weight, descriptor);
-    if (error)
+    if (Error error = writeWeight(*weight, archive, descriptor))
       return error;
     size += weight->sizeInBytes();
   }

@@ -9,6 +9,7 @@
 #ifndef NS_IMPORT_PT2ARCHIVE_H
 #define NS_IMPORT_PT2ARCHIVE_H
 
+#include "ns/Checkpoint/Tensor.h"
 #include "ns/Import/IndexMap.h"
 #include "ns/Import/ZipArchive.h"
 
@@ -75,6 +76,10 @@ struct Weight {
   int64_t firstElement = 0;
   /// Index of the first weight with the same elements (tied parameters); its own index otherwise.
   size_t canonical = 0;
+  /// Where not empty: the elements are these tensors of a checkpoint, one after the other, instead.
+  std::vector<checkpoint::Tensor> replacement;
+  /// The elements are in memory (`Program::computed`), not in the archive.
+  bool inMemory = false;
 
   bool isContiguous() const;
   uint64_t sizeInBytes() const;
@@ -88,6 +93,8 @@ struct Program {
   llvm::StringMap<size_t> weightOfValue;    ///< graph value -> index in `weights`
   llvm::StringMap<TensorMeta> values;       ///< of every tensor of the graph
   std::vector<Node> nodes;                  ///< in order of execution
+  /// Elements of weights that no file holds.
+  std::vector<std::unique_ptr<const std::vector<float>>> computed;
   std::optional<llvm::json::Object> record; ///< nullspace.json, where the export has one
 
   /// Reads a program. Checks versions, CRCs, names, types and extents, so that what is returned is

@@ -37,10 +37,11 @@ struct ModelRecord {
 ///
 /// Views (reshape, permute, select, ...) leave no op: values carry index maps, and ops recognise
 /// heads, tokens and channels by comparing them (IndexMap.h). Dropout in eval mode disappears.
-/// Every op has its layer in `nn.layer`. An op or layout that no nn op stands for is an error,
-/// which lists all of them with their layers.
-llvm::Expected<mlir::OwningOpRef<mlir::ModuleOp>>
-raise(const Program &program, const ModelRecord &record, mlir::MLIRContext &context);
+/// What the graph computes from sizes alone and the network needs, such as the mask of shifted
+/// windows, is added to the program's weights. Every op has its layer in `nn.layer`. An op or
+/// layout that no nn op stands for is an error, which lists all of them with their layers.
+llvm::Expected<mlir::OwningOpRef<mlir::ModuleOp>> raise(Program &program, const ModelRecord &record,
+                                                        mlir::MLIRContext &context);
 
 } // namespace ns::pt2
 

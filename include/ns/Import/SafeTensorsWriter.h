@@ -29,8 +29,9 @@ struct WeightsFile {
 std::string safeTensorsHeader(llvm::ArrayRef<Weight> weights);
 
 /// Writes header and weights to `descriptor`, an empty file, and returns what identifies it.
-/// `archive` is the open export: weights whose elements lie in row-major order go from file to file
-/// inside the kernel, the others through a small buffer; no tensor is held in memory. Errors say
+/// `archive` is the open export, or -1 where weights lie in several files: those whose elements lie
+/// in row-major order go from file to file inside the kernel, or are written from where they are
+/// mapped, the others through a small buffer; no tensor is held in memory. Errors say
 /// what the system said.
 llvm::Expected<WeightsFile> writeSafeTensors(llvm::ArrayRef<Weight> weights, int archive,
                                              int descriptor);
