@@ -136,7 +136,7 @@ static Pieces cut(const Wanted &wanted, const CommonName &name,
     problems.add("'", wanted.name, "': expected shape ", shapeText(wanted.shape), ", found ", found,
                  from);
   for (const Tensor *source : sources)
-    if (wanted.isFloat && !isFloat(source->type)) {
+    if (!isFloat(source->type)) {
       problems.add("'", wanted.name, "': expected F64, F32, F16 or BF16, found ",
                    nameOf(source->type), from);
       break;

@@ -7,7 +7,6 @@
 //===----------------------------------------------------------------------===//
 
 #include "ns/Runtime/Session.h"
-#include "ns/Checkpoint/Checkpoint.h"
 #include "ns/Checkpoint/SafeTensors.h"
 #include "ns/Runtime/Error.h"
 
@@ -88,6 +87,27 @@ static void checkUnchanged(const std::string &path, const Metadata &meta) {
          file.headerHash(), "; name the file with --weights to use it all the same");
 }
 
+static void copyPieces(const ns::checkpoint::Pieces &pieces, const TensorView &view) {
+  using ns::checkpoint::Type;
+  char *to = static_cast<char *>(view.data);
+  for (const ns::checkpoint::Tensor &piece : pieces) {
+    copyElements(piece, view.dtype == Dtype::F64 ? Type::F64 : Type::F32, to);
+    to += piece.count() * sizeOf(view.dtype);
+  }
+}
+
+/// Buffers such as attention masks are in no checkpoint: they come from the compiled-against file.
+void Session::loadBuffers(const std::vector<ns::checkpoint::Wanted> &buffers) {
+  if (buffers.empty())
+    return;
+  std::string place = defaultWeights();
+  checkUnchanged(place, metadata());
+  auto file = ns::checkpoint::Checkpoint::open(place);
+  auto pieces = ns::checkpoint::fit(file, buffers, metadata().model.name, /*mayHaveMore=*/true);
+  for (size_t i = 0; i < buffers.size(); ++i)
+    copyPieces(pieces[i], param(buffers[i].name));
+}
+
 void Session::loadWeights(const std::string &path, const WeightsOptions &options) {
   bool isDefault = path.empty();
   std::string place = isDefault ? defaultWeights() : path;
@@ -95,23 +115,23 @@ void Session::loadWeights(const std::string &path, const WeightsOptions &options
     checkUnchanged(place, metadata());
   auto file = ns::checkpoint::Checkpoint::open(place, {.ema = options.ema});
   std::vector<ns::checkpoint::Wanted> wanted;
-  for (const ParamInfo &info : metadata().params)
-    wanted.push_back({info.name, info.shape});
+  for (const ParamInfo &info : metadata().params) {
+    bool isStatistic = info.name.find("running_") != std::string::npos;
+    wanted.push_back({info.name, info.shape, !isDefault && !info.trainable && !isStatistic});
+  }
   // The import keeps what the graph does not read.
   auto pieces = ns::checkpoint::fit(file, wanted, metadata().model.name, /*mayHaveMore=*/isDefault);
   const std::string &expected = metadata().weights.content;
   std::string content = options.verify || !isDefault ? file.contentHash() : expected;
   if (options.verify && content != expected)
     fail(place, ": expected content hash ", expected, ", found ", content);
-  using ns::checkpoint::Type;
+  std::vector<ns::checkpoint::Wanted> buffers;
   for (size_t i = 0; i < pieces.size(); ++i) {
-    TensorView view = param(metadata().params[i]);
-    char *to = static_cast<char *>(view.data);
-    for (const ns::checkpoint::Tensor &piece : pieces[i]) {
-      copyElements(piece, view.dtype == Dtype::F64 ? Type::F64 : Type::F32, to);
-      to += piece.count() * sizeOf(view.dtype);
-    }
+    copyPieces(pieces[i], param(metadata().params[i]));
+    if (pieces[i].empty())
+      buffers.push_back({wanted[i].name, wanted[i].shape});
   }
+  loadBuffers(buffers);
   if (has(kPrepare))
     run(kPrepare);
   loadedFile = std::filesystem::absolute(place).string();

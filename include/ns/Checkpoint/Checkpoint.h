@@ -55,12 +55,11 @@ private:
   std::vector<Tensor> entries;
 };
 
-/// A tensor that a model wants.
+/// A tensor of floats that a model wants.
 struct Wanted {
   std::string name;
   std::vector<int64_t> shape;
   bool isOptional = false; ///< a buffer that is not in every checkpoint
-  bool isFloat = true;
 };
 
 /// Where a wanted tensor's elements are: these tensors, one after the other; none where an optional

@@ -9,6 +9,7 @@
 #ifndef NS_RUNTIME_SESSION_H
 #define NS_RUNTIME_SESSION_H
 
+#include "ns/Checkpoint/Checkpoint.h"
 #include "ns/Runtime/Artifact.h"
 #include "ns/Runtime/Host.h"
 
@@ -55,6 +56,7 @@ public:
 private:
   /// Where the compiled-against weights are now: their path of then, or beside the artefact.
   std::string defaultWeights() const;
+  void loadBuffers(const std::vector<checkpoint::Wanted> &buffers);
 
   Artifact artifact;
   Host services;
