@@ -234,7 +234,7 @@ SmallVector<Value> Raiser::packedInputs(ArrayRef<View> views, ArrayRef<Heads> he
 Error Raiser::attend(const Node &node, const Scores &scores, const View &value) {
   double scale = scores.scale;
   SmallVector<View, 3> views = {unscaled(scores.query, scale), unscaled(scores.key, scale), value};
-  SmallVector<Heads> heads;
+  std::vector<Heads> heads;
   for (auto [view, name] : zip_equal(views, ArrayRef<StringRef>{"query", "key", "value"})) {
     std::optional<Heads> found = headsOf(view);
     if (!found)

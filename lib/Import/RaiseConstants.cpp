@@ -46,6 +46,8 @@ static double readElement(const Weight &weight, int64_t index) {
     return support::endian::read<int32_t, endianness::little>(at);
   case ScalarType::I64:
     return static_cast<double>(support::endian::read<int64_t, endianness::little>(at));
+  case ScalarType::F32:
+    return support::endian::read<float, endianness::little>(at);
   default:
     return std::nan("");
   }
@@ -131,6 +133,7 @@ static const StringMap<Elementwise> &elementwise() {
       {"bitwise_and", {[](ArrayRef<double> x) { return double(x[0] && x[1]); }, two}},
       {"bitwise_or", {[](ArrayRef<double> x) { return double(x[0] || x[1]); }, two}},
       {"eq", {[](ArrayRef<double> x) { return double(x[0] == x[1]); }, two}},
+      {"fill", {[](ArrayRef<double> x) { return x[0]; }, {"value"}}},
       {"ge", {[](ArrayRef<double> x) { return double(x[0] >= x[1]); }, two}},
       {"gt", {[](ArrayRef<double> x) { return double(x[0] > x[1]); }, two}},
       {"le", {[](ArrayRef<double> x) { return double(x[0] <= x[1]); }, two}},
@@ -152,8 +155,11 @@ static const StringMap<Elementwise> &elementwise() {
 }
 
 bool Raiser::isFoldable(StringRef op) {
-  return elementwise().contains(op) ||
-         StringSwitch<bool>(op).Cases({"arange", "full", "ones", "zeros"}, true).Default(false);
+  return elementwise().contains(op) || StringSwitch<bool>(op)
+                                           .Cases({"arange", "full", "new_full", "new_ones",
+                                                   "new_zeros", "ones", "slice_scatter", "zeros"},
+                                                  true)
+                                           .Default(false);
 }
 
 /// What a tensor of `type` holds of a number.
@@ -184,7 +190,9 @@ bool Raiser::foldFactory(const Node &node, StringRef op) {
     define(node, defer(meta.sizes, std::move(constant)), IndexMap::identity(meta.sizes));
     return true;
   }
-  std::optional<double> fill = op == "zeros" ? 0 : op == "ones" ? 1 : number(node, "fill_value");
+  std::optional<double> fill = op.ends_with("zeros")  ? 0
+                               : op.ends_with("ones") ? 1
+                                                      : number(node, "fill_value");
   SmallVector<int64_t> ones(meta.sizes.size(), 1);
   if (!fill)
     return false;
@@ -193,7 +201,43 @@ bool Raiser::foldFactory(const Node &node, StringRef op) {
   return true;
 }
 
+/// `self` with `src` instead of a slice of it.
+bool Raiser::foldScatter(const Node &node) {
+  SmallVector<int64_t> shape(claimedShape(node.outputs.front()));
+  const Argument *given[] = {node.find("self"), node.find("src")};
+  const int64_t count = countElements(shape).value_or(kMaxFolded + 1);
+  std::optional<unsigned> dim = node.find("dim") ? dimension(node, "dim", shape.size()) : 0;
+  std::optional<int64_t> from = node.find("start") ? integer(node, "start") : 0,
+                         step = node.find("step") ? integer(node, "step") : 1;
+  if (!given[0] || given[0]->names.size() != 1 || !given[1] || given[1]->names.size() != 1 ||
+      count > kMaxFolded || (folded += count) > kMaxFoldedTogether || !dim ||
+      *dim >= shape.size() || !from || !step || *step < 1)
+    return false;
+  View self = viewOf(given[0]->names[0]), src = viewOf(given[1]->names[0]);
+  const Constant *old = deferred<Constant>(self.root), *fresh = deferred<Constant>(src.root);
+  SmallVector<int64_t> part(shape);
+  part[*dim] = src.map.rank() == shape.size() ? src.map.extent(*dim) : 0;
+  if (*from < 0)
+    from = std::max<int64_t>(*from, -shape[*dim]) + shape[*dim];
+  if (!old || !fresh || self.map.shape() != shape || src.map.shape() != part ||
+      *from >= shape[*dim] || part[*dim] - 1 > (shape[*dim] - 1 - *from) / *step)
+    return false;
+  Constant result;
+  forEachIndex(shape, [&](ArrayRef<int64_t> index) {
+    SmallVector<int64_t> at(index);
+    const int64_t offset = index[*dim] - *from;
+    at[*dim] = offset / *step;
+    const bool isNew = offset >= 0 && offset % *step == 0 && at[*dim] < part[*dim];
+    result.values.push_back(isNew ? fresh->values[src.map.at(at)]
+                                  : old->values[self.map.at(index)]);
+  });
+  define(node, defer(shape, std::move(result)), IndexMap::identity(shape));
+  return true;
+}
+
 Expected<bool> Raiser::fold(const Node &node, StringRef op) {
+  if (op == "slice_scatter")
+    return foldScatter(node);
   const std::string &name = node.outputs.front();
   const TensorMeta &meta = program.values.find(name)->second;
   auto rule = elementwise().find(op);

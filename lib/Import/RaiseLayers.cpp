@@ -273,13 +273,41 @@ Error Raiser::raiseJoin(const Node &node, ArrayRef<std::string> parts, unsigned 
   return Error::success();
 }
 
+/// DINOv2 with registers adds positions to class token and patches, and puts the registers between
+/// the two: prefix + positions is computed for itself, since it is the same for all images.
+std::optional<std::pair<Value, Value>> Raiser::cutAfterPrefix(const Node &node, const View &first,
+                                                              const View &rest) {
+  auto sum = first.root.getDefiningOp<nn::AddOp>();
+  auto prepend = sum ? sum.getLhs().getDefiningOp<nn::PrependTokensOp>() : nullptr;
+  if (!prepend || first.root != rest.root || prepend.getTokens().size() != 1)
+    return std::nullopt;
+  Value learned = prepend.getTokens().front(), positions = sum.getRhs();
+  SmallVector<int64_t> shape = shapeOf(first.root);
+  const int64_t count = shapeOf(learned)[1];
+  IndexMap whole = IndexMap::identity(shape), table = IndexMap::identity(shapeOf(positions));
+  if (table.extent(0) != 1 || first.map != whole.slice(1, 0, count) ||
+      rest.map != whole.slice(1, count, shape[1] - count))
+    return std::nullopt;
+  auto add = [&](Value tokens, int64_t from, int64_t size) {
+    Value part = materialize({positions, *table.slice(1, from, size)}, node);
+    return emit<nn::AddOp>(node, tokens.getType(), tokens, part);
+  };
+  Value prefix = add(learned, 0, count);
+  return std::pair(prefix, add(prepend.getInput(), count, shape[1] - count));
+}
+
 Error Raiser::raisePrependTokens(const Node &node, ArrayRef<std::string> parts) {
   constexpr StringLiteral kExpected =
       "a concatenation other than of learned tokens before an image's tokens";
-  View image = viewOf(parts.back());
+  View image = viewOf(parts.back()), first = viewOf(parts.front());
   SmallVector<Value> tokens;
   SmallVector<int64_t> shape = image.map.shape();
-  for (const std::string &name : parts.drop_back()) {
+  auto cut = cutAfterPrefix(node, first, image);
+  if (cut) {
+    tokens.push_back(cut->first);
+    shape[1] += first.map.extent(1);
+  }
+  for (const std::string &name : parts.drop_back().drop_front(cut ? 1 : 0)) {
     View prefix = viewOf(name); // the same for every image: an expanded 1 x k x D
     SmallVector<int64_t> learned = shapeOf(prefix.root), expanded = prefix.map.shape();
     if (learned.size() != 3 || learned[0] != 1 ||
@@ -289,7 +317,7 @@ Error Raiser::raisePrependTokens(const Node &node, ArrayRef<std::string> parts) 
     tokens.push_back(prefix.root);
     shape[1] += expanded[1];
   }
-  Value input = materialize(image, node);
+  Value input = cut ? cut->second : materialize(image, node);
   if (!input || !typeOf(input).isDynamicDim(0))
     return outside(node, kExpected);
   SmallVector<int64_t> type(typeOf(input).getShape());
