@@ -79,6 +79,21 @@ void BatchLoader::loadAugmented(std::span<const int64_t> indices, double weight,
   });
 }
 
+Image BatchLoader::corrupted(int64_t index, const Corruption &corruption, uint64_t seed,
+                             const FrostTextures &frost) const {
+  return corruptImage(evalTransform(data.image(index), to), corruption, seed,
+                      corruptionDraw(data.name(index), corruption), frost);
+}
+
+void BatchLoader::loadCorrupted(std::span<const int64_t> indices, const Corruption &corruption,
+                                uint64_t seed, const FrostTextures &frost, int jpeg) {
+  fill(indices, 1, [&](const Image &image, int64_t i) {
+    Image result = corruptImage(evalTransform(image, to), corruption, seed,
+                                corruptionDraw(data.name(indices[i]), corruption), frost);
+    return jpeg ? jpegRoundTrip(result, jpeg) : result;
+  });
+}
+
 int64_t ns::runtime::argmax(const TensorView &view, int64_t offset, int64_t count) {
   int64_t best = 0;
   for (int64_t i = 1; i < count; ++i)

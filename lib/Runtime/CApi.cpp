@@ -6,9 +6,12 @@
 //
 //===----------------------------------------------------------------------===//
 
+#include "ns/Runtime/Corruptions.h"
 #include "ns/Runtime/Error.h"
 #include "ns/Runtime/Runtime.h"
 #include "ns/Runtime/Session.h"
+
+#include <algorithm>
 
 using namespace ns::runtime;
 
@@ -73,6 +76,19 @@ int nsrt_run(nsrt_session *session, const char *entry) {
 
 int nsrt_set_threads(nsrt_session *session, int count) {
   return guarded([&] { session->session.host().setThreads(count); });
+}
+
+int nsrt_corrupt(uint8_t *pixels, int width, int height, const char *kind, int severity,
+                 uint64_t seed, const char *name, const char *frost_dir) {
+  return guarded([&] {
+    static const FrostTextures procedural;
+    Image image(width, height);
+    std::copy_n(pixels, image.pixels.size(), image.pixels.begin());
+    Corruption corruption{kind, severity};
+    Image out = corruptImage(image, corruption, seed, corruptionDraw(name, corruption),
+                             frost_dir ? FrostTextures(frost_dir) : procedural);
+    std::copy(out.pixels.begin(), out.pixels.end(), pixels);
+  });
 }
 
 } // extern "C"

@@ -6,7 +6,7 @@
 //
 //===----------------------------------------------------------------------===//
 
-#include "Results.h"
+#include "Evaluate.h"
 #include "ns/Runtime/Attacks.h"
 #include "ns/Runtime/Error.h"
 #include "ns/Runtime/Loops.h"
@@ -47,6 +47,10 @@ private:
   /// each image.
   std::vector<char> measureInvariance(const std::string &which);
   void measureAttack(const AttackSpec &spec);
+  void measureCorrupted() {
+    EvaluationContext context{session, loader, chosen, options, results, cleanAccuracy};
+    measureCorruptions(context);
+  }
 
   Session &session;
   const Options &options;
@@ -56,6 +60,7 @@ private:
   Results results;
   std::vector<char> logits; ///< clean logits of the chosen images, in the model's precision
   std::vector<char> correct;
+  double cleanAccuracy = 0;
 };
 
 void Evaluation::measureClean() {
@@ -85,8 +90,8 @@ void Evaluation::measureClean() {
   results.addColumn("image", std::move(names));
   results.addColumn("label", std::move(labels));
   results.addColumn("prediction", std::move(predictions));
-  double accuracy = results.addShare("clean", "clean", correct, json::object());
-  std::printf("clean accuracy %.4f of %zu images\n", accuracy, chosen.size());
+  cleanAccuracy = results.addShare("clean", "clean", correct, json::object());
+  std::printf("clean accuracy %.4f of %zu images\n", cleanAccuracy, chosen.size());
 }
 
 void Evaluation::saveLogits() {
@@ -194,6 +199,8 @@ void Evaluation::run() {
       results.write(); // what is known so far outlives a crash of the machine
       measureAttack(spec);
     }
+    if (!options.evaluate.corruptions.empty())
+      measureCorrupted();
   } catch (const Stopped &) {
     results.write();
     throw;

@@ -87,8 +87,11 @@ public:
     return decodeImage(path, readFile(path));
   }
 
+  std::string className(int32_t label) const override { return classes[label]; }
+
   std::string root;
-  std::vector<std::string> files; ///< class/file
+  std::vector<std::string> classes; ///< folders, by label
+  std::vector<std::string> files;   ///< class/file
   std::vector<int32_t> labels;
 };
 
@@ -141,6 +144,9 @@ std::unique_ptr<Dataset> ns::runtime::openImageFolder(const std::string &path,
   auto index = classIndex(root, folder, classMap, classes);
   auto data = std::make_unique<ImageFolder>();
   data->root = folder.string();
+  data->classes.resize(classes);
+  for (auto &[name, label] : index)
+    data->classes[label] = name;
   std::vector<std::string> unknown;
   for (const std::string &name : list(folder, true)) {
     auto it = index.find(name);

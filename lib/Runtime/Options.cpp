@@ -200,21 +200,35 @@ void addFinetune(Flags &flags, FinetuneOptions &o) {
   flags.addFlag("resume", o.resume, "Go on from what is in --output");
 }
 
+/// A flag that may be given many times, each time with one value.
+void addList(Flags &flags, const std::string &name, std::vector<std::string> &values,
+             const std::string &type, const std::string &what) {
+  flags.add(name, values, what)
+      ->type_name(type)
+      ->type_size(1)
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)
+      ->expected(1, 1 << 20)
+      ->allow_extra_args(false);
+}
+
 void addEvaluate(Flags &flags, EvaluateOptions &o) {
   flags.addChoice("split", o.split, {"val", "train"}, "Which images");
   flags.add(
       "noise", o.noise,
       "Measure invariance under this noise, the same permuted, and gaussian noise of its norm");
-  flags
-      .add("attack", o.attackTexts,
-           "KIND[:key=value,...], repeatable: fgsm:eps=4/255 | "
-           "pgd:eps=8/255,alpha=2/255,steps=10,restarts=1,norm=linf | "
-           "square:eps=8/255,queries=5000,p=0.8")
-      ->type_name("KIND[:KEY=VALUE,...]")
-      ->type_size(1)
-      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)
-      ->expected(1, 1 << 20)
-      ->allow_extra_args(false);
+  addList(flags, "attack", o.attackTexts, "KIND[:KEY=VALUE,...]",
+          "Repeatable: fgsm:eps=4/255 | "
+          "pgd:eps=8/255,alpha=2/255,steps=10,restarts=1,norm=linf | "
+          "square:eps=8/255,queries=5000,p=0.8");
+  addList(flags, "corruption", o.corruptionTexts, "KIND[:SEVERITY]",
+          "Repeatable: a kind of ImageNet-C such as glass_blur:3, noise, blur, weather, digital, "
+          "extra, or all (the 15 common kinds); without a severity all five");
+  flags.addNumber("corruption-jpeg", o.corruptionJpeg, 0, 100,
+                  "JPEG quality at which corrupted images are stored before they are read (the "
+                  "published ImageNet-C: 85); 0: not");
+  flags.add("frost-dir", o.frostDir, "Folder with frost1.png and so on; default: procedural frost");
+  flags.add("save-corrupted", o.saveCorrupted,
+            "Write the corrupted images to this folder, KIND/SEVERITY/CLASS");
   flags.add("save-logits", o.saveLogits, "Write the clean logits to this .npy file");
 }
 
@@ -297,9 +311,13 @@ std::optional<Options> ns::runtime::parseCommandLine(const Metadata &meta,
   resolveNoise(meta, options.synthesis);
   for (const std::string &text : options.evaluate.attackTexts)
     options.evaluate.attacks.push_back(parseAttack(text));
+  for (const std::string &text : options.evaluate.corruptionTexts)
+    for (Corruption &corruption : parseCorruption(text))
+      options.evaluate.corruptions.push_back(std::move(corruption));
   for (std::string *path :
        {&options.common.dataDir, &options.common.output, &options.common.weights,
-        &options.common.classMap, &options.finetune.noise, &options.evaluate.noise})
+        &options.common.classMap, &options.finetune.noise, &options.evaluate.noise,
+        &options.evaluate.frostDir, &options.evaluate.saveCorrupted})
     *path = absolute(*path);
   options.argsYaml = flags.yaml();
   return options;

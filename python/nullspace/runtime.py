@@ -56,11 +56,39 @@ def _load() -> ctypes.CDLL:
         ("nsrt_param", [handle, text, out, ctypes.POINTER(ctypes.c_uint64)], ctypes.c_int),
         ("nsrt_run", [handle, text], ctypes.c_int),
         ("nsrt_set_threads", [handle, ctypes.c_int], ctypes.c_int),
+        (
+            "nsrt_corrupt",
+            [handle, ctypes.c_int, ctypes.c_int, text, ctypes.c_int, ctypes.c_uint64, text, text],
+            ctypes.c_int,
+        ),
     ]:
         function = getattr(library, name)
         function.argtypes, function.restype = arguments, result
     _library = library
     return library
+
+
+CORRUPTIONS = (
+    *("gaussian_noise", "shot_noise", "impulse_noise", "defocus_blur", "glass_blur", "motion_blur", "zoom_blur"),
+    *("snow", "frost", "fog", "brightness", "contrast", "elastic_transform", "pixelate", "jpeg_compression"),
+    *("speckle_noise", "gaussian_blur", "spatter", "saturate"),
+)
+
+
+def corrupt(image: np.ndarray, kind: str, severity: int, seed: int = 0, name: str = "", frost_dir=None) -> np.ndarray:
+    """An image (H x W x 3, uint8, at least 16 x 16) under one of `CORRUPTIONS` at severity 1 to 5, by the tables for its
+    size. The random numbers are those of (seed, name, kind, severity): `name` stands for the image."""
+    result = np.array(image, dtype=np.uint8, order="C")
+    if np.asarray(image).dtype != np.uint8 or result.ndim != 3 or result.shape[2] != 3:
+        raise ValueError(f"expected an H x W x 3 array of uint8, found {np.asarray(image).dtype} {result.shape}")
+    library = _load()
+    folder = None if frost_dir is None else os.fsencode(frost_dir)
+    status = library.nsrt_corrupt(
+        result.ctypes.data, result.shape[1], result.shape[0], kind.encode(), severity, seed, name.encode(), folder
+    )
+    if status != 0:
+        raise NullspaceError(library.nsrt_last_error().decode(errors="replace"))
+    return result
 
 
 class _Handle:

@@ -9,6 +9,7 @@
 #ifndef NS_RUNTIME_BATCHLOADER_H
 #define NS_RUNTIME_BATCHLOADER_H
 
+#include "ns/Runtime/Corruptions.h"
 #include "ns/Runtime/Dataset.h"
 #include "ns/Runtime/Session.h"
 
@@ -36,6 +37,14 @@ public:
   /// The same with augmentation; image i draws the random numbers of (seed, firstDraw + i).
   void loadAugmented(std::span<const int64_t> indices, double weight, uint64_t seed,
                      uint64_t firstDraw);
+
+  /// The same as `load` with every image corrupted after the resize. `jpeg`: quality at which each
+  /// is encoded and decoded again; 0: not.
+  void loadCorrupted(std::span<const int64_t> indices, const Corruption &corruption, uint64_t seed,
+                     const FrostTextures &frost, int jpeg);
+  /// One image as `loadCorrupted` sees it, corrupted, before the JPEG.
+  Image corrupted(int64_t index, const Corruption &corruption, uint64_t seed,
+                  const FrostTextures &frost) const;
 
 private:
   template <class Transform>

@@ -27,6 +27,8 @@ public:
   virtual Image image(int64_t index) const = 0;
   /// For reports: a path, or a number.
   virtual std::string name(int64_t index) const = 0;
+  /// The folder of a class; its number where classes have no names.
+  virtual std::string className(int32_t label) const { return std::to_string(label); }
   /// True where neighbours are of one class, so that a prefix is no sample.
   virtual bool sortedByClass() const = 0;
 };

@@ -32,6 +32,11 @@ struct Image {
 /// tripled, CMYK converted. `name` stands in errors.
 Image decodeImage(const std::string &name, const std::vector<uint8_t> &bytes);
 
+/// Baseline JPEG, 4:2:0, quality 1 to 100, as Pillow writes by default.
+std::vector<uint8_t> encodeJpeg(const Image &image, int quality);
+/// 8-bit RGB, lossless.
+std::vector<uint8_t> encodePng(const Image &image);
+
 enum class Filter { Box, Bilinear, Hamming, Bicubic, Lanczos };
 /// "bicubic" and so on; throws Error for others.
 Filter parseFilter(const std::string &name);

@@ -10,6 +10,7 @@
 #define NS_RUNTIME_OPTIONS_H
 
 #include "ns/Runtime/Artifact.h"
+#include "ns/Runtime/Corruptions.h"
 
 #include <map>
 #include <optional>
@@ -69,6 +70,11 @@ struct EvaluateOptions {
   std::string split = "val", noise, saveLogits;
   std::vector<std::string> attackTexts;
   std::vector<AttackSpec> attacks;
+  std::vector<std::string> corruptionTexts;
+  std::vector<Corruption> corruptions;
+  int corruptionJpeg = 0;    ///< quality at which corrupted images are stored; 0: not
+  std::string frostDir;      ///< empty: procedural frost
+  std::string saveCorrupted; ///< folder to write the corrupted images to; empty: none
 };
 
 struct Options {

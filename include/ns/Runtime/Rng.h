@@ -29,6 +29,7 @@ enum class Stream : uint32_t {
   AttackStart = 7, ///< random starts of PGD
   Square = 8,      ///< squares of the Square attack
   Bootstrap = 9,
+  Corruption = 10, ///< corruptions of images
 };
 
 /// Philox4x32-10 (Salmon et al., SC'11): four words from a 128-bit counter and a 64-bit key.
@@ -52,11 +53,12 @@ public:
       : seed(seed), stream(static_cast<uint32_t>(stream) | static_cast<uint32_t>(step >> 32) << 8),
         step(static_cast<uint32_t>(step)) {}
 
-  uint32_t bits(uint64_t element) const {
-    uint64_t block = element / 4;
-    return philox({static_cast<uint32_t>(block), static_cast<uint32_t>(block >> 32), step, stream},
-                  seed)[element % 4];
+  /// The words of elements 4 * index to 4 * index + 3.
+  std::array<uint32_t, 4> block(uint64_t index) const {
+    return philox({static_cast<uint32_t>(index), static_cast<uint32_t>(index >> 32), step, stream},
+                  seed);
   }
+  uint32_t bits(uint64_t element) const { return block(element / 4)[element % 4]; }
   /// In [0, 1), a multiple of 2^-32.
   double uniform(uint64_t element) const { return bits(element) * 0x1p-32; }
   /// N(0, 1) by Box and Muller.

@@ -37,6 +37,11 @@ int nsrt_param(nsrt_session *session, const char *name, void **data, uint64_t *b
 int nsrt_run(nsrt_session *session, const char *entry);
 int nsrt_set_threads(nsrt_session *session, int count);
 
+/* Corrupts an image (Corruptions.h): `pixels` holds height x width x 3 bytes, in place. `name` is what the
+ * random numbers are drawn for, beside seed, kind and severity (1 to 5). frost_dir NULL: procedural frost. */
+int nsrt_corrupt(uint8_t *pixels, int width, int height, const char *kind, int severity, uint64_t seed,
+                 const char *name, const char *frost_dir);
+
 /* The command line of an executable: the artefact at the end of the file argv[0] runs from, or the
  * shared object named by argv[1]. Returns the exit status. */
 int nsrt_main(int argc, char **argv);
