@@ -69,10 +69,32 @@ Value RowProgram::index(AffineExpr expr) {
   return rt::IndexOp::create(body, loc, body.getI32Type(),
                              AffineMapAttr::get(AffineMap::get(3, 0, expr)));
 }
-Value RowProgram::isColumn(Value label) {
-  return arith::CmpIOp::create(body, loc, arith::CmpIPredicate::eq, index(c), label);
+Value RowProgram::swapPairs(Value a) { return rt::SwapPairsOp::create(body, loc, a); }
+Value RowProgram::integer(uint32_t value) {
+  return arith::ConstantOp::create(body, loc, body.getI32IntegerAttr(int32_t(value)));
 }
-Value RowProgram::column() { return arith::SIToFPOp::create(body, loc, element, index(c)); }
+Value RowProgram::addInt(Value a, Value b) { return arith::AddIOp::create(body, loc, a, b); }
+Value RowProgram::mulInt(Value a, Value b) { return arith::MulIOp::create(body, loc, a, b); }
+Value RowProgram::bitAnd(Value a, Value b) { return arith::AndIOp::create(body, loc, a, b); }
+Value RowProgram::bitXor(Value a, Value b) { return arith::XOrIOp::create(body, loc, a, b); }
+Value RowProgram::shiftRight(Value a, uint32_t bits) {
+  return arith::ShRUIOp::create(body, loc, a, integer(bits));
+}
+Value RowProgram::compare(arith::CmpIPredicate predicate, Value a, Value b) {
+  return arith::CmpIOp::create(body, loc, predicate, a, b);
+}
+Value RowProgram::isColumn(Value label) {
+  return compare(arith::CmpIPredicate::eq, index(c), label);
+}
+Value RowProgram::either(Value a, Value b) { return arith::OrIOp::create(body, loc, a, b); }
+Value RowProgram::inRange(AffineExpr expr, int64_t from, int64_t to) {
+  Value i = index(expr);
+  Value above = compare(arith::CmpIPredicate::sge, i, integer(uint32_t(from)));
+  return bitAnd(above, compare(arith::CmpIPredicate::slt, i, integer(uint32_t(to))));
+}
+Value RowProgram::number(AffineExpr expr) {
+  return arith::SIToFPOp::create(body, loc, element, index(expr));
+}
 Value RowProgram::perIndex(AffineExpr expr, ArrayRef<double> values) {
   Value which = index(expr);
   Value result = constant(values.back());

@@ -67,10 +67,32 @@ public:
   mlir::Value abs(mlir::Value a);
   mlir::Value compare(mlir::arith::CmpFPredicate predicate, mlir::Value a, mlir::Value b);
   mlir::Value select(mlir::Value condition, mlir::Value a, mlir::Value b);
+  /// The value at the other column of the pair 2j, 2j + 1.
+  mlir::Value swapPairs(mlir::Value a);
+
+  // 32-bit integers, which wrap around.
+  /// c, or an expression of r and k.
+  mlir::Value index(mlir::AffineExpr expr);
+  mlir::Value integer(uint32_t value);
+  mlir::Value addInt(mlir::Value a, mlir::Value b);
+  mlir::Value mulInt(mlir::Value a, mlir::Value b);
+  mlir::Value bitAnd(mlir::Value a, mlir::Value b);
+  mlir::Value bitXor(mlir::Value a, mlir::Value b);
+  mlir::Value shiftRight(mlir::Value a, uint32_t bits);
+  mlir::Value compare(mlir::arith::CmpIPredicate predicate, mlir::Value a, mlir::Value b);
+
+  // Conditions.
+  mlir::Value both(mlir::Value a, mlir::Value b) { return bitAnd(a, b); }
+  mlir::Value either(mlir::Value a, mlir::Value b);
+  /// from <= expr < to, for c or an expression of r and k.
+  mlir::Value inRange(mlir::AffineExpr expr, int64_t from, int64_t to);
+
   /// 1 where the column equals the i32 element `label`, as a condition.
   mlir::Value isColumn(mlir::Value label);
+  /// c, or an expression of r and k, as a float.
+  mlir::Value number(mlir::AffineExpr expr);
   /// The column as a float.
-  mlir::Value column();
+  mlir::Value column() { return number(c); }
   mlir::Value sum(mlir::Value a) { return reduce(rt::Reduction::Add, a); }
   mlir::Value max(mlir::Value a) { return reduce(rt::Reduction::Max, a); }
   mlir::Value min(mlir::Value a) { return reduce(rt::Reduction::Min, a); }
@@ -80,7 +102,6 @@ public:
 
 private:
   mlir::Value reduce(rt::Reduction kind, mlir::Value a);
-  mlir::Value index(mlir::AffineExpr expr);
   /// Puts ops, arguments, inputs and their maps into the order of a walk from the results.
   void orderByUse(mlir::Operation *yield);
 

@@ -1,4 +1,4 @@
-//===- Attention.cpp - rule of attention -*- C++ -*-===//
+//===- Attention.cpp - rules of attention and positions -*- C++ -*-===//
 //
 // Part of the Nullspace compiler, under the Apache License v2.0 with LLVM Exceptions.
 // See LICENSE for license information.
@@ -31,10 +31,28 @@ struct AttentionRule : RuleBase<AttentionRule, AttentionOp> {
   }
 };
 
+struct RelativeBiasRule : RuleBase<RelativeBiasRule, RelativeBiasOp> {
+  static void vjp(RelativeBiasOp op, OpBuilder &b, Value dy, const BitVector &wanted, MutableArrayRef<Value> results) {
+    results[0] = RelativeBiasGradOp::create(b, op.getLoc(), op.getTable().getType(), dy, op.getGridAttr(), op.getPrefixAttr());
+  }
+};
+
+/// A linear map of the input: the transposed one. Sines and cosines are buffers.
+struct RotaryRule : RuleBase<RotaryRule, RotaryOp> {
+  static bool inactive(unsigned index) { return index > 0; }
+  static void save(RotaryOp op, const BitVector &, SmallVectorImpl<Value> &saved) { saved.append({op.getSin(), op.getCos()}); }
+  static void vjp(RotaryOp op, OpBuilder &b, Value dy, const BitVector &wanted, MutableArrayRef<Value> results) {
+    results[0] = RotaryOp::create(b, op.getLoc(), dy.getType(), dy, op.getSin(), op.getCos(), op.getHeads(), op.getPrefix(),
+                                  !op.getTransposed());
+  }
+};
+
 } // namespace
 
 void attachAttentionRules(MLIRContext &context) {
   AttentionOp::attachInterface<AttentionRule>(context);
+  RelativeBiasOp::attachInterface<RelativeBiasRule>(context);
+  RotaryOp::attachInterface<RotaryRule>(context);
 }
 
 } // namespace ns::autodiff

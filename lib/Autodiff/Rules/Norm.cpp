@@ -73,13 +73,38 @@ struct AddRule : RuleBase<AddRule, AddOp> {
   }
 };
 
+struct MulRule : RuleBase<MulRule, MulOp> {
+  static void save(MulOp op, const BitVector &wanted, SmallVectorImpl<Value> &saved) {
+    if (wanted[0])
+      saved.push_back(op.getRhs());
+    if (wanted[1])
+      saved.push_back(op.getLhs());
+  }
+  static void vjp(MulOp op, OpBuilder &b, Value dy, const BitVector &wanted, MutableArrayRef<Value> results) {
+    if (wanted[0])
+      results[0] = MulOp::create(b, op.getLoc(), dy.getType(), dy, op.getRhs());
+    if (wanted[1])
+      results[1] = sumToShape(b, op.getLoc(), MulOp::create(b, op.getLoc(), dy.getType(), dy, op.getLhs()), op.getRhs().getType());
+  }
+};
+
+/// The mask is drawn again.
+struct DropoutRule : RuleBase<DropoutRule, DropoutOp> {
+  static void save(DropoutOp op, const BitVector &, SmallVectorImpl<Value> &saved) { saved.push_back(op.getSeed()); }
+  static void vjp(DropoutOp op, OpBuilder &b, Value dy, const BitVector &wanted, MutableArrayRef<Value> results) {
+    results[0] = DropoutOp::create(b, op.getLoc(), dy.getType(), op.getUnitAttr(), dy, op.getSeed(), op.getRateAttr(), op.getStreamAttr());
+  }
+};
+
 } // namespace
 
 void attachNormRules(MLIRContext &context) {
   AddOp::attachInterface<AddRule>(context);
+  DropoutOp::attachInterface<DropoutRule>(context);
   GeluOp::attachInterface<GeluRule>(context);
   LayerNormOp::attachInterface<LayerNormRule>(context);
   LayerScaleOp::attachInterface<LayerScaleRule>(context);
+  MulOp::attachInterface<MulRule>(context);
   ScaleOp::attachInterface<ScaleRule>(context);
 }
 

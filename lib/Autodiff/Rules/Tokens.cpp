@@ -66,6 +66,29 @@ struct PrependTokensRule : RuleBase<PrependTokensRule, PrependTokensOp> {
   }
 };
 
+/// Each operand's gradient is its range of the result's.
+template <typename ConcatOp, typename SliceOp>
+struct ConcatRule : RuleBase<ConcatRule<ConcatOp, SliceOp>, ConcatOp> {
+  static void vjp(ConcatOp op, OpBuilder &b, Value dy, const BitVector &wanted, MutableArrayRef<Value> results) {
+    bool isLast = std::is_same_v<SliceOp, SliceChannelsOp>; // the dimension: the last, or the first
+    int64_t from = 0;
+    for (auto [index, input] : llvm::enumerate(op.getInputs())) {
+      auto type = cast<RankedTensorType>(input.getType());
+      if (wanted[index])
+        results[index] = SliceOp::create(b, op.getLoc(), type, dy, from);
+      from += isLast ? type.getShape().back() : type.getDimSize(0);
+    }
+  }
+};
+
+/// `like` gives its batch only.
+struct ExpandBatchRule : RuleBase<ExpandBatchRule, ExpandBatchOp> {
+  static bool inactive(unsigned index) { return index == 1; }
+  static void vjp(ExpandBatchOp op, OpBuilder &b, Value dy, const BitVector &wanted, MutableArrayRef<Value> results) {
+    results[0] = sumToShape(b, op.getLoc(), dy, op.getInput().getType());
+  }
+};
+
 struct ConcatBatchRule : RuleBase<ConcatBatchRule, ConcatBatchOp> {
   static void vjp(ConcatBatchOp op, OpBuilder &b, Value dy, const BitVector &wanted, MutableArrayRef<Value> results) {
     auto lhsType = cast<RankedTensorType>(op.getLhs().getType());
@@ -80,6 +103,9 @@ struct ConcatBatchRule : RuleBase<ConcatBatchRule, ConcatBatchOp> {
 
 void attachTokenRules(MLIRContext &context) {
   ConcatBatchOp::attachInterface<ConcatBatchRule>(context);
+  ConcatChannelsOp::attachInterface<ConcatRule<ConcatChannelsOp, SliceChannelsOp>>(context);
+  ConcatRowsOp::attachInterface<ConcatRule<ConcatRowsOp, SliceRowsOp>>(context);
+  ExpandBatchOp::attachInterface<ExpandBatchRule>(context);
   MeanTokensOp::attachInterface<MeanTokensRule>(context);
   PrependTokensOp::attachInterface<PrependTokensRule>(context);
   SelectTokenOp::attachInterface<SelectTokenRule>(context);

@@ -14,9 +14,9 @@ using namespace mlir;
 using namespace ns;
 
 LogicalResult ns::lower(nn::NormalizeOp op, Lowering &l) {
-  // Patch embeddings read the raw image and normalise on the way.
+  // Patch embeddings and the change to tokens read the raw image and normalise on the way.
   if (llvm::all_of(op->getUsers(), [](Operation *user) {
-        return isa<nn::PatchEmbedOp, nn::PatchEmbedGradWeightOp>(user);
+        return isa<nn::PatchEmbedOp, nn::PatchEmbedGradWeightOp, nn::ImageToTokensOp>(user);
       }))
     return success();
   RankedTensorType type = op.getResult().getType();
@@ -116,51 +116,68 @@ LogicalResult ns::lower(nn::LayerNormGradOp op, Lowering &l) {
 // Sums
 //===----------------------------------------------------------------------===//
 
-/// Sums partials [groups, cols] over the groups, in order; binds the results.
-static void sumPartials(Lowering &l, Operation *op, ValueRange partials, ValueRange results) {
-  RankedTensorType type = typeOf(partials.front());
-  RowProgram p = l.program(op, {1, numRows(type), numCols(type)});
-  for (auto [partial, result] : llvm::zip(partials, results))
-    p.out(p.in(partial, p.k, p.c), typeOf(result), p.lit(0), p.c);
-  l.finish(p, results);
+int64_t ns::numGroups(RankedTensorType type) {
+  if (type.getRank() != 3)
+    return 1;
+  // Long sums are cut into parts of up to 256 rows: they gain in exactness, and one image alone
+  // keeps several threads busy. An image whose tokens have no such divisor stays whole.
+  int64_t images = type.getDimSize(0), tokens = type.getDimSize(1);
+  for (int64_t rows = 256; tokens > rows && rows >= 64; --rows)
+    if (tokens % rows == 0)
+      return images * (tokens / rows);
+  return images;
 }
 
-/// Groups over which partial sums are taken: one for each image, whatever the thread count.
-static int64_t numGroups(RankedTensorType type) {
-  return type.getRank() == 3 ? type.getDimSize(0) : 1;
+SmallVector<Value> ns::sumOverRows(Lowering &l, Operation *op, std::array<int64_t, 3> space,
+                                   RowTerms terms) {
+  auto [groups, perGroup, width] = space;
+  RowProgram p = l.program(op, space);
+  for (Value term : terms(p, p.r * perGroup + p.k))
+    p.out(term, l.tensor({groups, width}));
+  RowProgram sum = l.program(op, {1, groups, width});
+  for (Value partial : p.finish().getResults())
+    sum.out(sum.in(partial, sum.k, sum.c), l.tensor({width}), sum.lit(0), sum.c);
+  return SmallVector<Value>(sum.finish().getResults());
+}
+
+SmallVector<Value> ns::sumOverRows(Lowering &l, Operation *op, RankedTensorType type,
+                                   RowTerms terms) {
+  int64_t groups = numGroups(type);
+  return sumOverRows(l, op, {groups, numRows(type) / groups, numCols(type)}, terms);
 }
 
 LogicalResult ns::lower(nn::LayerNormGradParamsOp op, Lowering &l) {
   RankedTensorType type = op.getInput().getType();
   int64_t width = typeOf(op.getDgamma()).getDimSize(0), groups = numGroups(type);
+  Value input = asGroups(l, l.get(op.getInput()), width);
+  Value grad = asGroups(l, l.get(op.getGrad()), width);
   int64_t perGroup = type.getNumElements() / width / groups;
-  RowProgram p = l.program(op, {groups, perGroup, width});
-  Value x = p.in(asGroups(l, l.get(op.getInput()), width), p.r * perGroup + p.k, p.c);
-  Value dy = p.in(asGroups(l, l.get(op.getGrad()), width), p.r * perGroup + p.k, p.c);
-  auto [centered, rstd] = normStatistics(p, x, width, op.getEps().convertToDouble());
-  p.out(p.mul(dy, p.mul(centered, rstd)), l.tensor({groups, width}));
-  p.out(dy, l.tensor({groups, width}));
-  sumPartials(l, op, p.finish().getResults(), op.getResults());
+  SmallVector<Value> sums =
+      sumOverRows(l, op, {groups, perGroup, width}, [&](RowProgram &p, AffineExpr row) {
+        Value x = p.in(input, row, p.c), dy = p.in(grad, row, p.c);
+        Statistics stats = normStatistics(p, x, width, op.getEps().convertToDouble());
+        return SmallVector<Value>{p.mul(dy, p.mul(stats.centered, stats.rstd)), dy};
+      });
+  l.set(op.getDgamma(), sums[0]);
+  l.set(op.getDbeta(), sums[1]);
   return success();
 }
 
 LogicalResult ns::lower(nn::SumRowsOp op, Lowering &l) {
-  RankedTensorType type = op.getInput().getType();
-  int64_t groups = numGroups(type), perGroup = numRows(type) / groups, width = numCols(type);
-  RowProgram p = l.program(op, {groups, perGroup, width});
-  p.out(p.in(l.get(op.getInput()), p.r * perGroup + p.k, p.c), l.tensor({groups, width}));
-  sumPartials(l, op, p.finish().getResults(), op->getResults());
+  Value input = l.get(op.getInput());
+  l.set(op.getResult(),
+        sumOverRows(l, op, typeOf(op.getInput()), [&](RowProgram &p, AffineExpr row) {
+          return SmallVector<Value>{p.in(input, row, p.c)};
+        }).front());
   return success();
 }
 
 LogicalResult ns::lower(nn::LayerScaleGradGammaOp op, Lowering &l) {
-  RankedTensorType type = op.getInput().getType();
-  int64_t groups = numGroups(type), perGroup = numRows(type) / groups, width = numCols(type);
-  RowProgram p = l.program(op, {groups, perGroup, width});
-  AffineExpr row = p.r * perGroup + p.k;
-  p.out(p.mul(p.in(l.get(op.getGrad()), row, p.c), p.in(l.get(op.getInput()), row, p.c)),
-        l.tensor({groups, width}));
-  sumPartials(l, op, p.finish().getResults(), op->getResults());
+  Value input = l.get(op.getInput()), grad = l.get(op.getGrad());
+  l.set(op.getResult(),
+        sumOverRows(l, op, typeOf(op.getInput()), [&](RowProgram &p, AffineExpr row) {
+          return SmallVector<Value>{p.mul(p.in(grad, row, p.c), p.in(input, row, p.c))};
+        }).front());
   return success();
 }
 
@@ -228,6 +245,15 @@ LogicalResult ns::lower(nn::AddOp op, Lowering &l) {
   RowProgram p = l.rowwise(op, type);
   Value lhs = p.in(l.get(op.getLhs()));
   p.out(p.add(lhs, inShared(p, l.get(op.getRhs()), type)), type);
+  l.finish(p, op.getResult());
+  return success();
+}
+
+LogicalResult ns::lower(nn::MulOp op, Lowering &l) {
+  RankedTensorType type = typeOf(op.getResult());
+  RowProgram p = l.rowwise(op, type);
+  Value lhs = p.in(l.get(op.getLhs()));
+  p.out(p.mul(lhs, inShared(p, l.get(op.getRhs()), type)), type);
   l.finish(p, op.getResult());
   return success();
 }

@@ -11,15 +11,14 @@
 using namespace mlir;
 using namespace ns;
 
-static Value gemm(Lowering &l, Operation *op, RankedTensorType type, Value a, Value b, int64_t m,
-                  int64_t n, int64_t k, bool transA, bool transB) {
+Value ns::gemm(Lowering &l, Operation *op, RankedTensorType type, Value a, Value b, int64_t m,
+               int64_t n, int64_t k, bool transA, bool transB) {
   return rt::GemmOp::create(l.builder, op->getLoc(), type, a, b, /*dest=*/Value(),
                             /*accumulate=*/Value(), l.builder.getDenseI64ArrayAttr({m, n, k}),
                             transA, transB);
 }
 
-/// result = product + bias, as a row program.
-static void addBias(Lowering &l, Operation *op, Value product, Value bias, Value result) {
+void ns::addBias(Lowering &l, Operation *op, Value product, Value bias, Value result) {
   RowProgram p = l.rowwise(op, typeOf(result));
   p.out(p.add(p.in(product), p.inColumn(bias)), typeOf(result));
   l.finish(p, result);
@@ -191,18 +190,38 @@ static void attentionInputs(Lowering &l, OperandRange operands, SmallVectorImpl<
 LogicalResult ns::lower(nn::AttentionOp op, Lowering &l) {
   SmallVector<Value> inputs, biases;
   attentionInputs(l, op.getInputs(), inputs, biases);
-  l.set(op.getResult(), rt::AttentionOp::create(l.builder, op.getLoc(), op.getResult().getType(),
-                                                inputs, biases, op.getHeads(), op.getScale()));
+  l.set(op.getResult(),
+        rt::AttentionOp::create(l.builder, op.getLoc(), op.getResult().getType(), inputs, biases,
+                                l.get(op.getBias()), l.get(op.getMask()), op.getHeadsAttr(),
+                                op.getScaleAttr(), op.getWindowAttr()));
   return success();
+}
+
+/// Sums the scores' gradients, one matrix for each head of each image or window, in that order.
+static void sumScoresGrad(Lowering &l, nn::AttentionGradOp op, Value grads) {
+  RankedTensorType type = typeOf(op.getDbias()), stacked = typeOf(grads);
+  int64_t rows = stacked.getDimSize(1);
+  RowProgram p = l.program(op, {rows, stacked.getDimSize(0), stacked.getDimSize(2)});
+  p.out(p.in(grads, p.k * rows + p.r, p.c), type);
+  l.finish(p, op.getDbias());
 }
 
 LogicalResult ns::lower(nn::AttentionGradOp op, Lowering &l) {
   SmallVector<Value> inputs, biases;
   attentionInputs(l, op.getInputs(), inputs, biases);
-  auto grad =
-      rt::AttentionGradOp::create(l.builder, op.getLoc(), op.getResultTypes(), l.get(op.getGrad()),
-                                  inputs, biases, op.getHeads(), op.getScale());
-  for (auto [result, value] : llvm::zip(op.getResults(), grad.getResults()))
+  SmallVector<Type> types(op.getInputs().getTypes());
+  if (op.getDbias()) {
+    RankedTensorType bias = typeOf(op.getDbias()), query = op.getGrad().getType();
+    int64_t heads = bias.getDimSize(0), queries = bias.getDimSize(1), keys = bias.getDimSize(2);
+    int64_t windows = query.getDimSize(0) * query.getDimSize(1) / queries;
+    types.push_back(l.tensor({windows, heads * queries, keys}));
+  }
+  auto grad = rt::AttentionGradOp::create(l.builder, op.getLoc(), types, l.get(op.getGrad()),
+                                          inputs, biases, l.get(op.getBias()), l.get(op.getMask()),
+                                          op.getHeadsAttr(), op.getScaleAttr(), op.getWindowAttr());
+  for (auto [input, result, value] : llvm::zip(op.getInputs(), op.getResults(), grad.getResults()))
     l.set(result, value);
+  if (op.getDbias())
+    sumScoresGrad(l, op, grad.getScoresGrad());
   return success();
 }

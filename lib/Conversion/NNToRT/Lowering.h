@@ -19,6 +19,8 @@
 #include "llvm/ADT/DenseMap.h"
 #include "llvm/ADT/StringMap.h"
 
+#include <map>
+
 namespace ns {
 
 using rt::typeOf;
@@ -37,7 +39,7 @@ public:
   mlir::OpBuilder builder;
 
   /// The rt value of an nn value.
-  mlir::Value get(mlir::Value value) { return values.lookup(value); }
+  mlir::Value get(mlir::Value value) { return values.lookup(value); } // null for an absent operand
   void set(mlir::Value value, mlir::Value result) { values[value] = result; }
 
   /// A named place; one op for each, at the top of the entry.
@@ -62,6 +64,9 @@ public:
   /// The normalised image as a matrix of patches (B N) x (c ph pw); made once for an image.
   mlir::FailureOr<mlir::Value> patches(mlir::Operation *user, mlir::Value image,
                                        llvm::ArrayRef<int64_t> patch, int64_t tokens);
+  /// Values that several ops need, made once for an entry: those made under this name from these
+  /// values; empty at first.
+  llvm::SmallVector<mlir::Value> &memo(llvm::StringRef name, llvm::ArrayRef<mlir::Value> from);
   /// Raw linear result and bias where every reader adds the bias itself.
   llvm::DenseMap<mlir::Value, mlir::Value> biasOf;
 
@@ -75,7 +80,29 @@ private:
   llvm::DenseMap<mlir::Value, mlir::Value> values;
   llvm::DenseMap<mlir::Value, mlir::Value> patchesOf;
   llvm::StringMap<mlir::Value> slots;
+  std::map<std::pair<std::string, std::vector<const void *>>, llvm::SmallVector<mlir::Value>> memos;
 };
+
+/// op(a) op(b) as an m x n matrix of `type`.
+mlir::Value gemm(Lowering &l, mlir::Operation *op, mlir::RankedTensorType type, mlir::Value a,
+                 mlir::Value b, int64_t m, int64_t n, int64_t k, bool transA, bool transB);
+/// Binds result = product + bias, as a row program.
+void addBias(Lowering &l, mlir::Operation *op, mlir::Value product, mlir::Value bias,
+             mlir::Value result);
+
+/// Groups of rows over which partial sums are taken, whatever the thread count: images or parts of
+/// them.
+int64_t numGroups(mlir::RankedTensorType type);
+/// Elements of one row of what is summed.
+using RowTerms =
+    llvm::function_ref<llvm::SmallVector<mlir::Value>(RowProgram &p, mlir::AffineExpr row)>;
+/// Sums of `terms` over all rows, vectors of a row's width: first over each group, then over the
+/// groups, in order. `space`: groups, rows of a group, columns.
+llvm::SmallVector<mlir::Value> sumOverRows(Lowering &l, mlir::Operation *op,
+                                           std::array<int64_t, 3> space, RowTerms terms);
+/// The same over the rows of `type`.
+llvm::SmallVector<mlir::Value> sumOverRows(Lowering &l, mlir::Operation *op,
+                                           mlir::RankedTensorType type, RowTerms terms);
 
 /// How a factor varies over the matrix that it multiplies.
 enum class Varies { ByPoint, ByRow, ByColumn };
@@ -105,6 +132,7 @@ mlir::LogicalResult lower(nn::LayerNormGradParamsOp, Lowering &);
 mlir::LogicalResult lower(nn::GeluOp, Lowering &);
 mlir::LogicalResult lower(nn::GeluGradOp, Lowering &);
 mlir::LogicalResult lower(nn::AddOp, Lowering &);
+mlir::LogicalResult lower(nn::MulOp, Lowering &);
 mlir::LogicalResult lower(nn::ScaleOp, Lowering &);
 mlir::LogicalResult lower(nn::LayerScaleOp, Lowering &);
 mlir::LogicalResult lower(nn::LayerScaleGradGammaOp, Lowering &);
@@ -112,6 +140,26 @@ mlir::LogicalResult lower(nn::SumRowsOp, Lowering &);
 mlir::LogicalResult lower(nn::SumBatchOp, Lowering &);
 mlir::LogicalResult lower(harden::InjectOp, Lowering &);
 mlir::LogicalResult lower(harden::ClipGradOp, Lowering &);
+// Activation.cpp
+mlir::LogicalResult lower(nn::ActivationOp, Lowering &);
+mlir::LogicalResult lower(nn::ActivationGradOp, Lowering &);
+// BatchNorm.cpp
+mlir::LogicalResult lower(nn::BatchNormOp, Lowering &);
+mlir::LogicalResult lower(nn::BatchNormGradOp, Lowering &);
+mlir::LogicalResult lower(nn::BatchNormGradParamsOp, Lowering &);
+mlir::LogicalResult lower(nn::BatchStatsOp, Lowering &);
+// Conv.cpp
+mlir::LogicalResult lower(nn::ConvOp, Lowering &);
+mlir::LogicalResult lower(nn::ConvGradInputOp, Lowering &);
+mlir::LogicalResult lower(nn::ConvGradWeightOp, Lowering &);
+mlir::LogicalResult lower(nn::MaxPoolOp, Lowering &);
+mlir::LogicalResult lower(nn::MaxPoolGradOp, Lowering &);
+// Grid.cpp
+mlir::LogicalResult lower(nn::ImageToTokensOp, Lowering &);
+mlir::LogicalResult lower(nn::TokensToImageOp, Lowering &);
+mlir::LogicalResult lower(nn::PermuteTokensOp, Lowering &);
+mlir::LogicalResult lower(nn::RollTokensOp, Lowering &);
+mlir::LogicalResult lower(nn::ReshapeTokensOp, Lowering &);
 // Fold.cpp
 mlir::LogicalResult lower(nn::FoldNormBiasOp, Lowering &);
 mlir::LogicalResult lower(nn::FoldNormWeightOp, Lowering &);
@@ -130,8 +178,17 @@ mlir::LogicalResult lower(nn::SliceRowsOp, Lowering &);
 mlir::LogicalResult lower(nn::PadRowsOp, Lowering &);
 mlir::LogicalResult lower(nn::SliceBatchOp, Lowering &);
 mlir::LogicalResult lower(nn::ConcatBatchOp, Lowering &);
+mlir::LogicalResult lower(nn::ConcatChannelsOp, Lowering &);
+mlir::LogicalResult lower(nn::ConcatRowsOp, Lowering &);
+mlir::LogicalResult lower(nn::ExpandBatchOp, Lowering &);
 mlir::LogicalResult lower(nn::MeanTokensOp, Lowering &);
 mlir::LogicalResult lower(nn::ExpandTokensOp, Lowering &);
+// Positions.cpp
+mlir::LogicalResult lower(nn::RelativeBiasOp, Lowering &);
+mlir::LogicalResult lower(nn::RelativeBiasGradOp, Lowering &);
+mlir::LogicalResult lower(nn::RotaryOp, Lowering &);
+// Dropout.cpp
+mlir::LogicalResult lower(nn::DropoutOp, Lowering &);
 // Losses.cpp
 mlir::LogicalResult lower(nn::CrossEntropyOp, Lowering &);
 mlir::LogicalResult lower(nn::CrossEntropyGradOp, Lowering &);

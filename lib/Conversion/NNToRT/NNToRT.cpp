@@ -54,6 +54,13 @@ Value Lowering::view(Value value, ArrayRef<int64_t> shape, int64_t offset) {
   return rt::ViewOp::create(builder, value.getLoc(), result, value, offset);
 }
 
+SmallVector<Value> &Lowering::memo(StringRef name, ArrayRef<Value> from) {
+  std::vector<const void *> key;
+  for (Value value : from)
+    key.push_back(value.getAsOpaquePointer());
+  return memos[{name.str(), key}];
+}
+
 void Lowering::finish(RowProgram &program, ValueRange results) {
   rt::FusedOp op = program.finish();
   for (auto [value, result] : llvm::zip(results, op.getResults()))
@@ -66,7 +73,9 @@ LogicalResult Lowering::lowerOp(Operation *op) {
             nn::PatchEmbedGradInputOp, nn::PatchEmbedGradWeightOp, nn::AttentionOp,
             nn::AttentionGradOp, nn::NormalizeOp, nn::NormalizeGradOp, nn::LayerNormOp,
             nn::LayerNormGradOp, nn::LayerNormGradParamsOp, nn::GeluOp, nn::GeluGradOp, nn::AddOp,
-            nn::ScaleOp, nn::LayerScaleOp, nn::LayerScaleGradGammaOp, nn::SumRowsOp, nn::SumBatchOp,
+            nn::MulOp, nn::ConcatChannelsOp, nn::ConcatRowsOp, nn::ExpandBatchOp,
+            nn::RelativeBiasOp, nn::RelativeBiasGradOp, nn::RotaryOp, nn::DropoutOp, nn::ScaleOp,
+            nn::LayerScaleOp, nn::LayerScaleGradGammaOp, nn::SumRowsOp, nn::SumBatchOp,
             harden::InjectOp, harden::ClipGradOp, nn::PrependTokensOp, nn::SelectTokenOp,
             nn::ScatterTokenOp, nn::SliceTokensOp, nn::PadTokensOp, nn::SliceChannelsOp,
             nn::PadChannelsOp, nn::SliceRowsOp, nn::PadRowsOp, nn::SliceBatchOp, nn::ConcatBatchOp,
@@ -75,8 +84,11 @@ LogicalResult Lowering::lowerOp(Operation *op) {
             harden::SynthesisLossGradOp, harden::InvarianceOp, harden::SampleNormOp,
             nn::LoadParamOp, nn::FoldNormBiasOp, nn::FoldNormWeightOp, nn::FoldScaleBiasOp,
             nn::FoldScaleWeightOp, nn::StoreParamOp, harden::ReadNoiseOp, harden::StoreGradOp,
-            harden::AdamWParamsOp, harden::AdamWNoiseOp>(
-          [&](auto concrete) { return lower(concrete, *this); })
+            harden::AdamWParamsOp, harden::AdamWNoiseOp, nn::ActivationOp, nn::ActivationGradOp,
+            nn::BatchNormOp, nn::BatchNormGradOp, nn::BatchNormGradParamsOp, nn::BatchStatsOp,
+            nn::ConvOp, nn::ConvGradInputOp, nn::ConvGradWeightOp, nn::MaxPoolOp, nn::MaxPoolGradOp,
+            nn::ImageToTokensOp, nn::TokensToImageOp, nn::PermuteTokensOp, nn::RollTokensOp,
+            nn::ReshapeTokensOp>([&](auto concrete) { return lower(concrete, *this); })
       .Case<func::ReturnOp>([&](func::ReturnOp op) { return writeResults(op); })
       .Default(
           [](Operation *op) { return op->emitOpError("expected no op without a lowering to rt"); });

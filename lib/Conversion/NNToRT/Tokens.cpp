@@ -174,6 +174,52 @@ LogicalResult ns::lower(nn::PadRowsOp op, Lowering &l) {
   return success();
 }
 
+LogicalResult ns::lower(nn::ConcatChannelsOp op, Lowering &l) {
+  RankedTensorType type = typeOf(op.getResult());
+  int64_t rows = numRows(type), total = numCols(type), width = total;
+  for (Value input : op.getInputs())
+    width = std::gcd(width, numCols(typeOf(input)));
+  auto pieces =
+      l.tensor({type.getNumElements() / width, width}); // each input's rows are whole ones
+  AffineExpr r = dimR(l);
+  Value result;
+  int64_t from = 0;
+  for (Value input : op.getInputs()) {
+    int64_t parts = numCols(typeOf(input)) / width;
+    RowMove move{rows * parts, width, r, tokenRow(r, parts, total / width, from)};
+    result = moveRows(l, op, l.view(l.get(input), {rows * parts, width}), pieces, move, result);
+    from += parts;
+  }
+  l.set(op.getResult(), l.view(result, type.getShape()));
+  return success();
+}
+
+LogicalResult ns::lower(nn::ConcatRowsOp op, Lowering &l) {
+  RankedTensorType type = typeOf(op.getResult());
+  bool isVector = type.getRank() == 1; // then one row; its column 0 may be any element
+  AffineExpr r = dimR(l);
+  Value result;
+  int64_t from = 0;
+  for (Value input : op.getInputs()) {
+    int64_t count = typeOf(input).getDimSize(0), rows = isVector ? 1 : numRows(typeOf(input));
+    result = moveRows(l, op, l.get(input), type,
+                      {rows, numCols(typeOf(input)), r, r + from * (rows / (isVector ? 1 : count))},
+                      result);
+    from += count;
+  }
+  l.set(op.getResult(), result);
+  return success();
+}
+
+LogicalResult ns::lower(nn::ExpandBatchOp op, Lowering &l) {
+  RankedTensorType type = typeOf(op.getResult());
+  int64_t rows = numRows(type);
+  AffineExpr r = dimR(l);
+  l.set(op.getResult(), moveRows(l, op, l.get(op.getInput()), type,
+                                 {rows, numCols(type), r % (rows / type.getDimSize(0)), r}));
+  return success();
+}
+
 LogicalResult ns::lower(nn::ConcatBatchOp op, Lowering &l) {
   RankedTensorType type = typeOf(op.getResult()), lhs = typeOf(op.getLhs()),
                    rhs = typeOf(op.getRhs());

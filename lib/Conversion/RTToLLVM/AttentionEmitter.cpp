@@ -28,25 +28,39 @@ struct Part {
   int64_t channel, pitch;
 };
 
-/// Extents and parts of one attention op.
+/// Extents and parts of one attention op. With windows, each one is as an image of its own: its
+/// tokens lie together.
 struct Shape {
-  int64_t heads, queries, keys, width, dim;
+  int64_t heads, queries, keys, width, dim, windows = 1;
   Part parts[3]; // q, k, v
-  bool biased;
+  bool biased, scoreBiased, masked;
+  unsigned numOperands;
   double scale;
 
   explicit Shape(Operation *op) {
-    heads = op->getAttrOfType<IntegerAttr>("heads").getInt();
-    scale = op->getAttrOfType<FloatAttr>("scale").getValueAsDouble();
-    auto forward = dyn_cast<rt::AttentionOp>(op);
-    auto backward = dyn_cast<rt::AttentionGradOp>(op);
-    OperandRange inputs = forward ? forward.getInputs() : backward.getInputs();
-    biased = forward ? !forward.getBiases().empty() : !backward.getBiases().empty();
-    auto output = forward ? typeOf(forward.getResult()) : typeOf(backward.getGrad());
+    if (auto forward = dyn_cast<rt::AttentionOp>(op))
+      read(forward, typeOf(forward.getResult()));
+    else
+      read(cast<rt::AttentionGradOp>(op), typeOf(op->getOperand(0)));
+  }
+
+private:
+  template <typename OpT> void read(OpT op, RankedTensorType output) {
+    heads = op.getHeads();
+    scale = op.getScale().convertToDouble();
+    OperandRange inputs = op.getInputs();
+    biased = !op.getBiases().empty();
+    scoreBiased = bool(op.getScoreBias());
+    masked = bool(op.getMask());
+    numOperands = op->getNumOperands();
     queries = output.getDimSize(1);
     width = output.getDimSize(2);
     keys = typeOf(inputs.back()).getDimSize(1);
     dim = width / heads;
+    if (std::optional<uint64_t> window = op.getWindow()) {
+      windows = keys / int64_t(*window);
+      queries = keys = *window;
+    }
     int64_t part = 0;
     for (auto [i, input] : llvm::enumerate(inputs)) {
       int64_t pitch = typeOf(input).getDimSize(2);
@@ -86,6 +100,7 @@ private:
   void run(int64_t rows, bool overlap, ArrayRef<Value> pointers,
            llvm::function_ref<void(RowProgram &, function_ref<Value(ArrayRef<int64_t>)>)> write,
            std::array<int64_t, 3> space);
+  Value added(unsigned array, Value index);
   void softmax(Matrix scores);
   void softmaxGrad(Matrix probabilities, Matrix gradient);
   void emitForward(Matrix q, Matrix k, Matrix v, double alpha);
@@ -99,7 +114,7 @@ private:
   Value arguments;
   HostCalls host;
   Type element;
-  Value image, head, scratchBase;
+  Value image, head, scratchBase; // image: one of all windows, where there are any
   int64_t scratchBytes = 0;
 };
 
@@ -171,11 +186,28 @@ HeadEmitter::Matrix HeadEmitter::input(unsigned index, int64_t tokens, double sc
   return copy;
 }
 
+/// Matrix `index` of argument `array`, a stack of matrices of the scores' shape.
+Value HeadEmitter::added(unsigned array, Value index) {
+  return host.offset(argument(array), element,
+                     arith::MulIOp::create(b, loc, index, host.i64(shape.queries * shape.keys)));
+}
+
+/// Softmax of each row of the scores, in place, after bias and mask have been added.
 void HeadEmitter::softmax(Matrix scores) {
   auto type = RankedTensorType::get({shape.queries, shape.keys}, element);
-  run(shape.queries, /*overlap=*/true, {scores.pointer, scores.pointer},
+  SmallVector<Value> pointers = {scores.pointer};
+  if (shape.scoreBiased) // the mask, where there is one, is the last operand
+    pointers.push_back(added(shape.numOperands - shape.masked, head));
+  if (shape.masked)
+    pointers.push_back(
+        added(shape.numOperands, arith::RemUIOp::create(b, loc, image, host.i64(shape.windows))));
+  unsigned numAdded = pointers.size() - 1;
+  pointers.push_back(scores.pointer);
+  run(shape.queries, /*overlap=*/true, pointers,
       [&](RowProgram &p, auto tensor) {
         Value x = p.in(tensor(type.getShape()));
+        for (unsigned i = 0; i < numAdded; ++i)
+          x = p.add(x, p.in(tensor(type.getShape())));
         Value exponentials = p.exp(p.sub(x, p.max(x)));
         p.out(p.mul(exponentials, p.div(p.constant(1.0), p.sum(exponentials))), type);
       },
@@ -203,7 +235,14 @@ void HeadEmitter::emitForward(Matrix q, Matrix k, Matrix v, double alpha) {
 
 void HeadEmitter::emitBackward(Matrix q, Matrix k, Matrix v, double alpha) {
   int64_t m = shape.queries, n = shape.keys, d = shape.dim;
-  Matrix scores = scratch(m, n), gradient = scratch(m, n);
+  Matrix scores = scratch(m, n), gradient;
+  if (cast<rt::AttentionGradOp>(op).getScoresGrad()) {
+    Value task = arith::AddIOp::create(
+        b, loc, arith::MulIOp::create(b, loc, image, host.i64(shape.heads)), head);
+    gradient = {added(shape.numOperands + op->getNumResults(), task), n};
+  } else {
+    gradient = scratch(m, n);
+  }
   Matrix dOut = headOf(1, m, shape.width, 0);
   auto result = [&](unsigned index, int64_t tokens) {
     const Part &part = shape.parts[index];
@@ -247,8 +286,8 @@ void HeadEmitter::emit(Value begin, Value end) {
 LLVM::LLVMFuncOp AttentionEmitter::task(Operation *op) {
   std::string key;
   llvm::raw_string_ostream os(key);
-  os << op->getName() << op->getOperandTypes() << op->getAttrOfType<IntegerAttr>("heads")
-     << op->getAttrOfType<FloatAttr>("scale") << Shape(op).biased;
+  os << op->getName() << op->getOperandTypes() << op->getPropertiesAsAttribute()
+     << op->getNumResults();
   LLVM::LLVMFuncOp &known = tasks[key];
   if (known)
     return known;

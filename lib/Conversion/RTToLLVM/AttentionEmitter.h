@@ -14,8 +14,8 @@
 namespace ns {
 
 /// Makes the tasks of `rt.attention` and `rt.attention_grad`: one for each shape. A task computes
-/// heads [begin, end), head i = (image i / heads, head i % heads), in the thread's scratch: the
-/// biased, scaled q, k, v of the head, its scores, and in the gradient those of dP.
+/// heads [begin, end), head i = (image or window i / heads, head i % heads), in the thread's
+/// scratch: the biased, scaled q, k, v of the head, its scores, and in the gradient those of dP.
 class AttentionEmitter {
 public:
   AttentionEmitter(mlir::ModuleOp module, KernelEmitter &kernels)

@@ -173,7 +173,9 @@ LogicalResult EntryEmitter::emitAttention(Operation *op) {
   for (Value result : op->getResults())
     arguments.push_back(pointer(result));
   auto tokens = typeOf(op->getOperand(0)); // of the queries, or of the result's gradient
-  int64_t heads = op->getAttrOfType<IntegerAttr>("heads").getInt();
-  launch(attention.task(op), arguments, tokens.getDimSize(0) * heads, 1);
+  int64_t tasks = tokens.getDimSize(0) * op->getAttrOfType<IntegerAttr>("heads").getInt();
+  if (auto window = op->getAttrOfType<IntegerAttr>("window"))
+    tasks *= tokens.getDimSize(1) / window.getInt();
+  launch(attention.task(op), arguments, tasks, 1);
   return success();
 }

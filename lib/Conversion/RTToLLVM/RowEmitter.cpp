@@ -102,6 +102,8 @@ Value RowEmitter::scalar(Value v) {
     Value index = elementIndex(b, loc, expand(map.getResult(0)), pitch, expand(map.getResult(1)));
     result = LLVM::LoadOp::create(b, loc, v.getType(),
                                   address(pointers[arg.getArgNumber()], v.getType(), index));
+  } else if (auto swap = v.getDefiningOp<rt::SwapPairsOp>()) { // all columns are equal
+    result = scalar(swap.getValue());
   } else if (auto index = v.getDefiningOp<rt::IndexOp>()) {
     result = arith::TruncIOp::create(b, loc, b.getI32Type(), expand(index.getMap().getResult(0)));
   } else {
@@ -135,14 +137,28 @@ Value RowEmitter::loadInput(BlockArgument arg, const Chunk &chunk) {
   Type type = arg.getType();
   AffineMap map = op.getInMap(arg.getArgNumber());
   int64_t pitch = rt::rowPitch(typeOf(op.getInputs()[arg.getArgNumber()]));
-  Value index = elementIndex(b, loc, expand(map.getResult(0)), pitch, chunk.start);
-  Value from = address(pointers[arg.getArgNumber()], type, index);
   unsigned alignment = type.getIntOrFloatBitWidth() / 8;
-  if (chunk.lanes == width)
+  Value start = chunk.start, row = expand(map.getResult(0));
+  auto product = dyn_cast<AffineBinaryOpExpr>(map.getResult(1)); // a multiple of c
+  int64_t stride = product ? cast<AffineConstantExpr>(product.getRHS()).getValue() : 1;
+  if (stride > 1)
+    start = arith::MulIOp::create(b, loc, start, i64(stride));
+  Value from = address(pointers[arg.getArgNumber()], type, elementIndex(b, loc, row, pitch, start));
+  if (stride == 1 && chunk.lanes == width)
     return LLVM::LoadOp::create(b, loc, vectorOf(type), from, alignment);
   Value zero = arith::ConstantOp::create(b, loc, b.getZeroAttr(vectorOf(type)));
-  return LLVM::MaskedLoadOp::create(b, loc, vectorOf(type), from, mask(chunk.lanes), zero,
-                                    alignment);
+  if (stride == 1)
+    return LLVM::MaskedLoadOp::create(b, loc, vectorOf(type), from, mask(chunk.lanes), zero,
+                                      alignment);
+  SmallVector<int64_t> steps;
+  for (int64_t lane = 0; lane < width; ++lane)
+    steps.push_back(lane * stride);
+  Value offsets = arith::ConstantOp::create(
+      b, loc, DenseElementsAttr::get(vectorOf(b.getI64Type()), ArrayRef<int64_t>(steps)));
+  Value lanes = LLVM::GEPOp::create(b, loc, vectorOf(from.getType()), type, from,
+                                    ArrayRef<LLVM::GEPArg>{offsets});
+  return LLVM::masked_gather::create(b, loc, vectorOf(type), lanes, mask(chunk.lanes),
+                                     ValueRange(zero), b.getI32IntegerAttr(alignment));
 }
 
 Value RowEmitter::compute(Value v, const Chunk &chunk) {
@@ -157,6 +173,14 @@ Value RowEmitter::compute(Value v, const Chunk &chunk) {
     return arith::AddIOp::create(b, loc, splat(first), steps);
   }
   Operation *source = v.getDefiningOp();
+  if (auto swap =
+          dyn_cast<rt::SwapPairsOp>(source)) { // a pair lies in one chunk: its width is even
+    SmallVector<int64_t> lanes;
+    for (int64_t lane = 0; lane < width; ++lane)
+      lanes.push_back(lane ^ 1);
+    Value operand = vector(swap.getValue(), chunk);
+    return vector::ShuffleOp::create(b, loc, operand, operand, lanes);
+  }
   SmallVector<Value> operands;
   for (Value operand : source->getOperands())
     operands.push_back(vector(operand, chunk));
@@ -270,6 +294,9 @@ SmallVector<Value> RowEmitter::emitChunk(unsigned stage, const Chunk &chunk,
       v = arith::SelectOp::create(b, loc, mask(chunk.lanes), v, neutral(reduce.getKind()));
     next.push_back(combine(reduce.getKind(), accumulator, v));
   }
+  // All values before the first store: a result may lie over an input that a later one reads.
+  for (unsigned i : stages.results(stage))
+    (void)vector(stages.yielded(i), chunk);
   for (unsigned i : stages.results(stage))
     storeResult(i, chunk);
   return next;
@@ -343,6 +370,9 @@ void RowEmitter::emitStage(unsigned stage) {
 //===----------------------------------------------------------------------===//
 
 void RowEmitter::storeUniformResults() {
+  for (unsigned i = 0; i < op.getNumResults(); ++i)
+    if (isUniformResult(i)) // as in emitChunk
+      (void)scalar(stages.yielded(i));
   for (unsigned i = 0; i < op.getNumResults(); ++i) {
     if (!isUniformResult(i))
       continue;

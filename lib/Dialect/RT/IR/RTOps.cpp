@@ -96,16 +96,53 @@ static LogicalResult verifyAttention(Operation *op, OperandRange inputs, Operand
   return success();
 }
 
+/// Windows of an attention, and what its scores are added to, against the queries in `output`.
+template <typename OpT> static LogicalResult verifyScores(OpT op, RankedTensorType output) {
+  int64_t queries = output.getDimSize(1), keys = typeOf(op.getInputs().back()).getDimSize(1);
+  int64_t heads = op.getHeads(), windows = 1;
+  if (std::optional<uint64_t> window = op.getWindow()) {
+    int64_t size = *window;
+    if (size <= 0 || queries != keys || queries % size != 0)
+      return op.emitOpError("expected window to divide the tokens, ")
+             << queries << " queries and " << keys << " keys, but got " << size;
+    windows = queries / size;
+    queries = keys = size;
+  }
+  auto check = [&](StringRef name, Value value, int64_t first) -> LogicalResult {
+    if (!value || typeOf(value).getShape() == ArrayRef<int64_t>{first, queries, keys})
+      return success();
+    return op.emitOpError("expected ") << name << " to be " << first << "x" << queries << "x"
+                                       << keys << ", but got " << value.getType();
+  };
+  if (failed(check("score_bias", op.getScoreBias(), heads)) ||
+      failed(check("mask", op.getMask(), windows)))
+    return failure();
+  if constexpr (std::is_same_v<OpT, AttentionGradOp>)
+    if (Value scores = op.getScoresGrad();
+        scores && typeOf(scores).getShape() !=
+                      ArrayRef<int64_t>{output.getDimSize(0) * windows, heads * queries, keys})
+      return op.emitOpError("expected the gradient of the scores to be ")
+             << output.getDimSize(0) * windows << "x" << heads * queries << "x" << keys
+             << ", but got " << scores.getType();
+  return success();
+}
+
 LogicalResult AttentionOp::verify() {
-  return verifyAttention(*this, getInputs(), getBiases(), getHeads(),
-                         typeOf(getResult()).getShape().back());
+  RankedTensorType output = typeOf(getResult());
+  return success(succeeded(verifyAttention(*this, getInputs(), getBiases(), getHeads(),
+                                           output.getShape().back())) &&
+                 succeeded(verifyScores(*this, output)));
 }
 
 LogicalResult AttentionGradOp::verify() {
-  if (getResultTypes() != TypeRange(getInputs()))
+  unsigned inputs = getInputs().size();
+  if (getNumResults() < inputs || getNumResults() > inputs + 1 ||
+      TypeRange(getResultTypes()).take_front(inputs) != TypeRange(getInputs()))
     return emitOpError("expected one result of each input's type");
-  return verifyAttention(*this, getInputs(), getBiases(), getHeads(),
-                         typeOf(getGrad()).getShape().back());
+  RankedTensorType output = typeOf(getGrad());
+  return success(succeeded(verifyAttention(*this, getInputs(), getBiases(), getHeads(),
+                                           output.getShape().back())) &&
+                 succeeded(verifyScores(*this, output)));
 }
 
 //===----------------------------------------------------------------------===//
@@ -121,7 +158,18 @@ Value FusedOp::getDestOf(unsigned i) {
 
 bool FusedOp::isSingleStage() { return getBody().front().getOps<RowReduceOp>().empty(); }
 
-/// A map must be (r, k, c) -> (row, col) with col = c or a constant.
+/// Is `column` c, or, where `isRead`, a positive multiple of it?
+static bool isColumn(AffineExpr column, bool isRead) {
+  AffineExpr c = getAffineDimExpr(2, column.getContext());
+  auto product = dyn_cast<AffineBinaryOpExpr>(column);
+  if (!isRead || !product || product.getKind() != AffineExprKind::Mul)
+    return column == c;
+  auto stride = dyn_cast<AffineConstantExpr>(product.getRHS());
+  return product.getLHS() == c && stride && stride.getValue() > 0;
+}
+
+/// A map must be (r, k, c) -> (row, col) with col = c or a constant, for an input also a multiple of
+/// c.
 static LogicalResult verifyMap(FusedOp op, AffineMap map, StringRef what, unsigned index) {
   if (map.getNumDims() != 3 || map.getNumSymbols() != 0 || map.getNumResults() != 2)
     return op.emitOpError("expected ")
@@ -129,7 +177,7 @@ static LogicalResult verifyMap(FusedOp op, AffineMap map, StringRef what, unsign
            << AffineMapAttr::get(map);
   AffineExpr column = map.getResult(1);
   if (map.getResult(0).isFunctionOfDim(2) ||
-      !(isa<AffineConstantExpr>(column) || column == getAffineDimExpr(2, op.getContext())))
+      !(isa<AffineConstantExpr>(column) || isColumn(column, /*isRead=*/what == "input")))
     return op.emitOpError("expected the column of ")
            << what << " map " << index << " to be c or a constant, but got "
            << AffineMapAttr::get(map);
@@ -175,6 +223,13 @@ LogicalResult FusedOp::verify() {
       return emitOpError("expected destination of result ")
              << i << " to have " << typeOf(getResult(i)).getNumElements() << " elements";
   }
+  return success();
+}
+
+LogicalResult SwapPairsOp::verify() {
+  auto program = (*this)->getParentOfType<FusedOp>();
+  if (program && program.getCols() % 2 != 0)
+    return emitOpError("expected an even number of columns, but got ") << program.getCols();
   return success();
 }
 

@@ -33,6 +33,8 @@ def RT_Dialect : Dialect {
     static constexpr llvm::StringLiteral kWorkBytesAttr = "rt.work_bytes";
     /// Module attribute: the layout of regions params, state and io (a dictionary).
     static constexpr llvm::StringLiteral kLayoutAttr = "rt.layout";
+    /// FLOPs of a row program that counts as a product (a depthwise convolution).
+    static constexpr llvm::StringLiteral kFlopsAttr = "rt.flops";
   }];
 }
 
@@ -99,41 +101,54 @@ def RT_GemmOp : RT_Op<"gemm", [AttrSizedOperandSegments, DeclareOpInterfaceMetho
 def RT_AttentionOp : RT_Op<"attention", [Pure, AttrSizedOperandSegments]> {
   let summary = "Multi-head attention, head by head";
   let description = [{
-    As `nn.attention`; `biases`, one for each input or none, are added to the inputs on the way into scratch. Each head is one task: its scores never
-    leave the core's cache.
+    As `nn.attention`, whose `bias` is `score_bias` here; `biases`, one for each input or none, are added to the inputs on the way into scratch. Each head of an image,
+    or of a window, is one task: its scores never leave the core's cache.
 
     Example:
     ```mlir
     %o = rt.attention %qkv bias %b heads 3 scale 1.250000e-01 : (tensor<16x197x576xf32>, tensor<576xf32>) -> tensor<16x197x192xf32>
     ```
   }];
-  let arguments = (ins Variadic<RT_TokenTensor>:$inputs, Variadic<RT_FloatTensor>:$biases, I64Attr:$heads, F64Attr:$scale);
+  let arguments = (ins Variadic<RT_TokenTensor>:$inputs, Variadic<RT_FloatTensor>:$biases, Optional<RT_TokenTensor>:$score_bias,
+                       Optional<RT_TokenTensor>:$mask, I64Attr:$heads, F64Attr:$scale, OptionalAttr<I64Attr>:$window);
   let results = (outs RT_TokenTensor:$result);
-  let assemblyFormat = "$inputs (`bias` $biases^)? `heads` $heads `scale` $scale attr-dict `:` functional-type(operands, results)";
+  let assemblyFormat = [{
+    $inputs (`bias` $biases^)? (`score_bias` $score_bias^)? (`mask` $mask^)? `heads` $heads `scale` $scale (`window` $window^)? attr-dict `:` functional-type(operands, results)
+  }];
   let hasVerifier = 1;
 }
 
 def RT_AttentionGradOp : RT_Op<"attention_grad", [Pure, AttrSizedOperandSegments]> {
   let summary = "Gradients of attention, head by head";
   let description = [{
-    As `nn.attention_grad`, with biases as in `rt.attention`. The scores are recomputed.
+    As `nn.attention_grad`, with biases as in `rt.attention`. The scores are recomputed. With one more result than inputs the last is the gradient of the scores,
+    `(images * windows) x (heads * M) x N`, whose sum over the first dimension is the gradient of `score_bias`.
 
     Example:
     ```mlir
     %d = rt.attention_grad %do, %qkv bias %b heads 3 scale 1.250000e-01 : (tensor<16x197x192xf32>, tensor<16x197x576xf32>, tensor<576xf32>) -> tensor<16x197x576xf32>
     ```
   }];
-  let arguments = (ins RT_TokenTensor:$grad, Variadic<RT_TokenTensor>:$inputs, Variadic<RT_FloatTensor>:$biases, I64Attr:$heads, F64Attr:$scale);
+  let arguments = (ins RT_TokenTensor:$grad, Variadic<RT_TokenTensor>:$inputs, Variadic<RT_FloatTensor>:$biases,
+                       Optional<RT_TokenTensor>:$score_bias, Optional<RT_TokenTensor>:$mask, I64Attr:$heads, F64Attr:$scale,
+                       OptionalAttr<I64Attr>:$window);
   let results = (outs Variadic<RT_TokenTensor>:$results);
-  let assemblyFormat = "$grad `,` $inputs (`bias` $biases^)? `heads` $heads `scale` $scale attr-dict `:` functional-type(operands, results)";
+  let assemblyFormat = [{
+    $grad `,` $inputs (`bias` $biases^)? (`score_bias` $score_bias^)? (`mask` $mask^)? `heads` $heads `scale` $scale (`window` $window^)? attr-dict `:` functional-type(operands, results)
+  }];
   let hasVerifier = 1;
+  let extraClassDeclaration = [{
+    /// The gradient of the scores; null where it is not wanted.
+    ::mlir::Value getScoresGrad() { return getNumResults() > getInputs().size() ? getResults().back() : ::mlir::Value(); }
+  }];
 }
 
 def RT_FusedOp : RT_Op<"fused", [AttrSizedOperandSegments, IsolatedFromAbove, SingleBlock, DeclareOpInterfaceMethods<MemoryEffectsOpInterface>]> {
   let summary = "A row program: one generated kernel";
   let description = [{
     Runs its region for every point of `space = [R, K, C]`: rows r in parallel, k in sequence, columns c by vectors. A block argument is the element of its input
-    that the input's map `(r, k, c) -> (row, col)` names; `col` is `c` or a constant. `rt.row_reduce` is a reduction over all columns of the
+    that the input's map `(r, k, c) -> (row, col)` names; `col` is `c` or a constant, for an input also a multiple of `c` (a transposed read). The element lies
+    `row * pitch + col` from the start, pitch being the last extent, or 1 for a vector. `rt.row_reduce` is a reduction over all columns of the
     row. A yielded value is stored where its result's map says; where that map does not depend on k and K > 1, the values of all k are summed; where it does not depend on c, the value must
     be the same for all columns of the row.
 
@@ -185,6 +200,22 @@ def RT_RowReduceOp : RT_Op<"row_reduce", [Pure, SameOperandsAndResultType]> {
   let arguments = (ins RT_Reduction:$kind, AnyFloat:$value);
   let results = (outs AnyFloat:$result);
   let assemblyFormat = "$kind $value attr-dict `:` type($value)";
+}
+
+def RT_SwapPairsOp : RT_Op<"swap_pairs", [Pure, SameOperandsAndResultType]> {
+  let summary = "The value at the other column of a pair";
+  let description = [{
+    At columns 2j and 2j + 1 the operand's value at columns 2j + 1 and 2j of the same row. In the region of an `rt.fused` with an even number of columns only.
+
+    Example:
+    ```mlir
+    %y = rt.swap_pairs %x : f32
+    ```
+  }];
+  let arguments = (ins AnyFloat:$value);
+  let results = (outs AnyFloat:$result);
+  let assemblyFormat = "$value attr-dict `:` type($value)";
+  let hasVerifier = 1;
 }
 
 def RT_IndexOp : RT_Op<"index", [Pure]> {
