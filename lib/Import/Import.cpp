@@ -1,4 +1,4 @@
-//===- Import.cpp - a .pt2 export to model.mlir and model.safetensors -*- C++ -*-===//
+//===- Import.cpp - an export to model.mlir and model.safetensors -*- C++ -*-===//
 //
 // Part of the Nullspace compiler, under the Apache License v2.0 with LLVM Exceptions.
 // See LICENSE for license information.
@@ -8,7 +8,10 @@
 
 #include "ns/Import/Import.h"
 
+#include "Schema.h"
+#include "ns/Checkpoint/Checkpoint.h"
 #include "ns/Dialect/NN/IR/NN.h"
+#include "ns/Import/Onnx.h"
 #include "ns/Import/Raise.h"
 #include "ns/Import/SafeTensorsWriter.h"
 
@@ -93,7 +96,90 @@ static Error write(mlir::ModuleOp module, const Program &program, int archive, S
   return text->keep();
 }
 
-Error ns::pt2::importModel(const ImportOptions &options) {
+/// Gives the program's weights the elements that a checkpoint has for them, and returns what holds
+/// these. Buffers that no checkpoint has, such as an attention mask, stay.
+static Expected<std::shared_ptr<const ns::checkpoint::Checkpoint>>
+replaceWeights(Program &program, const ImportOptions &options) {
+  std::vector<ns::checkpoint::Wanted> wanted;
+  std::vector<Weight *> targets;
+  for (Weight &weight : program.weights) {
+    std::optional<ns::checkpoint::Type> type = ns::checkpoint::typeNamed(nameOf(weight.type));
+    bool isStatistic = StringRef(weight.name).rsplit('.').second.starts_with("running_");
+    if (!type || !isFloat(*type))
+      continue; // an index or a counter, which follows from the architecture
+    wanted.push_back({weight.name,
+                      {weight.sizes.begin(), weight.sizes.end()},
+                      weight.kind != Weight::Kind::Parameter && !isStatistic});
+    targets.push_back(&weight);
+  }
+  ns::checkpoint::Fitted fitted =
+      ns::checkpoint::openAndFit(options.weights, {options.ema}, wanted, program.stem);
+  if (!fitted.error.empty())
+    return createStringError(fitted.error);
+  for (auto [weight, pieces] : zip_equal(targets, fitted.pieces))
+    weight->replacement = std::move(pieces);
+  return std::move(fitted.owner);
+}
+
+/// Replaces the export's nullspace.json by the file that the user gave.
+static Error readRecord(StringRef path, Program &program) {
+  ErrorOr<std::unique_ptr<MemoryBuffer>> buffer = MemoryBuffer::getFile(path);
+  if (!buffer)
+    return inFile(path, createStringError("cannot be read: " + buffer.getError().message()));
+  Expected<json::Value> value = schema::parseJson((*buffer)->getBuffer(), "nullspace.json");
+  if (!value)
+    return inFile(path, value.takeError());
+  if (!value->getAsObject())
+    return inFile(path, createStringError("expected an object"));
+  program.record = std::move(*value->getAsObject());
+  return Error::success();
+}
+
+/// The normalisation of an ONNX model for which nobody says one: none.
+static void assumeNoNormalisation(const Program &program, ImportOptions &options) {
+  auto missing = [&](StringRef key, const std::vector<double> &given) {
+    return given.empty() && (!program.record || !program.record->getArray(key));
+  };
+  auto image = program.values.find(program.imageName);
+  const size_t channels = image == program.values.end() || image->second.sizes.size() != 4 ||
+                                  image->second.sizes[1] > 64
+                              ? 3
+                              : image->second.sizes[1];
+  if (missing("mean", options.mean)) {
+    options.mean.assign(channels, 0);
+    if (options.note)
+      options.note("an ONNX model does not say how its pixels are normalised: taking them as they "
+                   "are, in [0, 1] (else: --mean, --std, or --record nullspace.json)");
+  }
+  if (missing("std", options.std))
+    options.std.assign(channels, 1);
+}
+
+/// Reads the program in `buffer`; `model` keeps what its weights point into.
+static Expected<Program> readProgram(MemoryBufferRef buffer, ImportOptions &options,
+                                     ns::onnx::Model &model) {
+  const bool isOnnx = sys::path::extension(options.input) == ".onnx";
+  if (isOnnx) {
+    StringRef folder = sys::path::parent_path(options.input);
+    Expected<ns::onnx::Model> read = ns::onnx::Model::read(buffer, folder.empty() ? "." : folder);
+    if (!read)
+      return read.takeError();
+    model = std::move(*read);
+  }
+  Expected<Program> program = isOnnx ? ns::onnx::translate(model) : Program::read(buffer);
+  if (!program)
+    return program;
+  if (isOnnx)
+    program->stem = sys::path::stem(options.input).str();
+  if (!options.record.empty())
+    if (Error error = readRecord(options.record, *program))
+      return error;
+  if (isOnnx)
+    assumeNoNormalisation(*program, options);
+  return program;
+}
+
+Error ns::pt2::importModel(ImportOptions options) {
   Expected<sys::fs::file_t> archive = sys::fs::openNativeFileForRead(options.input);
   if (!archive)
     return inFile(options.input,
@@ -104,9 +190,14 @@ Error ns::pt2::importModel(const ImportOptions &options) {
   if (!buffer)
     return inFile(options.input,
                   createStringError("cannot be read: " + buffer.getError().message()));
-  Expected<Program> program = Program::read((*buffer)->getMemBufferRef());
+  ns::onnx::Model model;
+  Expected<Program> program = readProgram((*buffer)->getMemBufferRef(), options, model);
   if (!program)
     return inFile(options.input, program.takeError());
+  std::shared_ptr<const ns::checkpoint::Checkpoint> checkpoint;
+  if (!options.weights.empty())
+    if (Error error = replaceWeights(*program, options).moveInto(checkpoint))
+      return error;
   mlir::MLIRContext context(mlir::MLIRContext::Threading::DISABLED);
   Expected<ModelRecord> record = ModelRecord::create(*program, options.mean, options.std, context);
   if (!record)
@@ -114,5 +205,6 @@ Error ns::pt2::importModel(const ImportOptions &options) {
   Expected<mlir::OwningOpRef<mlir::ModuleOp>> module = raise(*program, *record, context);
   if (!module)
     return inFile(options.input, module.takeError());
-  return write(**module, *program, *archive, options.output);
+  const bool copies = sys::path::extension(options.input) != ".onnx";
+  return write(**module, *program, copies ? *archive : -1, options.output);
 }

@@ -529,6 +529,8 @@ Result ns::onnx::evaluate(const Node &node, Operands operands) {
   if (operands.empty() || !operands[0])
     return std::nullopt;
   const bool complete = !llvm::is_contained(operands, nullptr);
+  if (operands.size() == 1 && (op == "Concat" || op == "Max" || op == "Min"))
+    return *operands[0];
   if (op == "Concat")
     return evaluateConcat(node, operands);
   if (op == "Expand" && operands.size() == 2 && complete)
@@ -537,6 +539,8 @@ Result ns::onnx::evaluate(const Node &node, Operands operands) {
     return evaluateWhere(*operands[0], *operands[1], *operands[2]);
   if (op == "Range" && operands.size() == 3 && complete)
     return evaluateRange(*operands[0], *operands[1], *operands[2]);
+  if (op == "CastLike" && operands.size() == 2 && complete)
+    return evaluateCast(*operands[0], operands[1]->isFloat, false);
   if (op == "Cast") {
     std::optional<ScalarType> to = scalarType(attributeOr(node, "to", 0));
     return to ? evaluateCast(*operands[0], to == ScalarType::F32 || to == ScalarType::F64,

@@ -209,9 +209,11 @@ Error Translator::convolution(const Node &node) {
       (*image->shape)[1] / groups != (*weight->shape)[1])
     return malformed(node, "kernels for another number of channels");
   std::string input = use(node, 0), kernel = use(node, 1, {1, "weight"});
+  const Constant *constantBias = constant(node, 2);
+  const bool hasBias = operand(node, 2) && !(constantBias && constantBias->isAll(0));
   std::string bias =
-      operand(node, 2) ? use(node, 2, {2, "bias"}) : droppedBias(node, "aten.conv", 2, channels);
-  if (input.empty() || kernel.empty() || (operand(node, 2) && bias.empty()))
+      hasBias ? use(node, 2, {2, "bias"}) : droppedBias(node, "aten.conv", 2, channels);
+  if (input.empty() || kernel.empty() || (hasBias && bias.empty()))
     return Error::success();
   std::vector<NamedArgument> inputs = {tensor("input", input), tensor("weight", kernel)};
   if (!bias.empty())
@@ -410,8 +412,7 @@ Error Translator::binary(const Node &node) {
     for (size_t i : {1, 0}) {
       const Value *product = operand(node, 1 - i), *bias = operand(node, i);
       const pt2::Node *layer = made(product->name, "linear");
-      if (!layer || layer->find("bias") || !bias->weight || !bias->name.empty() ||
-          *bias->shape != SmallVector<int64_t>{shape->back()})
+      if (!layer || layer->find("bias") || *bias->shape != SmallVector<int64_t>{shape->back()})
         continue;
       std::string input = layer->find("input")->names.front(),
                   weight = layer->find("weight")->names.front();

@@ -255,6 +255,7 @@ const StringMap<Translator::Handler> &Translator::handlers() {
       {"Expand", &T::expand},
       {"Flatten", &T::flatten},
       {"Gather", &T::gather},
+      {"GatherND", &T::gatherND},
       {"Gelu", &T::gelu},
       {"Gemm", &T::gemm},
       {"GlobalAveragePool", &T::globalAverage},
@@ -362,6 +363,10 @@ Expected<bool> Translator::fold(const Node &node) {
   Value value;
   if (std::optional<Constant> result = evaluate(node, operands)) {
     value.shape.emplace(result->shape.begin(), result->shape.end());
+    // Elements that an op leaves as they are may be asked for as a tensor, an index, later.
+    for (size_t i = 0; i < operands.size(); ++i)
+      if (operands[i] && operands[i]->bits == result->bits && result->shape == result->stored)
+        value.weight = operand(node, i)->weight;
     value.constant = std::make_shared<const Constant>(std::move(*result));
   } else if (const Attribute *tensor = node.find("value");
              node.opType == "Constant" && tensor && tensor->tensor) {

@@ -127,7 +127,11 @@ private:
   llvm::Error splitToSequence(const Node &node);
   llvm::Error sequenceAt(const Node &node);
   llvm::Error gather(const Node &node);
+  llvm::Error gatherND(const Node &node);
+  llvm::Error rowsOf(const Node &node, llvm::ArrayRef<int64_t> indices);
   llvm::Error concat(const Node &node);
+  llvm::Error stackOrRoll(const Node &node, llvm::ArrayRef<std::string> parts, int64_t dim,
+                          llvm::ArrayRef<int64_t> shape);
   llvm::Error expand(const Node &node);
   llvm::Error pad(const Node &node);
   llvm::Error where(const Node &node);

@@ -15,6 +15,7 @@
 using namespace llvm;
 using namespace ns;
 using namespace ns::onnx;
+using pt2::NamedArgument;
 
 Error Translator::alias(const Node &node, const Value &value) {
   return define(node.outputs.front(), Value(value));
@@ -38,8 +39,8 @@ Error Translator::reshapeTo(const Node &node, ArrayRef<int64_t> shape) {
     Value value;
     value.shape.emplace(shape);
     value.constant = std::make_shared<const Constant>(std::move(*dense));
-    if (!input->weight)
-      return define(node.outputs.front(), std::move(value));
+    value.weight = input->weight;
+    return define(node.outputs.front(), std::move(value));
   }
   if (pt2::countElements(shape) != pt2::countElements(*input->shape) || !pt2::countElements(shape))
     return malformed(node, "its result has another number of elements than its operand");
@@ -70,7 +71,16 @@ Error Translator::cast(const Node &node) {
   const Value *like = operand(node, 1);
   if (node.opType == "CastLike" && (!like || (like->constant && !like->constant->isFloat)))
     return outside(node, "(to another type than float32)");
-  return alias(node, *input);
+  if (!input->constant || input->constant->isFloat)
+    return alias(node, *input);
+  Constant converted = *input->constant;
+  converted.isFloat = true;
+  for (size_t i = 0; i < converted.bits.size(); ++i)
+    converted.set(i, input->constant->real(i));
+  Value value;
+  value.shape = input->shape;
+  value.constant = std::make_shared<const Constant>(std::move(converted));
+  return define(node.outputs.front(), std::move(value));
 }
 
 Error Translator::shapeOf(const Node &node) {
@@ -186,10 +196,11 @@ Error Translator::transpose(const Node &node) {
     return malformed(node, "expected a permutation of " + Twine(rank) + " dimensions");
   for (int64_t dim : order)
     shape.push_back((*input->shape)[dim]);
-  if (input->name.empty() && input->weight && rank == 2 && order[0] == 1) {
+  if (llvm::equal(order, llvm::seq<int64_t>(0, rank)))
+    return alias(node, *input);
+  if (input->name.empty() && input->weight && rank == 2 && !input->constant) {
     Value value = *input;
     value.shape = shape;
-    value.constant = nullptr;
     value.transposed = !input->transposed;
     return define(node.outputs.front(), std::move(value));
   }
@@ -217,19 +228,21 @@ Error Translator::slice(const Node &node) {
     auto clamp = [&](int64_t at) {
       return std::clamp<int64_t>(at < 0 ? at + extent : at, 0, extent);
     };
-    const int64_t from = clamp((*starts)[i]), to = clamp((*ends)[i]);
-    if ((steps && (*steps)[i] != 1) || from >= to)
-      return outside(node, "(with a step, or of nothing)");
-    if (to - from == extent)
+    const int64_t from = clamp((*starts)[i]), to = clamp((*ends)[i]),
+                  step = steps ? (*steps)[i] : 1;
+    if (step < 1 || from >= to)
+      return outside(node, "(backwards, or of nothing)");
+    if (to - from == extent && step == 1)
       continue;
     std::string used = current.name.empty() ? use(node, 0) : current.name;
     if (used.empty())
       return Error::success();
-    (*current.shape)[*dim] = to - from;
-    std::string name = emitInner(
-        node, "slice",
-        {tensor("self", used), integers("dim", *dim), integers("start", from), integers("end", to)},
-        *current.shape);
+    (*current.shape)[*dim] = (to - from - 1) / step + 1;
+    std::vector<NamedArgument> inputs = {tensor("self", used), integers("dim", *dim),
+                                         integers("start", from), integers("end", to)};
+    if (step != 1)
+      inputs.push_back(integers("step", step));
+    std::string name = emitInner(node, "slice", std::move(inputs), *current.shape);
     current = Value{name, current.shape, nullptr, nullptr, false, input->outside, {}, ""};
   }
   return alias(node, current);
@@ -340,9 +353,13 @@ Error Translator::gather(const Node &node) {
     position += position < 0 ? extent : 0;
     if (position < 0 || position >= extent)
       return malformed(node, "index " + Twine(position) + " of " + Twine(extent));
-    if (position != positions.front() + static_cast<int64_t>(i))
-      return outside(node, "(at indices that are no range)");
   }
+  bool isRange = indices->shape.size() <= 1;
+  for (auto [i, position] : llvm::enumerate(positions))
+    isRange &= position == positions.front() + static_cast<int64_t>(i);
+  if (!isRange)
+    return *dim == 0 ? rowsOf(node, indices->shape)
+                     : outside(node, "(at indices that are no range)");
   std::string used = use(node, 0);
   if (used.empty())
     return Error::success();
@@ -352,13 +369,78 @@ Error Translator::gather(const Node &node) {
                 {tensor("self", used), integers("dim", *dim), integers("index", positions.front())},
                 shape);
   }
-  if (indices->shape.size() != 1)
-    return outside(node, "(at a table of indices)");
   shape[*dim] = positions.size();
   return emit(node, "slice",
               {tensor("self", used), integers("dim", *dim), integers("start", positions.front()),
                integers("end", positions.back() + 1)},
               shape);
+}
+
+/// The rows of a table at constant indices, which stay a tensor: a table of relative positions.
+Error Translator::rowsOf(const Node &node, ArrayRef<int64_t> indices) {
+  SmallVector<int64_t> shape(indices), rows = *operand(node, 0)->shape;
+  shape.append(rows.begin() + 1, rows.end());
+  std::string table = use(node, 0), index = table.empty() ? "" : use(node, 1);
+  if (index.empty())
+    return Error::success();
+  if (*operand(node, 1)->shape != SmallVector<int64_t>(indices))
+    index =
+        emitInner(node, "reshape", {tensor("self", index), integers("shape", indices)}, indices);
+  return emit(node, "index", {tensor("self", table), tensor("indices", index)}, shape);
+}
+
+Error Translator::gatherND(const Node &node) {
+  const Value *table = operand(node, 0);
+  const Constant *indices = constant(node, 1);
+  if (!table || !table->shape || !indices || indices->isFloat || integer(node, "batch_dims", 0) ||
+      indices->shape.empty() || indices->shape.back() != 1 || table->shape->empty())
+    return outside(node, "(of other than rows)");
+  for (int64_t position : indices->bits)
+    if (position < 0 || position >= table->shape->front())
+      return malformed(node, "index " + Twine(position) + " of " + Twine(table->shape->front()));
+  return rowsOf(node, ArrayRef(indices->shape).drop_back());
+}
+
+/// What Concat puts together is a stack of what was unsqueezed for it, or the two parts of a
+/// tensor in the other order: a roll.
+Error Translator::stackOrRoll(const Node &node, ArrayRef<std::string> parts, int64_t dim,
+                              ArrayRef<int64_t> shape) {
+  std::vector<std::string> members;
+  SmallVector<int64_t> member(shape);
+  member.erase(member.begin() + dim);
+  for (const std::string &part : parts)
+    if (const pt2::Node *unsqueezed = made(part, "reshape"))
+      if (program.values[unsqueezed->find("self")->names[0]].sizes == member)
+        members.push_back(unsqueezed->find("self")->names[0]);
+  if (members.size() == parts.size() && shape[dim] == static_cast<int64_t>(parts.size()))
+    return emit(node, "stack", {tensors("tensors", members), integers("dim", dim)}, shape);
+
+  const pt2::Node *last = parts.size() == 2 ? made(parts[0], "slice") : nullptr,
+                  *first = parts.size() == 2 ? made(parts[1], "slice") : nullptr;
+  auto isPart = [&](const pt2::Node *part, int64_t from, int64_t to) {
+    return part->find("dim")->ints[0] == dim && !part->find("step") &&
+           part->find("start")->ints[0] == from && part->find("end")->ints[0] == to;
+  };
+  if (first && last) {
+    const std::string &whole = first->find("self")->names[0];
+    const int64_t shift = first->find("end")->ints[0];
+    if (last->find("self")->names[0] == whole && program.values[whole].sizes == shape &&
+        isPart(first, 0, shift) && isPart(last, shift, shape[dim])) {
+      SmallVector<int64_t> shifts = {-shift}, dims = {dim};
+      std::string rolled = whole;
+      if (const pt2::Node *before = made(whole, "roll")) { // one call rolls several dimensions
+        rolled = before->find("self")->names[0];
+        llvm::append_range(shifts, before->find("shifts")->ints);
+        llvm::append_range(dims, before->find("dims")->ints);
+      }
+      if (llvm::count(dims, dim) == 1)
+        return emit(node, "roll",
+                    {tensor("self", rolled), integers("shifts", shifts), integers("dims", dims)},
+                    shape);
+    }
+  }
+  return emit(node, "cat",
+              {tensors("tensors", std::vector<std::string>(parts)), integers("dim", dim)}, shape);
 }
 
 Error Translator::concat(const Node &node) {
@@ -386,7 +468,7 @@ Error Translator::concat(const Node &node) {
   }
   if (parts.empty())
     return malformed(node, "expected operands");
-  return emit(node, "cat", {tensors("tensors", parts), integers("dim", *dim)}, shape);
+  return stackOrRoll(node, parts, *dim, shape);
 }
 
 Error Translator::expand(const Node &node) {

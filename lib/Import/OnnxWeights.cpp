@@ -94,7 +94,10 @@ std::string Translator::useWeight(const Node &node, const Tensor &tensor, Role r
   weight.kind =
       role.member.starts_with("running_") ? Weight::Kind::Buffer : Weight::Kind::Parameter;
   weight.type = scalarType(tensor.dataType).value_or(pt2::ScalarType::F32);
-  weight.sizes.assign(tensor.dims.begin(), tensor.dims.end());
+  for (int64_t extent : tensor.dims) // a buffer that was unsqueezed for its use is one without that
+    if (extent != 1 || !role.member.empty() || signature.empty() || signature.ofName(weight.name))
+      weight.sizes.push_back(extent);
+  transposed &= weight.sizes.size() == 2;
   weight.strides.resize(weight.sizes.size());
   int64_t stride = 1;
   for (size_t i = weight.sizes.size(); i-- > 0; stride *= weight.sizes[i])
@@ -117,9 +120,12 @@ std::string Translator::use(const Node &node, size_t index, Role role) {
     return "";
   }
   std::string used = useWeight(node, *tensor, role, /*transposed=*/false);
-  if (!value->transposed)
+  if (value->transposed)
+    return emitInner(node, "permute", {this->tensor("self", used), integers("dims", {1, 0})},
+                     *value->shape);
+  if (program.values[used].sizes == *value->shape)
     return used;
-  return emitInner(node, "permute", {this->tensor("self", used), integers("dims", {1, 0})},
+  return emitInner(node, "reshape", {this->tensor("self", used), integers("shape", *value->shape)},
                    *value->shape);
 }
 

@@ -21,7 +21,7 @@ constexpr int kUsage = 2;
 int main(int argc, char **argv) {
   InitLLVM init(argc, argv);
   cl::OptionCategory category("ns-import");
-  cl::opt<std::string> input(cl::Positional, cl::Required, cl::desc("model.pt2"),
+  cl::opt<std::string> input(cl::Positional, cl::Required, cl::desc("model.pt2 or model.onnx"),
                              cl::cat(category));
   cl::opt<std::string> output(
       "o", cl::Required, cl::value_desc("model.mlir"),
@@ -34,12 +34,24 @@ int main(int argc, char **argv) {
   cl::list<double> std("std", cl::CommaSeparated, cl::value_desc("a,b,c"),
                        cl::desc("Standard deviation of each channel, instead of the export's own"),
                        cl::cat(category));
+  cl::opt<std::string> weights(
+      "weights", cl::value_desc("checkpoint"),
+      cl::desc("Weights instead of the export's own: .safetensors, a PyTorch checkpoint, .npz, or "
+               "a folder of transformers"),
+      cl::cat(category));
+  cl::opt<bool> noEma("no-ema",
+                      cl::desc("Take a checkpoint's weights as trained, not their running average"),
+                      cl::cat(category));
+  cl::opt<std::string> record(
+      "record", cl::value_desc("nullspace.json"),
+      cl::desc("Normalisation, name and classes of the model, instead of the export's own"),
+      cl::cat(category));
   cl::HideUnrelatedOptions(category);
   std::string complaint;
   raw_string_ostream complaints(complaint);
   if (!cl::ParseCommandLineOptions(argc, argv,
                                    "Imports a PyTorch classifier, exported by `python -m "
-                                   "nullspace.export` or torch.export.save\n",
+                                   "nullspace.export`, torch.export.save or torch.onnx.export\n",
                                    &complaints)) {
     errs() << complaint;
     return kUsage;
@@ -49,7 +61,9 @@ int main(int argc, char **argv) {
     return kUsage;
   }
   ns::pt2::ImportOptions options{
-      input, output, {mean.begin(), mean.end()}, {std.begin(), std.end()}};
+      input, output, {mean.begin(), mean.end()}, {std.begin(), std.end()}, weights, !noEma};
+  options.record = record;
+  options.note = [](StringRef text) { errs() << "ns-import: note: " << text << "\n"; };
   if (Error error = ns::pt2::importModel(options)) {
     errs() << "ns-import: error: " << toString(std::move(error)) << "\n";
     return 1;
