@@ -100,12 +100,18 @@ class Ops:
         q, k, v = (
             t.unflatten(1, (-1, window or t.shape[1])).unflatten(-1, (heads, -1)).transpose(2, 3) for t in (q, k, v)
         )
-        scores = number("scale", text) * q @ k.transpose(-2, -1)
-        if bias is not None:
-            scores = scores + bias
-        if mask is not None:
-            scores = scores + mask.unsqueeze(1)
-        return (scores.softmax(-1) @ v).transpose(2, 3).flatten(3).reshape(batch, -1, shape[-1])
+        added = torch.zeros(q.shape[1], heads, q.shape[3], k.shape[3], dtype=q.dtype)
+        added = added + (0 if bias is None else bias) + (0 if mask is None else mask.unsqueeze(1))
+        result = F.scaled_dot_product_attention(q, k, v, added, scale=number("scale", text))
+        return result.transpose(2, 3).flatten(3).reshape(batch, -1, shape[-1])
+
+    @staticmethod
+    def rotary(text, shape, x, sin, cos):
+        heads, prefix = int(number("heads", text)), int(number("prefix", text))
+        head, sin, cos = x[:, prefix:].unflatten(-1, (heads, -1)), sin.unsqueeze(1), cos.unsqueeze(1)
+        turn = lambda t: torch.stack([-t[..., 1::2], t[..., ::2]], -1).flatten(-2)
+        turned = head * cos + (-turn(head * sin) if " transposed" in text else turn(head) * sin)
+        return torch.cat([x[:, :prefix], turned.flatten(-2)], 1)
 
     @staticmethod
     def relative_bias(text, shape, table):
@@ -126,6 +132,10 @@ class Ops:
     @staticmethod
     def add(text, shape, a, b):
         return a + b
+
+    @staticmethod
+    def mul(text, shape, a, b):
+        return a * b
 
     @staticmethod
     def scale(text, shape, x):
@@ -157,6 +167,18 @@ class Ops:
     def slice_rows(text, shape, x):
         start = int(number("from", text))
         return x[start : start + shape[0]]
+
+    @staticmethod
+    def concat_channels(text, shape, *inputs):
+        return torch.cat(inputs, -1)
+
+    @staticmethod
+    def concat_rows(text, shape, *inputs):
+        return torch.cat(inputs)
+
+    @staticmethod
+    def expand_batch(text, shape, x, like):
+        return x.expand(len(like), *x.shape[1:])
 
     @staticmethod
     def mean_tokens(text, shape, x):

@@ -250,7 +250,7 @@ func.func @attention_key(%x: tensor<4x17x64xf32>, %k: tensor<4x17x32xf32>) {
 // -----
 
 func.func @attention_value(%x: tensor<4x17x64xf32>, %v: tensor<4x16x64xf32>) {
-  // expected-error @below {{'nn.attention' op expected value shape to be 4x17x64, but got 4x16x64}}
+  // expected-error @below {{'nn.attention' op expected key shape to be 4x16x64, but got 4x17x64}}
   %0 = nn.attention %x, %x, %v heads 4 scale 1.0 : (tensor<4x17x64xf32>, tensor<4x17x64xf32>, tensor<4x16x64xf32>) -> tensor<4x17x64xf32>
   return
 }
@@ -266,7 +266,7 @@ func.func @attention_result(%x: tensor<4x17x192xf32>) {
 // -----
 
 func.func @attention_grad_count(%d: tensor<4x17x64xf32>, %x: tensor<4x17x192xf32>) {
-  // expected-error @below {{'nn.attention_grad' op expected the number of results to be 1, but got 2}}
+  // expected-error @below {{'nn.attention_grad' op expected the number of results to be in [1, 2), but got 2}}
   %0:2 = nn.attention_grad %d, %x heads 4 scale 1.0 : (tensor<4x17x64xf32>, tensor<4x17x192xf32>) -> (tensor<4x17x64xf32>, tensor<4x17x64xf32>)
   return
 }
