@@ -171,3 +171,32 @@ func.func @add_broadcast(%x: tensor<4x5x8xf32>, %r: tensor<1x5x8xf32>, %labels: 
   %grad = ns.gradient %s wrt %r : (tensor<f32>, tensor<1x5x8xf32>) -> tensor<1x5x8xf32>
   return %grad : tensor<1x5x8xf32>
 }
+
+// A product keeps the other factor; one shared by the batch is summed over it.
+// CHECK-LABEL: func.func @mul(
+// CHECK-SAME: %[[X:.*]]: tensor<4x8xf32>, %[[P:.*]]: tensor<1x8xf32>
+// CHECK: %[[DY:.*]] = nn.cross_entropy_grad
+// CHECK-DAG: %[[DX:.*]] = nn.mul %[[DY]], %[[P]] : tensor<4x8xf32>, tensor<1x8xf32>
+// CHECK-DAG: %[[DXP:.*]] = nn.mul %[[DY]], %[[X]] : tensor<4x8xf32>, tensor<4x8xf32>
+// CHECK: %[[DP:.*]] = nn.sum_batch %[[DXP]] : tensor<4x8xf32> -> tensor<1x8xf32>
+// CHECK: return %[[DX]], %[[DP]]
+func.func @mul(%x: tensor<4x8xf32>, %p: tensor<1x8xf32>, %labels: tensor<4xi32>, %weights: tensor<4xf32>) -> (tensor<4x8xf32>, tensor<1x8xf32>) {
+  %y = nn.mul %x, %p : tensor<4x8xf32>, tensor<1x8xf32>
+  %l = nn.cross_entropy %y, %labels : (tensor<4x8xf32>, tensor<4xi32>) -> tensor<4xf32>
+  %s = nn.weighted_sum %l, %weights : (tensor<4xf32>, tensor<4xf32>) -> tensor<f32>
+  %grad:2 = ns.gradient %s wrt %x, %p : (tensor<f32>, tensor<4x8xf32>, tensor<1x8xf32>) -> (tensor<4x8xf32>, tensor<1x8xf32>)
+  return %grad#0, %grad#1 : tensor<4x8xf32>, tensor<1x8xf32>
+}
+
+// A dropout draws the same mask again.
+// CHECK-LABEL: func.func @dropout(
+// CHECK-SAME: %[[X:.*]]: tensor<4x8xf32>, %[[SEED:.*]]: tensor<1xi32>
+// CHECK: %[[DY:.*]] = nn.cross_entropy_grad
+// CHECK: nn.dropout element %[[DY]], %[[SEED]] rate 2.500000e-01 stream 3 : tensor<4x8xf32>, tensor<1xi32>
+func.func @dropout(%x: tensor<4x8xf32>, %seed: tensor<1xi32>, %labels: tensor<4xi32>, %weights: tensor<4xf32>) -> tensor<4x8xf32> {
+  %y = nn.dropout element %x, %seed rate 0.25 stream 3 : tensor<4x8xf32>, tensor<1xi32>
+  %l = nn.cross_entropy %y, %labels : (tensor<4x8xf32>, tensor<4xi32>) -> tensor<4xf32>
+  %s = nn.weighted_sum %l, %weights : (tensor<4xf32>, tensor<4xf32>) -> tensor<f32>
+  %grad = ns.gradient %s wrt %x : (tensor<f32>, tensor<4x8xf32>) -> tensor<4x8xf32>
+  return %grad : tensor<4x8xf32>
+}

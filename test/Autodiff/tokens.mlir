@@ -104,3 +104,43 @@ func.func @concat_batch(%a: tensor<4x8xf32>, %b: tensor<4x8xf32>, %labels: tenso
   %grad:2 = ns.gradient %s wrt %a, %b : (tensor<f32>, tensor<4x8xf32>, tensor<4x8xf32>) -> (tensor<4x8xf32>, tensor<4x8xf32>)
   return %grad#0, %grad#1 : tensor<4x8xf32>, tensor<4x8xf32>
 }
+
+// Joined channels: each operand's range.
+// CHECK-LABEL: func.func @concat_channels(
+// CHECK: %[[DY:.*]] = nn.cross_entropy_grad
+// CHECK-DAG: nn.slice_channels %[[DY]] from 0 : tensor<4x12xf32> -> tensor<4x8xf32>
+// CHECK-DAG: nn.slice_channels %[[DY]] from 8 : tensor<4x12xf32> -> tensor<4x4xf32>
+func.func @concat_channels(%a: tensor<4x8xf32>, %b: tensor<4x4xf32>, %labels: tensor<4xi32>, %weights: tensor<4xf32>) -> (tensor<4x8xf32>, tensor<4x4xf32>) {
+  %y = nn.concat_channels %a, %b : (tensor<4x8xf32>, tensor<4x4xf32>) -> tensor<4x12xf32>
+  %l = nn.cross_entropy %y, %labels : (tensor<4x12xf32>, tensor<4xi32>) -> tensor<4xf32>
+  %s = nn.weighted_sum %l, %weights : (tensor<4xf32>, tensor<4xf32>) -> tensor<f32>
+  %grad:2 = ns.gradient %s wrt %a, %b : (tensor<f32>, tensor<4x8xf32>, tensor<4x4xf32>) -> (tensor<4x8xf32>, tensor<4x4xf32>)
+  return %grad#0, %grad#1 : tensor<4x8xf32>, tensor<4x4xf32>
+}
+
+// Joined rows of parameters: only the wanted range.
+// CHECK-LABEL: func.func @concat_rows(
+// CHECK: %[[DW:.*]] = nn.linear_grad_weight
+// CHECK-NOT: nn.slice_rows %[[DW]] from 0
+// CHECK: nn.slice_rows %[[DW]] from 8 : tensor<12x8xf32> -> tensor<4x8xf32>
+func.func @concat_rows(%x: tensor<4x8xf32>, %a: tensor<8x8xf32>, %b: tensor<4x8xf32>, %labels: tensor<4xi32>, %weights: tensor<4xf32>) -> tensor<4x8xf32> {
+  %w = nn.concat_rows %a, %b : (tensor<8x8xf32>, tensor<4x8xf32>) -> tensor<12x8xf32>
+  %y = nn.linear %x, %w : (tensor<4x8xf32>, tensor<12x8xf32>) -> tensor<4x12xf32>
+  %l = nn.cross_entropy %y, %labels : (tensor<4x12xf32>, tensor<4xi32>) -> tensor<4xf32>
+  %s = nn.weighted_sum %l, %weights : (tensor<4xf32>, tensor<4xf32>) -> tensor<f32>
+  %grad = ns.gradient %s wrt %b : (tensor<f32>, tensor<4x8xf32>) -> tensor<4x8xf32>
+  return %grad : tensor<4x8xf32>
+}
+
+// What every image shares is summed over them; `like` gives a number only.
+// CHECK-LABEL: func.func @expand_batch(
+// CHECK: %[[DY:.*]] = nn.cross_entropy_grad
+// CHECK: %[[DQ:.*]] = nn.sum_batch %[[DY]] : tensor<4x8xf32> -> tensor<1x8xf32>
+// CHECK: return %[[DQ]]
+func.func @expand_batch(%q: tensor<1x8xf32>, %x: tensor<4x5x8xf32>, %labels: tensor<4xi32>, %weights: tensor<4xf32>) -> tensor<1x8xf32> {
+  %y = nn.expand_batch %q like %x : (tensor<1x8xf32>, tensor<4x5x8xf32>) -> tensor<4x8xf32>
+  %l = nn.cross_entropy %y, %labels : (tensor<4x8xf32>, tensor<4xi32>) -> tensor<4xf32>
+  %s = nn.weighted_sum %l, %weights : (tensor<4xf32>, tensor<4xf32>) -> tensor<f32>
+  %grad = ns.gradient %s wrt %q : (tensor<f32>, tensor<1x8xf32>) -> tensor<1x8xf32>
+  return %grad : tensor<1x8xf32>
+}

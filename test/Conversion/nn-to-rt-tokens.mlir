@@ -99,3 +99,85 @@ func.func @mean(%x: tensor<4x16x8xf32> {ns.name = "mean.x"}) -> (tensor<4x8xf32>
   %y = nn.mean_tokens %x : tensor<4x16x8xf32> -> tensor<4x8xf32>
   return %y : tensor<4x8xf32>
 }
+
+// Joined channels, as rows as wide as the greatest common divisor of all widths.
+// CHECK-LABEL: func.func @join_channels()
+func.func @join_channels(%x: tensor<4x5x12xf32> {ns.name = "join_channels.x"}, %y: tensor<4x5x8xf32> {ns.name = "join_channels.y"}) -> (tensor<4x5x20xf32> {ns.name = "join_channels.z"}) attributes {ns.entry} {
+  // CHECK-NEXT: %[[S0:.*]] = rt.slot io "join_channels.z" : tensor<4x5x20xf32>
+  // CHECK-NEXT: %[[V0:.*]] = rt.view %[[S0]] offset 0 : tensor<4x5x20xf32> -> tensor<100x4xf32>
+  // CHECK-NEXT: %[[S1:.*]] = rt.slot io "join_channels.y" : tensor<4x5x8xf32>
+  // CHECK-NEXT: %[[V1:.*]] = rt.view %[[S1]] offset 0 : tensor<4x5x8xf32> -> tensor<40x4xf32>
+  // CHECK-NEXT: %[[S2:.*]] = rt.slot io "join_channels.x" : tensor<4x5x12xf32>
+  // CHECK-NEXT: %[[V2:.*]] = rt.view %[[S2]] offset 0 : tensor<4x5x12xf32> -> tensor<60x4xf32>
+  // CHECK-NEXT: %[[F0:.*]] = rt.fused [60, 1, 4] ins(%[[V2]] : tensor<60x4xf32>) maps [affine_map<(d0, d1, d2) -> (d0, d2)>] -> [affine_map<(d0, d1, d2) -> ((d0 floordiv 3) * 5 + d0 mod 3, d2)>] : tensor<100x4xf32> {
+  // CHECK-NEXT: ^bb0(%[[X0:.*]]: f32):
+  // CHECK-NEXT: rt.yield %[[X0]] : f32
+  // CHECK-NEXT: }
+  // CHECK-NEXT: %[[F1:.*]] = rt.fused [40, 1, 4] ins(%[[V1]] : tensor<40x4xf32>) into(%[[F0]] : tensor<100x4xf32>) [0] maps [affine_map<(d0, d1, d2) -> (d0, d2)>] -> [affine_map<(d0, d1, d2) -> ((d0 floordiv 2) * 5 + d0 mod 2 + 3, d2)>] : tensor<100x4xf32> {
+  // CHECK-NEXT: ^bb0(%[[X1:.*]]: f32):
+  // CHECK-NEXT: rt.yield %[[X1]] : f32
+  // CHECK-NEXT: }
+  // CHECK-NEXT: %[[F2:.*]] = rt.fused [100, 1, 4] ins(%[[F1]] : tensor<100x4xf32>) into(%[[V0]] : tensor<100x4xf32>) [0] maps [affine_map<(d0, d1, d2) -> (d0, d2)>] -> [affine_map<(d0, d1, d2) -> (d0, d2)>] : tensor<100x4xf32> {
+  // CHECK-NEXT: ^bb0(%[[X2:.*]]: f32):
+  // CHECK-NEXT: rt.yield %[[X2]] : f32
+  // CHECK-NEXT: }
+  %z = nn.concat_channels %x, %y : (tensor<4x5x12xf32>, tensor<4x5x8xf32>) -> tensor<4x5x20xf32>
+  return %z : tensor<4x5x20xf32>
+}
+
+// Joined vectors: each is one row.
+// CHECK-LABEL: func.func @join_vectors()
+func.func @join_vectors(%x: tensor<4xf32> {ns.name = "join_vectors.x"}, %y: tensor<6xf32> {ns.name = "join_vectors.y"}) -> (tensor<10xf32> {ns.name = "join_vectors.z"}) attributes {ns.entry} {
+  // CHECK-NEXT: %[[S0:.*]] = rt.slot io "join_vectors.z" : tensor<10xf32>
+  // CHECK-NEXT: %[[S1:.*]] = rt.slot io "join_vectors.y" : tensor<6xf32>
+  // CHECK-NEXT: %[[S2:.*]] = rt.slot io "join_vectors.x" : tensor<4xf32>
+  // CHECK-NEXT: %[[F0:.*]] = rt.fused [1, 1, 4] ins(%[[S2]] : tensor<4xf32>) maps [affine_map<(d0, d1, d2) -> (d0, d2)>] -> [affine_map<(d0, d1, d2) -> (d0, d2)>] : tensor<10xf32> {
+  // CHECK-NEXT: ^bb0(%[[X0:.*]]: f32):
+  // CHECK-NEXT: rt.yield %[[X0]] : f32
+  // CHECK-NEXT: }
+  // CHECK-NEXT: %[[F1:.*]] = rt.fused [1, 1, 6] ins(%[[S1]] : tensor<6xf32>) into(%[[F0]] : tensor<10xf32>) [0] maps [affine_map<(d0, d1, d2) -> (d0, d2)>] -> [affine_map<(d0, d1, d2) -> (d0 + 4, d2)>] : tensor<10xf32> {
+  // CHECK-NEXT: ^bb0(%[[X1:.*]]: f32):
+  // CHECK-NEXT: rt.yield %[[X1]] : f32
+  // CHECK-NEXT: }
+  // CHECK-NEXT: %[[F2:.*]] = rt.fused [1, 1, 10] ins(%[[F1]] : tensor<10xf32>) into(%[[S0]] : tensor<10xf32>) [0] maps [affine_map<(d0, d1, d2) -> (d0, d2)>] -> [affine_map<(d0, d1, d2) -> (d0, d2)>] : tensor<10xf32> {
+  // CHECK-NEXT: ^bb0(%[[X2:.*]]: f32):
+  // CHECK-NEXT: rt.yield %[[X2]] : f32
+  // CHECK-NEXT: }
+  %z = nn.concat_rows %x, %y : (tensor<4xf32>, tensor<6xf32>) -> tensor<10xf32>
+  return %z : tensor<10xf32>
+}
+
+// Joined matrices.
+// CHECK-LABEL: func.func @join_rows()
+func.func @join_rows(%x: tensor<4x8xf32> {ns.name = "join_rows.x"}, %y: tensor<6x8xf32> {ns.name = "join_rows.y"}) -> (tensor<10x8xf32> {ns.name = "join_rows.z"}) attributes {ns.entry} {
+  // CHECK-NEXT: %[[S0:.*]] = rt.slot io "join_rows.z" : tensor<10x8xf32>
+  // CHECK-NEXT: %[[S1:.*]] = rt.slot io "join_rows.y" : tensor<6x8xf32>
+  // CHECK-NEXT: %[[S2:.*]] = rt.slot io "join_rows.x" : tensor<4x8xf32>
+  // CHECK-NEXT: %[[F0:.*]] = rt.fused [4, 1, 8] ins(%[[S2]] : tensor<4x8xf32>) maps [affine_map<(d0, d1, d2) -> (d0, d2)>] -> [affine_map<(d0, d1, d2) -> (d0, d2)>] : tensor<10x8xf32> {
+  // CHECK-NEXT: ^bb0(%[[X0:.*]]: f32):
+  // CHECK-NEXT: rt.yield %[[X0]] : f32
+  // CHECK-NEXT: }
+  // CHECK-NEXT: %[[F1:.*]] = rt.fused [6, 1, 8] ins(%[[S1]] : tensor<6x8xf32>) into(%[[F0]] : tensor<10x8xf32>) [0] maps [affine_map<(d0, d1, d2) -> (d0, d2)>] -> [affine_map<(d0, d1, d2) -> (d0 + 4, d2)>] : tensor<10x8xf32> {
+  // CHECK-NEXT: ^bb0(%[[X1:.*]]: f32):
+  // CHECK-NEXT: rt.yield %[[X1]] : f32
+  // CHECK-NEXT: }
+  // CHECK-NEXT: %[[F2:.*]] = rt.fused [10, 1, 8] ins(%[[F1]] : tensor<10x8xf32>) into(%[[S0]] : tensor<10x8xf32>) [0] maps [affine_map<(d0, d1, d2) -> (d0, d2)>] -> [affine_map<(d0, d1, d2) -> (d0, d2)>] : tensor<10x8xf32> {
+  // CHECK-NEXT: ^bb0(%[[X2:.*]]: f32):
+  // CHECK-NEXT: rt.yield %[[X2]] : f32
+  // CHECK-NEXT: }
+  %z = nn.concat_rows %x, %y : (tensor<4x8xf32>, tensor<6x8xf32>) -> tensor<10x8xf32>
+  return %z : tensor<10x8xf32>
+}
+
+// One tensor for every image.
+// CHECK-LABEL: func.func @every_image()
+func.func @every_image(%q: tensor<1x2x8xf32> {ns.name = "every_image.q"}, %x: tensor<4x5x8xf32> {ns.name = "every_image.x"}) -> (tensor<4x2x8xf32> {ns.name = "every_image.y"}) attributes {ns.entry} {
+  // CHECK-NEXT: %[[S0:.*]] = rt.slot io "every_image.y" : tensor<4x2x8xf32>
+  // CHECK-NEXT: %[[S1:.*]] = rt.slot io "every_image.q" : tensor<1x2x8xf32>
+  // CHECK-NEXT: %[[F0:.*]] = rt.fused [8, 1, 8] ins(%[[S1]] : tensor<1x2x8xf32>) into(%[[S0]] : tensor<4x2x8xf32>) [0] maps [affine_map<(d0, d1, d2) -> (d0 mod 2, d2)>] -> [affine_map<(d0, d1, d2) -> (d0, d2)>] : tensor<4x2x8xf32> {
+  // CHECK-NEXT: ^bb0(%[[X0:.*]]: f32):
+  // CHECK-NEXT: rt.yield %[[X0]] : f32
+  // CHECK-NEXT: }
+  %y = nn.expand_batch %q like %x : (tensor<1x2x8xf32>, tensor<4x5x8xf32>) -> tensor<4x2x8xf32>
+  return %y : tensor<4x2x8xf32>
+}

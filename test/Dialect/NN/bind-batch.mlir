@@ -29,3 +29,11 @@ func.func @gradient(%x: tensor<?x8xf32>, %l: tensor<f32>) -> tensor<?x8xf32> {
   %0 = ns.gradient %l wrt %x : (tensor<f32>, tensor<?x8xf32>) -> tensor<?x8xf32>
   return %0 : tensor<?x8xf32>
 }
+
+// A shared tensor gets the batch of the tensor that it is expanded like.
+// CHECK-LABEL: func.func @expanded
+func.func @expanded(%q: tensor<1x2x8xf32>, %x: tensor<?x5x8xf32>) -> tensor<?x2x8xf32> {
+  // CHECK: nn.expand_batch %arg0 like %arg1 : (tensor<1x2x8xf32>, tensor<4x5x8xf32>) -> tensor<4x2x8xf32>
+  %0 = nn.expand_batch %q like %x : (tensor<1x2x8xf32>, tensor<?x5x8xf32>) -> tensor<?x2x8xf32>
+  return %0 : tensor<?x2x8xf32>
+}

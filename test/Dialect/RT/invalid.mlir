@@ -333,3 +333,55 @@ func.func @attention_rank(%x: tensor<f32>) {
   %0 = rt.attention %x heads 1 scale 1.0 : (tensor<f32>) -> tensor<f32>
   return
 }
+
+// -----
+
+func.func @attention_score_bias(%p: tensor<4x6x24xf32>, %s: tensor<2x6x3xf32>) {
+  // expected-error @below {{'rt.attention' op expected score_bias to be 2x6x6, but got 'tensor<2x6x3xf32>'}}
+  %0 = rt.attention %p score_bias %s heads 2 scale 1.0 : (tensor<4x6x24xf32>, tensor<2x6x3xf32>) -> tensor<4x6x8xf32>
+  return
+}
+
+// -----
+
+func.func @attention_mask(%p: tensor<4x6x24xf32>, %s: tensor<1x3x3xf32>) {
+  // expected-error @below {{'rt.attention' op expected mask to be 2x3x3, but got 'tensor<1x3x3xf32>'}}
+  %0 = rt.attention %p mask %s heads 2 scale 1.0 window 3 : (tensor<4x6x24xf32>, tensor<1x3x3xf32>) -> tensor<4x6x8xf32>
+  return
+}
+
+// -----
+
+func.func @attention_window(%p: tensor<4x6x24xf32>) {
+  // expected-error @below {{'rt.attention' op expected window to divide the tokens, 6 queries and 6 keys, but got 4}}
+  %0 = rt.attention %p heads 2 scale 1.0 window 4 : (tensor<4x6x24xf32>) -> tensor<4x6x8xf32>
+  return
+}
+
+// -----
+
+func.func @attention_grad_scores(%d: tensor<4x6x8xf32>, %p: tensor<4x6x24xf32>, %s: tensor<2x3x3xf32>) {
+  // expected-error @below {{'rt.attention_grad' op expected the gradient of the scores to be 8x6x3, but got 'tensor<8x3x3xf32>'}}
+  %0:2 = rt.attention_grad %d, %p score_bias %s heads 2 scale 1.0 window 3 : (tensor<4x6x8xf32>, tensor<4x6x24xf32>, tensor<2x3x3xf32>) -> (tensor<4x6x24xf32>, tensor<8x3x3xf32>)
+  return
+}
+
+// -----
+
+func.func @attention_grad_results(%d: tensor<4x6x8xf32>, %p: tensor<4x6x24xf32>) {
+  // expected-error @below {{'rt.attention_grad' op expected one result of each input's type}}
+  %0:3 = rt.attention_grad %d, %p heads 2 scale 1.0 : (tensor<4x6x8xf32>, tensor<4x6x24xf32>) -> (tensor<4x6x24xf32>, tensor<4x6x24xf32>, tensor<4x6x24xf32>)
+  return
+}
+
+// -----
+
+func.func @swap_pairs_columns(%x: tensor<4x7xf32>) {
+  %0 = rt.fused [4, 1, 7] ins(%x : tensor<4x7xf32>) maps [affine_map<(r, k, c) -> (r, c)>] -> [affine_map<(r, k, c) -> (r, c)>] : tensor<4x7xf32> {
+  ^bb0(%v: f32):
+    // expected-error @below {{'rt.swap_pairs' op expected an even number of columns, but got 7}}
+    %y = rt.swap_pairs %v : f32
+    rt.yield %y : f32
+  }
+  return
+}

@@ -40,6 +40,28 @@ func.func @attention(%qkv: tensor<4x17x24xf32>, %b: tensor<24xf32>, %d: tensor<4
   return
 }
 
+// CHECK-LABEL: func.func @attention_of_windows
+func.func @attention_of_windows(%qkv: tensor<4x6x24xf32>, %b: tensor<24xf32>, %s: tensor<2x3x3xf32>, %d: tensor<4x6x8xf32>) {
+  // CHECK: rt.attention %{{.*}} bias %{{.*}} score_bias %{{.*}} mask %{{.*}} heads 2 scale 5.000000e-01 window 3 : (tensor<4x6x24xf32>, tensor<24xf32>, tensor<2x3x3xf32>, tensor<2x3x3xf32>) -> tensor<4x6x8xf32>
+  %0 = rt.attention %qkv bias %b score_bias %s mask %s heads 2 scale 5.000000e-01 window 3 : (tensor<4x6x24xf32>, tensor<24xf32>, tensor<2x3x3xf32>, tensor<2x3x3xf32>) -> tensor<4x6x8xf32>
+  // CHECK: rt.attention_grad %{{.*}}, %{{.*}} mask %{{.*}} heads 2 scale 5.000000e-01 window 3 : (tensor<4x6x8xf32>, tensor<4x6x24xf32>, tensor<2x3x3xf32>) -> tensor<4x6x24xf32>
+  %1 = rt.attention_grad %d, %qkv mask %s heads 2 scale 5.000000e-01 window 3 : (tensor<4x6x8xf32>, tensor<4x6x24xf32>, tensor<2x3x3xf32>) -> tensor<4x6x24xf32>
+  // CHECK: rt.attention_grad %{{.*}}, %{{.*}} score_bias %{{.*}} heads 2 scale 5.000000e-01 window 3 : (tensor<4x6x8xf32>, tensor<4x6x24xf32>, tensor<2x3x3xf32>) -> (tensor<4x6x24xf32>, tensor<8x6x3xf32>)
+  %2:2 = rt.attention_grad %d, %qkv score_bias %s heads 2 scale 5.000000e-01 window 3 : (tensor<4x6x8xf32>, tensor<4x6x24xf32>, tensor<2x3x3xf32>) -> (tensor<4x6x24xf32>, tensor<8x6x3xf32>)
+  return
+}
+
+// CHECK-LABEL: func.func @swapped_pairs
+func.func @swapped_pairs(%x: tensor<4x8xf32>) {
+  %0 = rt.fused [4, 1, 8] ins(%x : tensor<4x8xf32>) maps [#point] -> [#point] : tensor<4x8xf32> {
+  ^bb0(%v: f32):
+    // CHECK: rt.swap_pairs %{{.*}} : f32
+    %y = rt.swap_pairs %v : f32
+    rt.yield %y : f32
+  }
+  return
+}
+
 // One query for each image, keys and values packed: the last block, where only the class token is read.
 // CHECK-LABEL: func.func @attention_of_one_query
 func.func @attention_of_one_query(%q: tensor<4x1x8xf32>, %kv: tensor<4x17x16xf32>) {
