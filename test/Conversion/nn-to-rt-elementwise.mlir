@@ -141,3 +141,30 @@ func.func @sum_rows(%x: tensor<4x17x8xf32> {ns.name = "sum_rows.x"}) -> (tensor<
   %y = nn.sum_rows %x : tensor<4x17x8xf32> -> tensor<8xf32>
   return %y : tensor<8xf32>
 }
+
+// A shift of all keys does not change attention: what the keys' gradient adds up to is 0, of a norm's beta as of a bias. The queries'
+// gradient has no such rule.
+nn.param @key_gamma no_decay : tensor<4xf32>
+// CHECK-LABEL: func.func @sums_of_key_gradients()
+func.func @sums_of_key_gradients(%dy: tensor<4x17x8xf32> {ns.name = "keys.dy"}, %x: tensor<4x17x8xf32> {ns.name = "keys.x"}) -> (tensor<4xf32> {ns.name = "keys.dgamma"}, tensor<4xf32> {ns.name = "keys.dbeta"}, tensor<8xf32> {ns.name = "keys.dbias"}, tensor<8xf32> {ns.name = "queries.dbias"}) attributes {ns.entry} {
+  // CHECK-DAG: %[[GAMMA:.*]] = rt.slot io "keys.dgamma"
+  // CHECK-DAG: %[[BETA:.*]] = rt.slot io "keys.dbeta"
+  // CHECK-DAG: %[[BIAS:.*]] = rt.slot io "keys.dbias"
+  // CHECK-DAG: %[[QUERIES:.*]] = rt.slot io "queries.dbias"
+  // CHECK: %[[D:.*]]:3 = rt.attention_grad
+  // CHECK: rt.fused [4, 34, 4] {{.*}} : tensor<4x4xf32> {
+  // CHECK: rt.fused [1, 4, 4] {{.*}} into(%[[GAMMA]] :
+  // CHECK: rt.fused [1, 1, 4] ins() into(%[[BETA]] :
+  // CHECK-NEXT: arith.constant 0.000000e+00
+  // CHECK-NEXT: rt.yield
+  // CHECK: rt.fused [1, 1, 8] ins() into(%[[BIAS]] :
+  // CHECK-NEXT: arith.constant 0.000000e+00
+  // CHECK-NEXT: rt.yield
+  // CHECK: rt.fused [4, 17, 8] ins(%[[D]]#0
+  // CHECK: rt.fused [1, 4, 8] {{.*}} into(%[[QUERIES]] :
+  %d:3 = nn.attention_grad %dy, %x, %x, %x heads 2 scale 5.000000e-01 : (tensor<4x17x8xf32>, tensor<4x17x8xf32>, tensor<4x17x8xf32>, tensor<4x17x8xf32>) -> (tensor<4x17x8xf32>, tensor<4x17x8xf32>, tensor<4x17x8xf32>)
+  %dgamma, %dbeta = nn.layer_norm_grad_params %d#1, %x eps 1.0e-06 : tensor<4x17x8xf32> -> tensor<4xf32>
+  %dbias = nn.sum_rows %d#1 : tensor<4x17x8xf32> -> tensor<8xf32>
+  %dqueries = nn.sum_rows %d#0 : tensor<4x17x8xf32> -> tensor<8xf32>
+  return %dgamma, %dbeta, %dbias, %dqueries : tensor<4xf32>, tensor<4xf32>, tensor<8xf32>, tensor<8xf32>
+}

@@ -90,13 +90,21 @@ func.func @loop_form() {
   return
 }
 
-// A result that does not depend on k: cleared, then summed over k in order.
+// A result that does not depend on k: cleared, then summed over k in order, in blocks of sqrt(17) rows with a sum of their own.
 // CHECK-LABEL: llvm.func internal @entry_sum_over_k
 // CHECK-LABEL: llvm.func internal @kernel_3(
+// CHECK: %[[BLOCK:.*]] = llvm.alloca %{{.*}} x !llvm.array<32 x f32> {alignment = 64 : i64}
 // CHECK: scf.for
 // CHECK: "llvm.intr.memset"
+// CHECK: %[[STEP:.*]] = arith.constant 5 : i64
+// CHECK: scf.for {{.*}} step %[[STEP]]
+// CHECK: "llvm.intr.memset"(%[[BLOCK]],
 // CHECK: scf.for
 // CHECK: llvm.load
+// CHECK: arith.addf
+// CHECK: llvm.store
+// CHECK: scf.for
+// CHECK: llvm.getelementptr %[[BLOCK]]
 // CHECK: arith.addf
 // CHECK: llvm.store
 func.func @sum_over_k() {

@@ -3,7 +3,6 @@
 import ctypes
 import pathlib
 import shutil
-import subprocess
 
 import numpy as np
 import pytest
@@ -40,64 +39,44 @@ def llvm(program):
     return path or pytest.skip(f"no {program}")
 
 
-@pytest.fixture(scope="module")
-def elementary(tmp_path_factory):
-    """elementary(name)(x): math.NAME of float32 numbers by a generated kernel."""
-    folder = tmp_path_factory.mktemp("elementary")
-    compiler = shutil.which("cc") or pytest.skip("no C compiler")
-    known = {}
-
-    def get(name):
-        if name in known:
-            return known[name]
-        text = f"""
-#point = affine_map<(r, k, c) -> (r, c)>
+def program(name, body, space, write, result):
+    """A module with one entry: a row program over x at (r + k, c), written to y."""
+    x = f"tensor<{ROWS}x{COLUMNS}xf32>"
+    return f"""
 module attributes {{rt.layout = {{params = [], state = [], io = [{{name = "x", offset = 0 : i64}}, {{name = "y", offset = {ROWS * COLUMNS * 4} : i64}}]}}}} {{
 func.func @{name}() {{
-  %x = rt.slot io "x" : tensor<{ROWS}x{COLUMNS}xf32>
-  %y = rt.slot io "y" : tensor<{ROWS}x{COLUMNS}xf32>
-  %0 = rt.fused [{ROWS}, 1, {COLUMNS}] ins(%x : tensor<{ROWS}x{COLUMNS}xf32>) into(%y : tensor<{ROWS}x{COLUMNS}xf32>) [0] maps [#point] -> [#point] : tensor<{ROWS}x{COLUMNS}xf32> {{
+  %x = rt.slot io "x" : {x}
+  %y = rt.slot io "y" : {result}
+  %0 = rt.fused {space} ins(%x : {x}) into(%y : {result}) [0] maps [affine_map<(r, k, c) -> (r + k, c)>] -> [affine_map<(r, k, c) -> {write}>] : {result} {{
   ^bb0(%a: f32):
-    %b = math.{name} %a : f32
+    %b = {body} %a : f32
     rt.yield %b : f32
   }}
   return
 }}
 }}
 """
+
+
+@pytest.fixture(scope="module")
+def generated(tmp_path_factory):
+    """generated(name, text)(x): y after the entry of the module `text` ran on float32 numbers x."""
+    folder = tmp_path_factory.mktemp("generated")
+    compiler = shutil.which("cc") or pytest.skip("no C compiler")
+    known = {}
+
+    def get(name, text):
+        if name in known:
+            return known[name]
         source, host = folder / f"{name}.mlir", folder / "host.c"
         source.write_text(text)
         host.write_text(HOST)
         ir, code, library = (folder / f"{name}.{suffix}" for suffix in ("ll", "o", "so"))
-        lowered = run(
-            [
-                tool("ns-opt"),
-                source,
-                "--rt-plan-memory",
-                "--ns-emit-pipeline=vector-bits=256",
-            ]
-        ).stdout
-        ir.write_text(
-            subprocess.run(
-                [llvm("mlir-translate"), "--mlir-to-llvmir"],
-                input=lowered,
-                capture_output=True,
-                text=True,
-                check=True,
-            ).stdout
-        )
-        run(
-            [
-                llvm("llc"),
-                "-O2",
-                "-mcpu=x86-64-v3",
-                "-relocation-model=pic",
-                "-filetype=obj",
-                ir,
-                "-o",
-                code,
-            ]
-        )
+        lowered = folder / f"{name}.llvm.mlir"
+        run([tool("ns-opt"), source, "--rt-plan-memory", "--ns-emit-pipeline=vector-bits=256", "-o", lowered])
+        run([llvm("mlir-translate"), "--mlir-to-llvmir", lowered, "-o", ir])
+        flags = ["-O2", "-mcpu=x86-64-v3", "-relocation-model=pic", "-filetype=obj"]
+        run([llvm("llc"), *flags, ir, "-o", code])
         include = pathlib.Path(__file__).resolve().parents[2] / "include"
         run([compiler, "-shared", "-fPIC", f"-I{include}", host, code, "-o", library])
         entry = ctypes.CDLL(str(library)).run
@@ -112,6 +91,13 @@ func.func @{name}() {{
         return call
 
     return get
+
+
+@pytest.fixture(scope="module")
+def elementary(generated):
+    """elementary(name)(x): math.NAME of float32 numbers by a generated kernel."""
+    point = f"[{ROWS}, 1, {COLUMNS}]", "(r, c)", f"tensor<{ROWS}x{COLUMNS}xf32>"
+    return lambda name: generated(name, program(name, f"math.{name}", *point))
 
 
 def ulps(found, exact):
@@ -171,6 +157,25 @@ def test_special_values_of_elementary_functions(elementary, name):
     found = elementary(name)(x)
     np.testing.assert_array_equal(np.isnan(found), np.isnan(expected))
     np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-37)
+
+
+@pytest.mark.parametrize(
+    "name, body, write, result",
+    [
+        ("columns", "arith.negf", "(0, c)", f"tensor<{COLUMNS}xf32>"),
+        ("rows", "rt.row_reduce add", "(0, 0)", "tensor<1xf32>"),
+    ],
+)
+def test_long_sums_are_taken_in_blocks(generated, name, body, write, result):
+    """1, then numbers that each vanish beside it: a serial sum of all rows is 1; in blocks of 8 all but the first block's count."""
+    small = 2.0**-25
+    x = np.zeros((ROWS, COLUMNS), np.float32)
+    x[0], x[1:] = 1, small
+    if name == "rows":
+        x[:, 1:] = 0
+    found = generated(name, program(name, body, f"[1, {ROWS}, {COLUMNS}]", write, result))(x.ravel())
+    found = found[: COLUMNS if name == "columns" else 1].astype(np.float64)
+    np.testing.assert_array_equal(np.abs(found), 1 + (ROWS - 8) * small)
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -146,24 +146,40 @@ SmallVector<Value> ns::sumOverRows(Lowering &l, Operation *op, RankedTensorType 
   return sumOverRows(l, op, {groups, numRows(type) / groups, numCols(type)}, terms);
 }
 
+/// True of a gradient by attention's keys: a shift of all keys adds the same to every score of a
+/// query, which softmax takes away again. Over the tokens that gradient adds up to 0 exactly;
+/// float32 would leave the rounding of what cancels, which AdamW takes for a direction.
+static bool sumsToZero(Value grad) {
+  auto attention = grad.getDefiningOp<nn::AttentionGradOp>();
+  return attention && attention.getInputs().size() == 3 && grad == attention.getResults()[1];
+}
+
 LogicalResult ns::lower(nn::LayerNormGradParamsOp op, Lowering &l) {
   RankedTensorType type = op.getInput().getType();
   int64_t width = typeOf(op.getDgamma()).getDimSize(0), groups = numGroups(type);
   Value input = asGroups(l, l.get(op.getInput()), width);
   Value grad = asGroups(l, l.get(op.getGrad()), width);
   int64_t perGroup = type.getNumElements() / width / groups;
+  bool zeroSum = sumsToZero(op.getGrad());
   SmallVector<Value> sums =
       sumOverRows(l, op, {groups, perGroup, width}, [&](RowProgram &p, AffineExpr row) {
         Value x = p.in(input, row, p.c), dy = p.in(grad, row, p.c);
         Statistics stats = normStatistics(p, x, width, op.getEps().convertToDouble());
-        return SmallVector<Value>{p.mul(dy, p.mul(stats.centered, stats.rstd)), dy};
+        SmallVector<Value> terms = {p.mul(dy, p.mul(stats.centered, stats.rstd))};
+        if (!zeroSum)
+          terms.push_back(dy);
+        return terms;
       });
   l.set(op.getDgamma(), sums[0]);
-  l.set(op.getDbeta(), sums[1]);
+  l.set(op.getDbeta(), zeroSum ? zeros(l, op, typeOf(op.getDbeta())) : sums[1]);
   return success();
 }
 
 LogicalResult ns::lower(nn::SumRowsOp op, Lowering &l) {
+  if (sumsToZero(op.getInput())) {
+    l.set(op.getResult(), zeros(l, op, typeOf(op.getResult())));
+    return success();
+  }
   Value input = l.get(op.getInput());
   l.set(op.getResult(),
         sumOverRows(l, op, typeOf(op.getInput()), [&](RowProgram &p, AffineExpr row) {

@@ -110,6 +110,9 @@ enum class Varies { ByPoint, ByRow, ByColumn };
 mlir::LogicalResult lowerProduct(mlir::Operation *op, mlir::Value input, mlir::Value factor,
                                  Varies varies, Lowering &l);
 
+/// A new tensor of zeros.
+mlir::Value zeros(Lowering &l, mlir::Operation *op, mlir::RankedTensorType type);
+
 /// Sets the destination of the op that makes `value`, if it makes it as a new whole value of that
 /// type; else false.
 bool retarget(mlir::Value value, mlir::Value dest);

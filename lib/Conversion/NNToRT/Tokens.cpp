@@ -30,7 +30,7 @@ static Value moveRows(Lowering &l, Operation *op, Value source, RankedTensorType
   return p.finish().getResult(0);
 }
 
-static Value zeros(Lowering &l, Operation *op, RankedTensorType type) {
+Value ns::zeros(Lowering &l, Operation *op, RankedTensorType type) {
   RowProgram p = l.rowwise(op, type);
   p.out(p.constant(0.0), type);
   return p.finish().getResult(0);

@@ -31,13 +31,22 @@ RowEmitter::RowEmitter(OpBuilder &b, rt::FusedOp op, ValueRange pointers, int64_
   unrolled = numChunks <= KernelEmitter::kMaxUnrolled;
   // Everything stays in registers where it fits beside the temporaries of one chunk.
   keepAll = unrolled && numChunks * stages.numVectorInputs() <= 20;
-  if (unrolled)
-    return;
-  for (Value v : stages.keptValues()) {
-    auto type = LLVM::LLVMArrayType::get(element, numChunks * width);
-    scratch[v] = LLVM::AllocaOp::create(b, loc, LLVM::LLVMPointerType::get(b.getContext()), type,
-                                        i64(1), /*alignment=*/64);
-  }
+  if (!unrolled)
+    for (Value v : stages.keptValues())
+      scratch[v] = rowOnStack();
+  sumBlock = op.getInner();
+  if (sumBlock > kLongestSerialSum)
+    sumBlock = int64_t(std::ceil(std::sqrt(double(sumBlock))));
+  blockSums.resize(op.getNumResults());
+  for (unsigned i = 0; i < op.getNumResults(); ++i)
+    if (sumsOverInner(i) && sumBlock < op.getInner())
+      blockSums[i] = rowOnStack();
+}
+
+Value RowEmitter::rowOnStack() {
+  auto type = LLVM::LLVMArrayType::get(element, numChunks * width);
+  return LLVM::AllocaOp::create(b, loc, LLVM::LLVMPointerType::get(b.getContext()), type, i64(1),
+                                /*alignment=*/64);
 }
 
 Value RowEmitter::i64(int64_t value) {
@@ -137,19 +146,14 @@ Value RowEmitter::loadInput(BlockArgument arg, const Chunk &chunk) {
   Type type = arg.getType();
   AffineMap map = op.getInMap(arg.getArgNumber());
   int64_t pitch = rt::rowPitch(typeOf(op.getInputs()[arg.getArgNumber()]));
-  unsigned alignment = type.getIntOrFloatBitWidth() / 8;
   Value start = chunk.start, row = expand(map.getResult(0));
   auto product = dyn_cast<AffineBinaryOpExpr>(map.getResult(1)); // a multiple of c
   int64_t stride = product ? cast<AffineConstantExpr>(product.getRHS()).getValue() : 1;
   if (stride > 1)
     start = arith::MulIOp::create(b, loc, start, i64(stride));
   Value from = address(pointers[arg.getArgNumber()], type, elementIndex(b, loc, row, pitch, start));
-  if (stride == 1 && chunk.lanes == width)
-    return LLVM::LoadOp::create(b, loc, vectorOf(type), from, alignment);
-  Value zero = arith::ConstantOp::create(b, loc, b.getZeroAttr(vectorOf(type)));
   if (stride == 1)
-    return LLVM::MaskedLoadOp::create(b, loc, vectorOf(type), from, mask(chunk.lanes), zero,
-                                      alignment);
+    return load(from, chunk.lanes, type);
   SmallVector<int64_t> steps;
   for (int64_t lane = 0; lane < width; ++lane)
     steps.push_back(lane * stride);
@@ -157,8 +161,10 @@ Value RowEmitter::loadInput(BlockArgument arg, const Chunk &chunk) {
       b, loc, DenseElementsAttr::get(vectorOf(b.getI64Type()), ArrayRef<int64_t>(steps)));
   Value lanes = LLVM::GEPOp::create(b, loc, vectorOf(from.getType()), type, from,
                                     ArrayRef<LLVM::GEPArg>{offsets});
+  Value zero = arith::ConstantOp::create(b, loc, b.getZeroAttr(vectorOf(type)));
   return LLVM::masked_gather::create(b, loc, vectorOf(type), lanes, mask(chunk.lanes),
-                                     ValueRange(zero), b.getI32IntegerAttr(alignment));
+                                     ValueRange(zero),
+                                     b.getI32IntegerAttr(type.getIntOrFloatBitWidth() / 8));
 }
 
 Value RowEmitter::compute(Value v, const Chunk &chunk) {
@@ -221,32 +227,40 @@ Value RowEmitter::vector(Value v, const Chunk &chunk) {
   return chunkValues[v] = result;
 }
 
-Value RowEmitter::resultIndex(unsigned i, Value column) {
-  return elementIndex(b, loc, expand(op.getOutMap(i).getResult(0)),
-                      rt::rowPitch(typeOf(op.getResult(i))), column);
+Value RowEmitter::resultAddress(unsigned i, Value column) {
+  Value index = elementIndex(b, loc, expand(op.getOutMap(i).getResult(0)),
+                             rt::rowPitch(typeOf(op.getResult(i))), column);
+  return address(pointers[op.getInputs().size() + i], element, index);
+}
+
+Value RowEmitter::pointAddress(unsigned i, Value column) {
+  if (!blockSums[i])
+    return resultAddress(i, column);
+  return address(blockSums[i], element, isUniformResult(i) ? i64(0) : column);
+}
+
+Value RowEmitter::load(Value from, int64_t lanes, Type type) {
+  VectorType vector = vectorOf(type);
+  unsigned alignment = type.getIntOrFloatBitWidth() / 8;
+  if (lanes == width)
+    return LLVM::LoadOp::create(b, loc, vector, from, alignment);
+  Value zero = arith::ConstantOp::create(b, loc, b.getZeroAttr(vector));
+  return LLVM::MaskedLoadOp::create(b, loc, vector, from, mask(lanes), zero, alignment);
+}
+
+void RowEmitter::store(Value value, Value to, int64_t lanes) {
+  if (lanes == width)
+    LLVM::StoreOp::create(b, loc, value, to, unsigned(elementBytes));
+  else
+    LLVM::MaskedStoreOp::create(b, loc, value, to, mask(lanes), unsigned(elementBytes));
 }
 
 void RowEmitter::storeResult(unsigned i, const Chunk &chunk) {
   Value value = vector(stages.yielded(i), chunk);
-  Value to = address(pointers[op.getInputs().size() + i], element, resultIndex(i, chunk.start));
-  unsigned alignment = elementBytes;
-  bool whole = chunk.lanes == width;
-  if (sumsOverInner(i)) {
-    Value old;
-    if (whole) {
-      old = LLVM::LoadOp::create(b, loc, value.getType(), to, alignment);
-    } else {
-      Value zero =
-          arith::ConstantOp::create(b, loc, b.getZeroAttr(cast<VectorType>(value.getType())));
-      old = LLVM::MaskedLoadOp::create(b, loc, value.getType(), to, mask(chunk.lanes), zero,
-                                       alignment);
-    }
-    value = arith::AddFOp::create(b, loc, old, value);
-  }
-  if (whole)
-    LLVM::StoreOp::create(b, loc, value, to, alignment);
-  else
-    LLVM::MaskedStoreOp::create(b, loc, value, to, mask(chunk.lanes), alignment);
+  Value to = pointAddress(i, chunk.start);
+  if (sumsOverInner(i))
+    value = arith::AddFOp::create(b, loc, load(to, chunk.lanes, element), value);
+  store(value, to, chunk.lanes);
 }
 
 //===----------------------------------------------------------------------===//
@@ -377,27 +391,50 @@ void RowEmitter::storeUniformResults() {
     if (!isUniformResult(i))
       continue;
     Value value = scalar(stages.yielded(i));
-    Value to = address(pointers[op.getInputs().size() + i], element,
-                       resultIndex(i, expand(op.getOutMap(i).getResult(1))));
+    Value to = pointAddress(i, expand(op.getOutMap(i).getResult(1)));
     if (sumsOverInner(i))
       value = arith::AddFOp::create(b, loc, LLVM::LoadOp::create(b, loc, element, to), value);
     LLVM::StoreOp::create(b, loc, value, to);
   }
 }
 
-/// Zeroes the rows that sum over k.
-void RowEmitter::clearSums(Value row) {
-  beginPoint(row, i64(0));
+Value RowEmitter::firstColumn(unsigned i) {
+  return isUniformResult(i) ? expand(op.getOutMap(i).getResult(1)) : i64(0);
+}
+
+void RowEmitter::clearSums(llvm::function_ref<Value(unsigned)> addressOf) {
   for (unsigned i = 0; i < op.getNumResults(); ++i) {
     if (!sumsOverInner(i))
       continue;
-    bool uniform = isUniformResult(i);
-    Value column = uniform ? expand(op.getOutMap(i).getResult(1)) : i64(0);
-    Value to = address(pointers[op.getInputs().size() + i], element, resultIndex(i, column));
     Value zero = arith::ConstantOp::create(b, loc, b.getI8IntegerAttr(0));
-    LLVM::MemsetOp::create(b, loc, to, zero, i64((uniform ? 1 : op.getCols()) * elementBytes),
-                           /*isVolatile=*/false);
+    Value bytes = i64((isUniformResult(i) ? 1 : op.getCols()) * elementBytes);
+    LLVM::MemsetOp::create(b, loc, addressOf(i), zero, bytes, /*isVolatile=*/false);
   }
+}
+
+void RowEmitter::addBlockSum(unsigned i) {
+  if (isUniformResult(i)) {
+    Value to = resultAddress(i, firstColumn(i));
+    Value total = LLVM::LoadOp::create(b, loc, element, to);
+    Value sum = LLVM::LoadOp::create(b, loc, element, blockSums[i]);
+    LLVM::StoreOp::create(b, loc, arith::AddFOp::create(b, loc, total, sum), to);
+    return;
+  }
+  auto add = [&](Value start, int64_t lanes) {
+    Value to = resultAddress(i, start);
+    Value sum = load(address(blockSums[i], element, start), width, element);
+    store(arith::AddFOp::create(b, loc, load(to, lanes, element), sum), to, lanes);
+  };
+  int64_t whole = op.getCols() / width * width;
+  (void)expand(op.getOutMap(i).getResult(0)); // outside the loop: the tail reads it too
+  if (whole > 0) {
+    auto loop = scf::ForOp::create(b, loc, i64(0), i64(whole), i64(width));
+    OpBuilder::InsertionGuard guard(b);
+    b.setInsertionPointToStart(loop.getBody());
+    add(loop.getInductionVar(), width);
+  }
+  if (whole < op.getCols())
+    add(i64(whole), op.getCols() - whole);
 }
 
 void RowEmitter::emitPoint() {
@@ -415,8 +452,26 @@ void RowEmitter::emitRows(Value begin, Value end) {
     beginPoint(row, i64(0));
     return emitPoint();
   }
-  clearSums(row);
-  auto inner = scf::ForOp::create(b, loc, i64(0), i64(op.getInner()), i64(1));
+  beginPoint(row, i64(0));
+  clearSums([&](unsigned i) { return resultAddress(i, firstColumn(i)); });
+  if (sumBlock == op.getInner())
+    return emitInner(row, i64(0), i64(op.getInner()));
+  auto blocks = scf::ForOp::create(b, loc, i64(0), i64(op.getInner()), i64(sumBlock));
+  b.setInsertionPointToStart(blocks.getBody());
+  Value first = blocks.getInductionVar();
+  Value last = arith::MinSIOp::create(b, loc, i64(op.getInner()),
+                                      arith::AddIOp::create(b, loc, first, i64(sumBlock)));
+  clearSums([&](unsigned i) { return blockSums[i]; });
+  emitInner(row, first, last);
+  beginPoint(row, i64(0));
+  for (unsigned i = 0; i < op.getNumResults(); ++i)
+    if (blockSums[i])
+      addBlockSum(i);
+}
+
+void RowEmitter::emitInner(Value row, Value first, Value last) {
+  auto inner = scf::ForOp::create(b, loc, first, last, i64(1));
+  OpBuilder::InsertionGuard guard(b);
   b.setInsertionPointToStart(inner.getBody());
   beginPoint(row, inner.getInductionVar());
   emitPoint();

@@ -24,8 +24,15 @@ struct Chunk {
 };
 
 /// Emits the body of one kernel. Members named as in the op: space = [R, K, C].
+///
+/// A long sum over k is taken in blocks of about sqrt(K): a block is added up on its own, then
+/// added to the total. What rounds is then sums of sqrt(K) terms twice, not one of K, in an order
+/// that depends on nothing but K.
 class RowEmitter {
 public:
+  /// Terms of a sum over k that are added one after the other.
+  static constexpr int64_t kLongestSerialSum = 8;
+
   RowEmitter(mlir::OpBuilder &b, rt::FusedOp op, mlir::ValueRange pointers, int64_t vectorBits);
   void emitRows(mlir::Value begin, mlir::Value end);
 
@@ -45,6 +52,8 @@ private:
   mlir::Value loadInput(mlir::BlockArgument arg, const Chunk &chunk);
   void storeResult(unsigned i, const Chunk &chunk);
   mlir::Value mask(int64_t lanes);
+  mlir::Value load(mlir::Value from, int64_t lanes, mlir::Type type);
+  void store(mlir::Value value, mlir::Value to, int64_t lanes);
 
   // Stages.
   void emitPoint();
@@ -57,7 +66,11 @@ private:
   mlir::Value combine(rt::Reduction kind, mlir::Value a, mlir::Value b);
   mlir::Value horizontal(rt::Reduction kind, mlir::Value v);
   void storeUniformResults();
-  void clearSums(mlir::Value r);
+
+  // Sums over k.
+  void emitInner(mlir::Value row, mlir::Value first, mlir::Value last);
+  void clearSums(llvm::function_ref<mlir::Value(unsigned)> addressOf);
+  void addBlockSum(unsigned i);
 
   bool sumsOverInner(unsigned i) {
     return op.getInner() > 1 && !op.getOutMap(i).isFunctionOfDim(1);
@@ -65,7 +78,11 @@ private:
   bool isUniformResult(unsigned i) {
     return llvm::isa<mlir::AffineConstantExpr>(op.getOutMap(i).getResult(1));
   }
-  mlir::Value resultIndex(unsigned i, mlir::Value column);
+  /// Where result i lies, and where the current point writes to: the same, or a block's sum.
+  mlir::Value resultAddress(unsigned i, mlir::Value column);
+  mlir::Value pointAddress(unsigned i, mlir::Value column);
+  mlir::Value firstColumn(unsigned i);
+  mlir::Value rowOnStack();
 
   mlir::OpBuilder &b;
   mlir::Location loc;
@@ -73,7 +90,7 @@ private:
   RowStages stages;
   mlir::ValueRange pointers;
   mlir::Type element;
-  int64_t width, elementBytes, numChunks;
+  int64_t width, elementBytes, numChunks, sumBlock;
   bool unrolled, keepAll;
   mlir::Value r, k;
   llvm::DenseMap<mlir::Value, mlir::Value> scalars;     // of the point
@@ -82,6 +99,7 @@ private:
       kept;                                               // of the point, by unrolled chunk
   llvm::DenseMap<mlir::Value, mlir::Value> scratch;       // rows on the stack, loop form
   llvm::DenseMap<mlir::AffineExpr, mlir::Value> rowExprs; // of the point
+  llvm::SmallVector<mlir::Value> blockSums;               // rows on the stack, by result, or null
 };
 
 } // namespace ns
