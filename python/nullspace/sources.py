@@ -9,6 +9,7 @@ import ast
 import dataclasses
 import importlib.util
 import inspect
+import json
 import pathlib
 import pickle
 import sys
@@ -154,6 +155,9 @@ def load_weights(model: nn.Module, weights: dict[str, torch.Tensor], path: str, 
             weights = rules(dict(weights), model)
         except (KeyError, RuntimeError, ValueError, AttributeError, TypeError):
             pass  # not a checkpoint of this family: the list below says what is wrong
+    for name, value in expected.items():  # the importer makes vectors of layer scales C x 1 x 1
+        if name in weights and weights[name].squeeze().shape == value.squeeze().shape:
+            weights = weights | {name: weights[name].reshape(value.shape)}
     if problems := _mismatches(expected, weights):
         raise UserError(f"{path} does not fit the model:\n  " + "\n  ".join(problems))
     model.load_state_dict(weights, strict=True)
@@ -224,57 +228,116 @@ def _build_torchvision(name: str, request: Request) -> tuple[nn.Module, ModelInf
     import torchvision.models
 
     kwargs = request.constructor_arguments()
-    if "img_size" in kwargs:
-        kwargs["image_size"] = kwargs.pop("img_size")
+    size = kwargs.pop("img_size", None)
     if name not in torchvision.models.list_models():
         raise UserError(f"torchvision has no model '{name}'")
+    if size and name.startswith("vit_"):  # the others take images of any size
+        kwargs["image_size"] = size
     model = _construct(f"torchvision:{name}", torchvision.models.get_model, name, weights=None, **kwargs)
-    size = getattr(model, "image_size", 224)
+    preset = torchvision.models.get_model_weights(name).DEFAULT.transforms()
+    crop, resize = (
+        getattr(preset, field, [fallback])[0] for field, fallback in (("crop_size", 224), ("resize_size", 256))
+    )
+    size = size or getattr(model, "image_size", crop)
     return model, ModelInfo(
-        name, f"torchvision:{name}", [3, size, size], list(IMAGENET_MEAN), list(IMAGENET_STD), "bilinear", 224 / 256
+        name,
+        f"torchvision:{name}",
+        [3, size, size],
+        list(getattr(preset, "mean", IMAGENET_MEAN)),
+        list(getattr(preset, "std", IMAGENET_STD)),
+        preset.interpolation.value if hasattr(preset, "interpolation") else "bilinear",
+        crop / resize,
     )
 
 
 def _build_hf(directory: str, request: Request) -> tuple[nn.Module, ModelInfo]:
+    """A folder as `save_pretrained` writes it. Without weights in it: a seeded random start."""
     try:
-        from transformers import AutoModelForImageClassification
+        from transformers import AutoConfig, AutoModelForImageClassification
     except ImportError:
         raise UserError("hf: sources need the package 'transformers' (pip install transformers)") from None
-    if not pathlib.Path(directory, "config.json").is_file():
+    folder, what = pathlib.Path(directory), f"hf:{directory}"
+    if not (folder / "config.json").is_file():
         raise UserError(f"{directory}: expected a folder with config.json and weights, as save_pretrained writes it")
-    model = _construct(
-        f"hf:{directory}",
-        AutoModelForImageClassification.from_pretrained,
-        directory,
-        local_files_only=True,
-        **{"attn_implementation": "sdpa"} | request.model_kwargs,
-    )
+    settings = dict(request.model_kwargs)
+    attention = {"attn_implementation": settings.pop("attn_implementation", "sdpa")}
+    if request.num_classes:
+        settings["num_labels"] = request.num_classes
+    try:
+        config = AutoConfig.from_pretrained(directory, local_files_only=True, **settings)
+    except Exception as error:  # whatever the file holds
+        raise UserError(f"{folder / 'config.json'}: {type(error).__name__}: {_first_line(error)}") from None
+    has_weights = any(any(folder.glob(pattern)) for pattern in ("*.safetensors", "pytorch_model*.bin"))
+
+    if has_weights:
+        load = AutoModelForImageClassification.from_pretrained
+        model = _construct(what, load, directory, config=config, local_files_only=True, **attention)
+    else:
+        model = _construct(what, AutoModelForImageClassification.from_config, config, **attention)
+    size = _sides(getattr(config, "image_size", None) or 224)
+    if request.img_size and size != [request.img_size] * 2:
+        size = [request.img_size] * 2
+        state = model.state_dict() | _resampled_positions(model, *size)
+        config.image_size = request.img_size
+        model = _construct(what, AutoModelForImageClassification.from_config, config, **attention)
+        model.load_state_dict(state)
+
+    _return_logits(model)
+    channels = getattr(config, "num_channels", 3)
+    info = ModelInfo(folder.name, what, [channels, *size], [0.5] * channels, [0.5] * channels, "bilinear", 1.0)
+    _read_preprocessor(folder / "preprocessor_config.json", info)
+    return model, info
+
+
+def _return_logits(model: nn.Module) -> None:
+    """Makes a transformers model one that returns the logits alone, under the same parameter names."""
 
     class LogitsOnly(type(model)):
-        """Same module, same parameter names; its forward returns the logits alone."""
-
         def forward(self, pixel_values):
             return super().forward(pixel_values).logits
 
     model.__class__ = LogitsOnly
-    size, channels = model.config.image_size, getattr(model.config, "num_channels", 3)
-    info = ModelInfo(
-        pathlib.Path(directory).name,
-        f"hf:{directory}",
-        [channels, size, size],
-        [0.5] * channels,
-        [0.5] * channels,
-        "bilinear",
-        1.0,
-    )
-    settings = pathlib.Path(directory, "preprocessor_config.json")
-    if settings.is_file():
-        import json
 
-        given = json.loads(settings.read_text())
-        info.mean, info.std = given.get("image_mean", info.mean), given.get("image_std", info.std)
+
+def _sides(size) -> list[int]:
+    """Height and width, of which transformers' settings have one, two, or names."""
+    if isinstance(size, dict):
+        size = [size.get("height", size.get("shortest_edge")), size.get("width", size.get("shortest_edge"))]
+    return [size, size] if isinstance(size, int) else list(size)
+
+
+def _resampled_positions(model: nn.Module, height: int, width: int) -> dict[str, torch.Tensor]:
+    """The table of positions that a transformers model computes from its own for images of another size, by its name; empty where it has
+    none."""
+    embeddings = getattr(model.base_model, "embeddings", None)
+    table = getattr(embeddings, "position_embeddings", None)
+    if table is None or not hasattr(embeddings, "interpolate_pos_encoding"):
+        return {}
+    patches = embeddings.patch_embeddings
+    down, across = _sides(patches.patch_size)
+    count = table.shape[1] - patches.num_patches + (height // down) * (width // across)
+    with torch.no_grad():
+        resampled = embeddings.interpolate_pos_encoding(torch.zeros(1, count, table.shape[2]), height, width)
+    return {name: resampled.clone() for name, parameter in model.named_parameters() if parameter is table}
+
+
+def _read_preprocessor(path: pathlib.Path, info: ModelInfo) -> None:
+    """Pixel bounds, resize and crop from transformers' preprocessor_config.json into `info`, where there is one. Raises UserError."""
+    if not path.is_file():
+        return
+    try:
+        given = json.loads(path.read_text())
+        if given.get("do_normalize", True):
+            info.mean, info.std = list(given.get("image_mean", info.mean)), list(given.get("image_std", info.std))
+        else:
+            info.mean, info.std = [0.0] * info.image[0], [1.0] * info.image[0]
         info.interpolation = {2: "bilinear", 3: "bicubic"}.get(given.get("resample"), info.interpolation)
-    return model, info
+        if given.get("do_center_crop") and given.get("size") and given.get("crop_size"):
+            info.crop_pct = _sides(given["crop_size"])[0] / _sides(given["size"])[0]
+        elif given.get("crop_pct"):
+            info.crop_pct = float(given["crop_pct"])
+    except (ValueError, TypeError, AttributeError, ZeroDivisionError) as error:
+        raise UserError(f"{path}: expected an image processor's settings: {_first_line(error)}") from None
 
 
 def _build_py(location: str, request: Request) -> tuple[nn.Module, ModelInfo]:
@@ -294,6 +357,8 @@ def _build_py(location: str, request: Request) -> tuple[nn.Module, ModelInfo]:
     accepted = inspect.signature(builder).parameters
     kwargs = {k: v for k, v in request.constructor_arguments().items() if k in accepted or k in request.model_kwargs}
     model = _construct(f"py:{location}", builder, **kwargs)
+    if isinstance(model, getattr(sys.modules.get("transformers"), "PreTrainedModel", ())):
+        _return_logits(model)
     config = getattr(model, "pretrained_cfg", {})
     image = list(config.get("input_size", (3, 0, 0)))
     if size := request.img_size or getattr(getattr(model, "patch_embed", None), "img_size", None):

@@ -69,6 +69,98 @@ def test_own_module(tmp_path):
     assert info.classes == 6 and info.mean == [0, 0, 0]
 
 
+def test_own_module_of_transformers(tmp_path):
+    file = tmp_path / "own.py"
+    config = (
+        "num_hidden_layers=1, hidden_size=32, num_attention_heads=2, intermediate_size=32, image_size=16, patch_size=8"
+    )
+    file.write_text(
+        "import transformers as t\n"
+        f"def deit():\n    return t.DeiTForImageClassificationWithTeacher(t.DeiTConfig({config}, num_labels=3))\n"
+    )
+    request = sources.Request(f"py:{file}:deit", img_size=16)
+    assert export(*sources.build(request), str(tmp_path / "model.pt2")).classes == 3
+
+
+def vit_folder(folder, **processor):
+    """A transformers folder without weights."""
+    import transformers
+
+    config = dict(hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=48, patch_size=8)
+    transformers.ViTConfig(image_size=32, num_labels=5, **config).save_pretrained(folder)
+    if processor:
+        (folder / "preprocessor_config.json").write_text(json.dumps(processor))
+    return f"hf:{folder}"
+
+
+def test_transformers_folder_without_weights(tmp_path):
+    processor = dict(image_mean=[0.1, 0.2, 0.3], image_std=[0.4, 0.5, 0.6], resample=3, do_center_crop=True)
+    source = vit_folder(tmp_path, size={"shortest_edge": 40}, crop_size={"height": 32, "width": 32}, **processor)
+    first, again, other = (sources.build(sources.Request(source, seed=seed)) for seed in (3, 3, 4))
+    weight = lambda built: built[0].state_dict()["classifier.weight"]
+    assert torch.equal(weight(first), weight(again)) and not torch.equal(weight(first), weight(other))
+    info = export(*first, str(tmp_path / "model.pt2"))
+    assert (info.image, info.classes, info.name) == ([3, 32, 32], 5, tmp_path.name)
+    assert (info.mean, info.std) == ([0.1, 0.2, 0.3], [0.4, 0.5, 0.6])
+    assert (info.interpolation, info.crop_pct) == ("bicubic", 0.8)
+    targets = [str(node.target) for node in torch.export.load(tmp_path / "model.pt2").graph.nodes]
+    assert "aten.scaled_dot_product_attention.default" in targets
+
+
+def test_transformers_constructor_arguments(tmp_path):
+    arguments = dict(attn_implementation="eager", num_hidden_layers=2)
+    request = sources.Request(vit_folder(tmp_path), num_classes=7, model_kwargs=arguments)
+    model, info = sources.build(request)
+    assert export(model, info, str(tmp_path / "model.pt2")).classes == 7 and info.mean == [0.5] * 3
+    targets = [str(node.target) for node in torch.export.load(tmp_path / "model.pt2").graph.nodes]
+    assert targets.count("aten.softmax.int") == 2
+
+
+def test_transformers_weights_at_another_size(tmp_path):
+    """The table of positions is resampled as transformers does in its forward."""
+    import transformers
+
+    source = vit_folder(tmp_path)
+    reference = transformers.ViTForImageClassification(transformers.ViTConfig.from_pretrained(tmp_path)).eval()
+    with torch.no_grad():
+        reference.vit.embeddings.position_embeddings.normal_()
+    reference.save_pretrained(tmp_path)
+    model, info = sources.build(sources.Request(source, img_size=48))
+    assert info.image == [3, 48, 48]
+    image = torch.rand(2, 3, 48, 48)
+    with torch.no_grad():
+        expected = reference(image, interpolate_pos_encoding=True).logits
+        assert torch.allclose(model(image), expected, atol=1e-6)
+    assert export(model, info, str(tmp_path / "model.pt2")).classes == 5
+
+
+@pytest.mark.parametrize(
+    "file, content, message",
+    [
+        ("config.json", "{", "config.json: "),
+        ("config.json", '{"model_type": "bert"}', "cannot be built: ValueError"),
+        ("model.safetensors", "rubbish", "cannot be built"),
+        ("preprocessor_config.json", "[1]", "preprocessor_config.json: expected an image processor's settings"),
+        ("preprocessor_config.json", '{"image_mean": [0.5, 0.5]}', "expected 3 numbers, one for each channel, found 2"),
+    ],
+)
+def test_broken_transformers_folders(tmp_path, file, content, message):
+    source = vit_folder(tmp_path)
+    (tmp_path / file).write_text(content)
+    with pytest.raises(UserError) as error:
+        sources.build(sources.Request(source))
+    assert message in str(error.value)
+
+
+def test_torchvision_settings():
+    """Those of the weights that torchvision has for the model; no weights are fetched."""
+    _, info = sources.build(sources.Request("torchvision:resnet18", num_classes=5))
+    assert (info.image, info.interpolation, info.crop_pct) == ([3, 224, 224], "bilinear", 224 / 256)
+    assert info.mean == [0.485, 0.456, 0.406] and info.std == [0.229, 0.224, 0.225]
+    _, info = sources.build(sources.Request("torchvision:swin_t", img_size=64))
+    assert (info.image, info.interpolation, info.crop_pct) == ([3, 64, 64], "bicubic", 224 / 232)
+
+
 @pytest.mark.parametrize("suffix", [".safetensors", ".pth"])
 def test_checkpoint(tmp_path, suffix):
     model, _ = sources.build(sources.Request("timm:vit_tiny_patch16_224", seed=5, **TINY))

@@ -163,7 +163,7 @@ def test_gradients(known, name):
 def test_real_sizes(full, tmp_path, source):
     if not full:
         pytest.skip("real sizes are for --full")
-    options = dict(num_classes=10, img_size=224) if "dinov2" in source else {}
+    options = dict(mean=[0.5] * 3, std=[0.25] * 3) | (dict(num_classes=10, img_size=224) if "dinov2" in source else {})
     model, info = sources.build(sources.Request(source, **options))
     case = export_and_import(families.wake(model), info, tmp_path)
     image = images(2, case.info)
