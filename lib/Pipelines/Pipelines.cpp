@@ -50,11 +50,17 @@ void ns::buildHardenPipeline(OpPassManager &manager, const HardenOptions &option
   manager.addPass(harden::createMarkForwardPass());
   manager.addPass(harden::createInsertNoisePass(
       {.site = options.site, .init = options.init, .lim = options.lim}));
+  bool trainsBatchNorm = options.batchNorm == "train";
   // Every entry is made, then those not asked for go: a pass need not know what the others leave.
   for (StringRef objective : {"logit_l2sq", "logit_l2"})
     manager.addPass(harden::createInsertSynthesisLossPass({.objective = objective.str()}));
   for (StringRef arm : {"none", "noised"})
-    manager.addPass(harden::createInsertFinetuneLossPass({.arm = arm.str()}));
+    manager.addPass(
+        harden::createInsertFinetuneLossPass({.arm = arm.str(), .separate = trainsBatchNorm}));
+  if (trainsBatchNorm)
+    manager.addPass(nn::createTrainBatchNormPass());
+  manager.addPass(
+      harden::createInsertDropoutPass({.dropout = options.dropout, .dropPath = options.dropPath}));
   manager.addPass(harden::createInsertAttackGradientPass());
   harden::SelectEntriesPassOptions select;
   for (StringRef entry : getEntries(options.emit))

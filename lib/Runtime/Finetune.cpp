@@ -176,6 +176,10 @@ double Finetuning::step(int64_t index) {
     else
       loader.load(piece, weight);
     session.slot("accumulate").set(0, first == 0 ? 0 : 1);
+    if (session.hasSlot("dropout_seed")) // a mask of its own for each call
+      session.slot("dropout_seed")
+          .set(0,
+               static_cast<int32_t>(Rng(options.common.seed, Stream::Dropout, index).bits(first)));
     session.run(entry);
     loss += session.slot("loss").get(0);
   });

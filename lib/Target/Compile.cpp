@@ -158,6 +158,9 @@ private:
       harden.site = options.site;
       harden.init = options.init;
       harden.lim = options.lim;
+      harden.batchNorm = options.batchNorm;
+      harden.dropout = options.dropout;
+      harden.dropPath = options.dropPath;
       harden.basis = module->hasAttr(nn::NNDialect::kWeightsAttr);
       return buildHardenPipeline(manager, harden);
     }

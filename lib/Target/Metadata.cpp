@@ -156,10 +156,11 @@ static json::Array entriesOf(ModuleOp module) {
 }
 
 static json::Object optionsOf(const CompileOptions &options) {
-  return json::Object{{"emit", options.emit},  {"target", options.target},
-                      {"cpu", options.cpu},    {"precision", options.precision},
-                      {"site", options.site},  {"init", options.init},
-                      {"lim", options.lim},    {"batch", options.batch},
+  return json::Object{{"emit", options.emit},       {"target", options.target},
+                      {"cpu", options.cpu},         {"precision", options.precision},
+                      {"site", options.site},       {"init", options.init},
+                      {"lim", options.lim},    {"batch_norm", options.batchNorm},         {"batch", options.batch},
+                      {"dropout", options.dropout}, {"drop_path", options.dropPath},
                       {"input", options.input}};
 }
 

@@ -21,7 +21,7 @@
 // BASIS-NEXT: ns-verify-imported,
 // BASIS-NEXT: ns-compute-basis{file=b.safetensors image= norm=0.000000e+00 steps=100 tol=0.000000e+00 weights-dir=},
 // BASIS-NEXT: ns-mark-forward,
-// BASIS-NEXT: ns-insert-noise{init=uniform lim=3.000000e+00 site=tokens},
+// BASIS-NEXT: ns-insert-noise{init=uniform lim=3.000000e+00 site=auto},
 // BASIS-NEXT: ns-insert-synthesis-loss{objective=logit_l2sq},
 // BASIS-NEXT: ns-insert-synthesis-loss{objective=logit_l2},
 // BASIS-NEXT: ns-insert-finetune-loss{arm=none},

@@ -41,13 +41,26 @@ static Flag<std::string> cpu("cpu",
                              cl::location(options.cpu), cl::cat(category));
 static Flag<std::string> precision("precision", cl::desc("f32 (default) or f64"),
                                    cl::location(options.precision), cl::cat(category));
-static Flag<std::string> site("site",
-                              cl::desc("Where noise is added: tokens (default), image, stem or block.K"),
-                              cl::location(options.site), cl::cat(category));
+static Flag<std::string>
+    site("site",
+         cl::desc("Where noise is added: image, tokens, stem, block.K, or the first of "
+                  "tokens, stem, image that is there (default: auto)"),
+         cl::location(options.site), cl::cat(category));
 static Flag<std::string> init("init", cl::desc("Start noise: uniform (default), normal or zero"),
                               cl::location(options.init), cl::cat(category));
 static Flag<double> lim("lim", cl::desc("Width of the start noise (default: 3; 0: auto)"),
                         cl::location(options.lim), cl::cat(category));
+static Flag<double> dropout("dropout",
+                            cl::desc("Share of elements that finetuning drops (default: 0)"),
+                            cl::location(options.dropout), cl::cat(category));
+static Flag<double> dropPath("drop-path",
+                             cl::desc("Share of images whose branch finetuning drops in the last "
+                                      "block, less before (default: 0)"),
+                             cl::location(options.dropPath), cl::cat(category));
+static Flag<std::string> batchNorm("batch-norm",
+                                   cl::desc("Finetuning takes statistics of batch norms as in "
+                                            "PyTorch's eval (default) or train"),
+                                   cl::location(options.batchNorm), cl::cat(category));
 static Flag<int64_t> batch("batch", cl::desc("Images per call (default: 16)"),
                            cl::location(options.batch), cl::cat(category));
 static cl::opt<std::string>
@@ -92,10 +105,16 @@ static int checkOptions() {
     return usage("--precision: expected f32 or f64, found '" + options.precision + "'");
   if (!oneOf(options.init, {"uniform", "normal", "zero"}))
     return usage("--init: expected uniform, normal or zero, found '" + options.init + "'");
+  if (!oneOf(options.batchNorm, {"eval", "train"}))
+    return usage("--batch-norm: expected eval or train, found '" + options.batchNorm + "'");
   if (options.batch < 1 || options.batch > 4096)
     return usage("--batch: expected 1 to 4096, found " + Twine(options.batch));
   if (!(options.lim >= 0 && options.lim < 1e6))
     return usage("--lim: expected a number from 0 to 1e6");
+  for (auto [flag, rate] :
+       {std::pair("--dropout", options.dropout), {"--drop-path", options.dropPath}})
+    if (!(rate >= 0 && rate < 1))
+      return usage(Twine(flag) + ": expected a number in [0, 1)");
   if (!compileTo.empty()) {
     options.compileTo = ns::symbolizePhase(compileTo);
     if (options.compileTo == ns::Phase::End)

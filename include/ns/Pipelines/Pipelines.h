@@ -19,14 +19,25 @@ struct HardenOptions : mlir::PassPipelineOptions<HardenOptions> {
   Option<std::string> emit{*this, "emit",
                            llvm::cl::desc("Entries to make: synth, finetune, evaluate or library"),
                            llvm::cl::init("library")};
-  Option<std::string> site{*this, "site",
-                           llvm::cl::desc("Where the noise is added: image, tokens, stem or block.K"),
-                           llvm::cl::init("tokens")};
+  Option<std::string> site{
+      *this, "site",
+      llvm::cl::desc("Where the noise is added: image, tokens, stem, block.K or auto"),
+      llvm::cl::init("auto")};
   Option<std::string> init{
       *this, "init", llvm::cl::desc("Start distribution of the noise: uniform, normal or zero"),
       llvm::cl::init("uniform")};
   Option<double> lim{*this, "lim", llvm::cl::desc("Width of the start distribution; 0: auto"),
                      llvm::cl::init(3.0)};
+  Option<double> dropout{*this, "dropout",
+                         llvm::cl::desc("Share of elements that finetuning drops"),
+                         llvm::cl::init(0.0)};
+  Option<double> dropPath{*this, "drop-path",
+                          llvm::cl::desc("Share of images whose last branch finetuning drops"),
+                          llvm::cl::init(0.0)};
+  Option<std::string> batchNorm{
+      *this, "batch-norm",
+      llvm::cl::desc("Statistics of batch norms in finetuning: eval (running) or train (batch)"),
+      llvm::cl::init("eval")};
   Option<bool> basis{
       *this, "basis",
       llvm::cl::desc("Compute the patch embedding's nullspace (needs the weights file)"),

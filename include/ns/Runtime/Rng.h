@@ -30,6 +30,7 @@ enum class Stream : uint32_t {
   Square = 8,      ///< squares of the Square attack
   Bootstrap = 9,
   Corruption = 10, ///< corruptions of images
+  Dropout = 11,    ///< seeds of finetuning's dropout masks
 };
 
 /// Philox4x32-10 (Salmon et al., SC'11): four words from a 128-bit counter and a 64-bit key.

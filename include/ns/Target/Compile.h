@@ -34,9 +34,11 @@ struct CompileOptions {
   std::string cpu = "portable";  ///< portable (v3 and v4, chosen at load), x86-64-v3, x86-64-v4,
                                  ///< native, or a name that LLVM knows
   std::string precision = "f32"; ///< f32 or f64
-  std::string site = "tokens";   ///< tokens, image or block.K
+  std::string site = "auto";     ///< image, tokens, stem, block.K or auto
   std::string init = "uniform";
   double lim = 3.0;
+  double dropout = 0, dropPath = 0; ///< of finetuning, in [0, 1)
+  std::string batchNorm = "eval";   ///< of finetuning: eval or train
   int64_t batch = 16;
   Phase compileTo = Phase::End;
   std::string dumpPhases; ///< directory for the IR after each phase

@@ -95,3 +95,16 @@ func.func @most_tokens(%x: tensor<4x17x8xf32>) -> tensor<4x8xf32> {
   %m = nn.mean_tokens %s : tensor<4x16x8xf32> -> tensor<4x8xf32>
   return %m : tensor<4x8xf32>
 }
+
+// Whether an image is dropped does not depend on its tokens; which element is does.
+// CHECK-LABEL: func.func @dropouts
+// CHECK-SAME: %[[X:.*]]: tensor<4x17x8xf32>, %[[SEED:.*]]: tensor<1xi32>
+// CHECK: %[[E:.*]] = nn.dropout element %[[X]], %[[SEED]] rate 1.000000e-01 stream 0 : tensor<4x17x8xf32>
+// CHECK: %[[S:.*]] = nn.slice_tokens %[[E]] from 0 : tensor<4x17x8xf32> -> tensor<4x1x8xf32>
+// CHECK: nn.dropout image %[[S]], %[[SEED]] rate 1.000000e-01 stream 1 : tensor<4x1x8xf32>
+func.func @dropouts(%x: tensor<4x17x8xf32>, %seed: tensor<1xi32>) -> tensor<4x8xf32> {
+  %e = nn.dropout element %x, %seed rate 0.1 stream 0 : tensor<4x17x8xf32>, tensor<1xi32>
+  %i = nn.dropout image %e, %seed rate 0.1 stream 1 : tensor<4x17x8xf32>, tensor<1xi32>
+  %c = nn.select_token %i[0] : tensor<4x17x8xf32> -> tensor<4x8xf32>
+  return %c : tensor<4x8xf32>
+}

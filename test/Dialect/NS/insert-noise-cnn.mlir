@@ -1,4 +1,5 @@
 // RUN: ns-opt %s --ns-insert-noise=site=stem | FileCheck %s --check-prefixes=CHECK,STEM
+// RUN: ns-opt %s --ns-insert-noise | FileCheck %s --check-prefixes=CHECK,STEM
 // RUN: ns-opt %s --ns-insert-noise=site=block.0 | FileCheck %s --check-prefixes=CHECK,BLOCK0
 // RUN: ns-opt %s --ns-insert-noise=site=block.1 | FileCheck %s --check-prefixes=CHECK,BLOCK1
 // RUN: ns-opt %s --ns-insert-noise=site=block.2 | FileCheck %s --check-prefixes=CHECK,BLOCK2

@@ -3,9 +3,9 @@
 // RUN: not ns-opt %S/Inputs/small.mlir --ns-insert-noise=init=cauchy 2>&1 | FileCheck %s --check-prefix=INIT
 // RUN: not ns-opt %S/Inputs/small.mlir --ns-insert-noise=lim=-1 2>&1 | FileCheck %s --check-prefix=LIM
 // RUN: not ns-opt %S/Inputs/small.mlir --ns-insert-noise --ns-insert-noise 2>&1 | FileCheck %s --check-prefix=TWICE
-// RUN: ns-opt %s --ns-insert-noise --split-input-file --verify-diagnostics
+// RUN: ns-opt %s --ns-insert-noise=site=tokens --split-input-file --verify-diagnostics
 
-// SITE: error: expected noise site to be image, tokens, stem or block.K, but got "pixels"
+// SITE: error: expected noise site to be image, tokens, stem, block.K or auto, but got "pixels"
 // BLOCK: error: expected noise site "block.7" to be in the network, but got 1 blocks
 // INIT: error: expected option init to be uniform, normal or zero, but got cauchy
 // LIM: error: expected option lim to be at least 0, but got -1.000000e+00

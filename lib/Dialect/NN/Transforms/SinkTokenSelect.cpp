@@ -111,7 +111,9 @@ Value rebuildAttention(OpBuilder &builder, AttentionOp op, TokenRange range) {
 Value rebuild(OpBuilder &builder, Operation *op, TokenRange range) {
   if (auto attention = dyn_cast<AttentionOp>(op))
     return attention.getWindow() ? Value() : rebuildAttention(builder, attention, range);
-  if (!isa<LayerNormOp, LinearOp, GeluOp, ActivationOp, AddOp, MulOp, ScaleOp, LayerScaleOp>(op))
+  auto dropout = dyn_cast<DropoutOp>(op);
+  bool dropsImages = dropout && dropout.getUnit() == DropoutUnit::Image; // an element's draw depends on its place
+  if (!dropsImages && !isa<LayerNormOp, LinearOp, GeluOp, ActivationOp, AddOp, MulOp, ScaleOp, LayerScaleOp>(op))
     return nullptr;
   IRMapping mapping;
   mapping.map(op->getOperand(0), sliced(builder, op->getOperand(0), range));

@@ -61,8 +61,23 @@ private:
 mlir::LogicalResult injectNoise(EntryBuilder &entry, NoiseOp noise);
 /// As injectNoise, but readers get the clean batch followed by the noised one.
 mlir::LogicalResult injectNoiseStacked(EntryBuilder &entry, NoiseOp noise);
+/// `site`, or for "auto" the first of tokens, stem and image that `func` has.
+llvm::StringRef resolveSite(mlir::func::FuncOp func, llvm::StringRef site);
 /// The tensor at a noise site of `func` (the rules: ns-insert-noise); reports an unknown site or one that the network lacks. In Sites.cpp.
 mlir::FailureOr<mlir::Value> findSite(mlir::func::FuncOp func, llvm::StringRef site);
+/// A part of the network from `input` to `sum`, a sum of two branches that start there, and the module that holds it: the longest
+/// common path of its layers.
+struct Residual {
+  mlir::Value input;
+  nn::AddOp sum;
+  std::string module;
+};
+/// The residual parts that every path from pixels to logits passes through, of tokens, in order: a sum of logits or of pooled
+/// features is none. In Sites.cpp.
+llvm::SmallVector<Residual> findResiduals(mlir::func::FuncOp func);
+/// The same by block: neighbouring parts of one module are one block. In Sites.cpp.
+llvm::SmallVector<llvm::SmallVector<Residual>> findBlocks(mlir::func::FuncOp func);
+
 /// The module's only noise; reports that there is none.
 mlir::FailureOr<NoiseOp> getNoise(mlir::ModuleOp module);
 

@@ -10,6 +10,8 @@
 #include "ns/Dialect/NN/Transforms/Utils.h"
 #include "ns/Dialect/NS/Transforms/Passes.h"
 
+#include "mlir/IR/IRMapping.h"
+
 using namespace mlir;
 
 namespace ns::harden {
@@ -33,6 +35,17 @@ SmallVector<nn::LoadParamOp> collectTrainable(func::FuncOp func) {
     if (auto it = loads.find(param.getSymName()); it != loads.end() && !param.getBuffer())
       trainable.push_back(it->second);
   return trainable;
+}
+
+/// A clean pass of the network before the ops of an entry that injects noise; returns its logits.
+Value cloneClean(EntryBuilder &entry, func::FuncOp forward) {
+  OpBuilder builder = OpBuilder::atBlockBegin(&entry.getFunc().getBody().front());
+  IRMapping map;
+  map.map(forward.getArgument(0), entry.getImage());
+  Block &body = forward.getBody().front();
+  for (Operation &op : body.without_terminator())
+    builder.clone(op, map);
+  return map.lookup(body.getTerminator()->getOperand(0));
 }
 
 struct InsertFinetuneLossPass : impl::InsertFinetuneLossPassBase<InsertFinetuneLossPass> {
@@ -59,23 +72,29 @@ LogicalResult InsertFinetuneLossPass::insertStep() {
     return failure();
   if (noised) {
     FailureOr<NoiseOp> noise = getNoise(getOperation());
-    if (failed(noise) || failed(injectNoiseStacked(*entry, *noise)))
+    if (failed(noise) || failed(separate ? injectNoise(*entry, *noise) : injectNoiseStacked(*entry, *noise)))
       return failure();
   }
-  // A parameter that no logit depends on has no gradient.
-  nn::eraseDeadOps(entry->getFunc().getBody().front());
+  SmallVector<Value> passes; // logits of each pass of the network
+  if (noised && separate)
+    passes.push_back(cloneClean(*entry, *forward));
+  passes.push_back(entry->getLogits());
   OpBuilder &builder = entry->builder();
   Location loc = entry->getLoc();
   Type elementType = entry->getElementType();
   auto scalar = RankedTensorType::get({}, elementType);
-  Value logits = entry->getLogits();
   int64_t batch = cast<RankedTensorType>(entry->getImage().getType()).getDimSize(0);
-  int64_t rows = noised && !ShapedType::isDynamic(batch) ? 2 * batch : batch;
+  int64_t rows = noised && !separate && !ShapedType::isDynamic(batch) ? 2 * batch : batch;
   Value labels = entry->addArgument("labels", {batch}, builder.getI32Type());
   Value weights = entry->addArgument("weights", {batch}, elementType);
   Value accumulate = entry->addArgument("accumulate", scalar);
-  Value losses = nn::CrossEntropyOp::create(builder, loc, RankedTensorType::get({rows}, elementType), logits, labels);
-  Value loss = nn::WeightedSumOp::create(builder, loc, scalar, losses, weights);
+  Value loss;
+  for (Value logits : passes) {
+    Value losses = nn::CrossEntropyOp::create(builder, loc, RankedTensorType::get({rows}, elementType), logits, labels);
+    Value part = nn::WeightedSumOp::create(builder, loc, scalar, losses, weights);
+    loss = loss ? nn::AddOp::create(builder, loc, scalar, loss, part).getResult() : part;
+  }
+  entry->setResults({{"loss", loss}}); // removes loads that no logit depends on: they have no gradient
   SmallVector<nn::LoadParamOp> trainable = collectTrainable(entry->getFunc());
   if (trainable.empty())
     return emitError(forward->getLoc()) << "expected the logits to depend on a trained parameter, but got buffers only";
@@ -83,7 +102,6 @@ LogicalResult InsertFinetuneLossPass::insertStep() {
   auto gradient = GradientOp::create(builder, loc, TypeRange(ValueRange(wrt)), loss, wrt);
   for (auto [load, grad] : llvm::zip(trainable, gradient.getGrads()))
     StoreGradOp::create(builder, loc, load.getParam(), grad, accumulate);
-  entry->setResults({{"loss", loss}});
   numTrained += trainable.size();
   return success();
 }

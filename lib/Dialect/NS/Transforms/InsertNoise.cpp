@@ -25,13 +25,13 @@ struct InsertNoisePass : impl::InsertNoisePassBase<InsertNoisePass> {
     if (failed(forward))
       return signalPassFailure();
     FailureOr<NoiseOp> noise = declareNoise(*forward);
-    if (failed(noise) || failed(insertForwardNoised(*forward, *noise)) || failed(insertSiteNorm(*forward)))
+    if (failed(noise) || failed(insertForwardNoised(*forward, *noise)) || failed(insertSiteNorm(*forward, *noise)))
       signalPassFailure();
   }
 
   FailureOr<NoiseOp> declareNoise(func::FuncOp forward);
   LogicalResult insertForwardNoised(func::FuncOp forward, NoiseOp noise);
-  LogicalResult insertSiteNorm(func::FuncOp forward);
+  LogicalResult insertSiteNorm(func::FuncOp forward, NoiseOp noise);
 };
 
 FailureOr<NoiseOp> InsertNoisePass::declareNoise(func::FuncOp forward) {
@@ -43,14 +43,15 @@ FailureOr<NoiseOp> InsertNoisePass::declareNoise(func::FuncOp forward) {
     return emitError(loc) << "expected option lim to be at least 0, but got " << lim.getValue();
   if (getOperation().lookupSymbol("noise"))
     return emitError(loc) << "expected the symbol @noise to be free, but got a definition";
-  FailureOr<Value> value = findSite(forward, site);
+  StringRef place = resolveSite(forward, site);
+  FailureOr<Value> value = findSite(forward, place);
   if (failed(value))
     return failure();
   auto type = cast<RankedTensorType>(value->getType());
   SmallVector<int64_t> shape(type.getShape());
   shape[0] = 1;
   OpBuilder builder(forward);
-  return NoiseOp::create(builder, loc, "noise", *distribution, llvm::APFloat(lim), site, type.clone(shape));
+  return NoiseOp::create(builder, loc, "noise", *distribution, llvm::APFloat(lim), place, type.clone(shape));
 }
 
 LogicalResult InsertNoisePass::insertForwardNoised(func::FuncOp forward, NoiseOp noise) {
@@ -61,11 +62,11 @@ LogicalResult InsertNoisePass::insertForwardNoised(func::FuncOp forward, NoiseOp
   return success();
 }
 
-LogicalResult InsertNoisePass::insertSiteNorm(func::FuncOp forward) {
+LogicalResult InsertNoisePass::insertSiteNorm(func::FuncOp forward, NoiseOp noise) {
   FailureOr<EntryBuilder> entry = EntryBuilder::cloneForward(forward, "site_norm");
   if (failed(entry))
     return failure();
-  FailureOr<Value> value = findSite(entry->getFunc(), site);
+  FailureOr<Value> value = findSite(entry->getFunc(), noise.getSite());
   if (failed(value))
     return failure();
   auto type = cast<RankedTensorType>(value->getType());

@@ -32,17 +32,7 @@ using namespace mlir;
 
 namespace ns::harden {
 
-namespace {
-
-/// Part of the trunk from `input` to a sum of branches that start there.
-struct Residual {
-  Value input;
-  std::string module; ///< the longest common path of its layers
-};
-
 using Path = SmallVector<StringRef, 6>;
-
-} // namespace
 
 static void appendLayer(Operation *op, SmallVectorImpl<Path> &layers) {
   auto layer = op->getAttrOfType<StringAttr>(nn::NNDialect::kLayerAttr);
@@ -75,9 +65,7 @@ static bool isJoin(Operation *op, const llvm::SmallPtrSetImpl<Value> &fromPixels
          llvm::all_of(op->getOperands(), [&](Value v) { return fromPixels.contains(v); });
 }
 
-/// The residual parts of the trunk that keep their rank, in order: a sum of logits or of pooled
-/// features is no block.
-static SmallVector<Residual> findResiduals(func::FuncOp func) {
+SmallVector<Residual> findResiduals(func::FuncOp func) {
   Block &block = func.getBody().front();
   llvm::SmallPtrSet<Value, 16> fromPixels;
   int64_t unread = llvm::range_size(block.getArgument(0).getUses());
@@ -97,7 +85,7 @@ static SmallVector<Residual> findResiduals(func::FuncOp func) {
     auto rankOf = [](Value value) { return cast<RankedTensorType>(value.getType()).getRank(); };
     if (unread == 0 && op.getNumResults() == 1) {
       if (join && rankOf(trunk) == 3 && rankOf(result) == 3)
-        residuals.push_back({trunk, commonModule(layers)});
+        residuals.push_back({trunk, cast<nn::AddOp>(op), commonModule(layers)});
       trunk = result;
       layers.clear();
     } else {
@@ -109,16 +97,14 @@ static SmallVector<Residual> findResiduals(func::FuncOp func) {
   return residuals;
 }
 
-/// The inputs of the blocks: neighbouring residuals of one module are one block.
-static SmallVector<Value> findBlocks(func::FuncOp func) {
-  SmallVector<Value> inputs;
-  std::string module;
-  for (const Residual &residual : findResiduals(func)) {
-    if (inputs.empty() || module.empty() || residual.module != module)
-      inputs.push_back(residual.input);
-    module = residual.module;
+SmallVector<SmallVector<Residual>> findBlocks(func::FuncOp func) {
+  SmallVector<SmallVector<Residual>> blocks;
+  for (Residual &residual : findResiduals(func)) {
+    if (blocks.empty() || residual.module.empty() || residual.module != blocks.back().back().module)
+      blocks.emplace_back();
+    blocks.back().push_back(std::move(residual));
   }
-  return inputs;
+  return blocks;
 }
 
 static FailureOr<Value> findTokens(func::FuncOp func) {
@@ -135,6 +121,14 @@ static FailureOr<Value> findTokens(func::FuncOp func) {
   return tokens;
 }
 
+StringRef resolveSite(func::FuncOp func, StringRef site) {
+  if (site != "auto")
+    return site;
+  if (llvm::hasSingleElement(func.getBody().front().getOps<nn::PatchEmbedOp>()))
+    return "tokens";
+  return findBlocks(func).empty() ? "image" : "stem";
+}
+
 FailureOr<Value> findSite(func::FuncOp func, StringRef site) {
   if (site == "image")
     return Value(func.getArgument(0));
@@ -144,11 +138,11 @@ FailureOr<Value> findSite(func::FuncOp func, StringRef site) {
   StringRef number = site;
   if (site != "stem" && (!number.consume_front("block.") || number.getAsInteger(10, index)))
     return emitError(func.getLoc())
-           << "expected noise site to be image, tokens, stem or block.K, but got \"" << site
+           << "expected noise site to be image, tokens, stem, block.K or auto, but got \"" << site
            << "\"";
-  SmallVector<Value> blocks = findBlocks(func);
+  SmallVector<SmallVector<Residual>> blocks = findBlocks(func);
   if (index < blocks.size())
-    return blocks[index];
+    return blocks[index].front().input;
   return emitError(func.getLoc()) << "expected noise site \"" << site
                                   << "\" to be in the network, but got " << blocks.size()
                                   << " blocks";

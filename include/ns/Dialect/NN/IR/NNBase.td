@@ -32,7 +32,7 @@ def NN_Dialect : Dialect {
 
     Discardable attributes: `nn.weights` (module, `#nn.file`), `nn.model` (module, a dictionary
     from the export: image size, mean, std, resize, crop), `nn.layer` (any op: the layer's name in
-    the PyTorch model).
+    the PyTorch model), `nn.momentum` (nn.batch_norm: that of its running statistics).
   }];
   let useDefaultAttributePrinterParser = 1;
   let extraClassDeclaration = [{
@@ -40,6 +40,8 @@ def NN_Dialect : Dialect {
     static constexpr llvm::StringLiteral kWeightsAttr = "nn.weights";
     /// Module attribute with the exporter's facts about the model (a dictionary).
     static constexpr llvm::StringLiteral kModelAttr = "nn.model";
+    /// Attribute of nn.batch_norm: weight of a batch in its running statistics (f64).
+    static constexpr llvm::StringLiteral kMomentumAttr = "nn.momentum";
     /// Attribute of any op: the fully qualified name of its layer in the source model.
     static constexpr llvm::StringLiteral kLayerAttr = "nn.layer";
   }];

@@ -45,8 +45,8 @@ def NN_ParamOp : NN_Op<"param", [Symbol]> {
 def NN_LoadParamOp : NN_Op<"load_param", [Pure, DeclareOpInterfaceMethods<SymbolUserOpInterface>]> {
   let summary = "The current value of a parameter";
   let description = [{
-    Within one entry function a parameter is one immutable value; only the optimizer entry writes
-    parameters, and it holds no load of them, and `prepare`, at its end (`nn.store_param`).
+    Within one entry function a parameter is one immutable value. The optimizer entry writes parameters and holds no load of them; others
+    write at their end (`nn.store_param`).
 
     Example:
     ```mlir
@@ -61,8 +61,8 @@ def NN_LoadParamOp : NN_Op<"load_param", [Pure, DeclareOpInterfaceMethods<Symbol
 def NN_StoreParamOp : NN_Op<"store_param", [DeclareOpInterfaceMethods<SymbolUserOpInterface>, MemoryEffects<[MemWrite]>]> {
   let summary = "Overwrite a parameter";
   let description = [{
-    `@param = value`, at the end of the entry: every load of the entry reads the value before. Made by `nn-fold-frozen`, in the entry `prepare`
-    only; removed by `nn-to-rt`.
+    `@param = value`, at the end of the entry: every load of the entry reads the value before. Made by `nn-fold-frozen`, in the entry `prepare`,
+    and by `nn-train-batch-norm`, of running statistics; removed by `nn-to-rt`.
 
     Example:
     ```mlir
@@ -257,7 +257,7 @@ def NN_DropoutOp : NN_PureOp<"dropout", [AllTypesMatch<["input", "result"]>]> {
   let description = [{
     `result = keep ? input / (1 - rate) : 0`, keep with probability 1 - rate, drawn for each element or each `image` (drop-path). The draw is a
     counter-based hash of (seed[0], stream, index of the element or image): the same in the backward pass, which applies the op to the cotangent, and for
-    any number of threads. Made by `nn-insert-dropout`; `stream` differs between the places of a network.
+    any number of threads. Made by `ns-insert-dropout`; `stream` differs between the places of a network.
 
     Example:
     ```mlir

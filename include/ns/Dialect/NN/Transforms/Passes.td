@@ -60,7 +60,7 @@ def SinkTokenSelectPass : Pass<"nn-sink-token-select", "::mlir::ModuleOp"> {
   let summary = "Compute only the tokens that are read";
   let description = [{
     A value of which `nn.select_token` and `nn.slice_tokens` read a range of at most half of the tokens is computed for that range only:
-    the slice moves up through layer_norm, linear, gelu, add, scale and layer_scale, and through the query side of attention, whose packed
+    the slice moves up through layer_norm, linear, gelu, activation, add, mul, scale, layer_scale and drop-path, and through the query side of attention, whose packed
     projection splits into one of the queries and one of the keys and values (`nn.slice_rows` of weight and bias). Exact: no
     sum changes. In a ViT only the class token is read after the last block: 7 % of ViT-B's work.
 
@@ -68,6 +68,23 @@ def SinkTokenSelectPass : Pass<"nn-sink-token-select", "::mlir::ModuleOp"> {
     Example: `select_token(layer_norm(x), [0])` becomes `select_token(layer_norm(slice_tokens(x, from 0, size 1)), [0])`.
   }];
   let statistics = [Statistic<"numSunk", "num-sunk", "Ops that compute fewer tokens">];
+}
+
+def TrainBatchNormPass : Pass<"nn-train-batch-norm", "::mlir::ModuleOp"> {
+  let summary = "Batch normalisation as in training";
+  let description = [{
+    In the entries that store gradients of parameters, each nn.batch_norm takes the statistics of its batch, and the entry updates the running ones as
+    PyTorch does in `train()`: `running = (1 - momentum) * running + momentum * batch`, the variance unbiased, once for each pass of the network, in their
+    order. The momentum is the op's attribute `nn.momentum`, or else the option. Other entries keep the running statistics.
+
+    Requires: not yet differentiated; the running statistics are parameters; `ns-insert-finetune-loss` with `separate`, since the statistics of clean and of
+    noised images are their own. Ensures: no nn.batch_norm of these entries reads running statistics.
+    Example: `nn.batch_norm %x, %g, %b running %m, %v eps 1.000000e-05` becomes `nn.batch_norm %x, %g, %b eps 1.000000e-05`,
+    with `nn.store_param` of both statistics at the end.
+  }];
+  let dependentDialects = ["::ns::harden::NSDialect"];
+  let options = [Option<"momentum", "momentum", "double", /*default=*/"0.1", "Weight of the batch, in [0, 1]">];
+  let statistics = [Statistic<"numTrained", "num-trained", "Batch norms that take the statistics of the batch">];
 }
 
 #endif // NS_DIALECT_NN_TRANSFORMS_PASSES_TD

@@ -35,17 +35,36 @@ def InsertAttackGradientPass : NS_ModulePass<"ns-insert-attack-gradient"> {
   }];
 }
 
+def InsertDropoutPass : NS_ModulePass<"ns-insert-dropout"> {
+  let summary = "Add dropout and stochastic depth to finetuning";
+  let description = [{
+    In `@finetune_step` and `@finetune_step_noised`, by what the network computes: `dropout` drops elements of the tokens that enter the first block
+    (timm's pos_drop), of the output of each branch's last linear layer and of that layer's input where it follows an activation (proj_drop); `drop-path` drops
+    the branch of a residual sum for whole images, at a rate that grows linearly from 0 in the first block to the given one in the last. What is kept is divided
+    by 1 - rate. The entries get an argument `dropout_seed`, of which the masks are a function (`nn.dropout`); clean and noised images draw their own. Other entries are
+    left as they are: synthesis and evaluation drop nothing.
+
+    Requires: `ns-insert-finetune-loss`, not yet differentiated. Ensures: the same network where both rates are 0.
+    Example: `%d = nn.dropout image %branch, %seed rate 5.000000e-02 stream 4 : tensor<?x17x64xf32>, tensor<1xi32>`.
+  }];
+  let options = [
+    Option<"dropout", "dropout", "double", /*default=*/"0.0", "Share of elements to drop, in [0, 1)">,
+    Option<"dropPath", "drop-path", "double", /*default=*/"0.0", "Share of images whose branch the last block drops, in [0, 1)">];
+  let statistics = [Statistic<"numDropouts", "num-dropouts", "Dropouts inserted">];
+}
+
 def InsertFinetuneLossPass : NS_ModulePass<"ns-insert-finetune-loss"> {
   let summary = "Add the entries of finetuning";
   let description = [{
     `arm=none`: `@finetune_step`, the weighted cross-entropy and its gradient by every trainable parameter. `arm=noised`: `@finetune_step_noised`,
     cross-entropy of the clean plus of the noised images (method.md 4) as one batch of twice the size, the layers before the noise
-    computed once. Both: `@finetune_update`, one AdamW step.
+    computed once; with `separate` as two passes of the network, the clean images first. Both: `@finetune_update`, one AdamW step.
 
     Requires: `ns-verify-imported`; `noised` also `ns-insert-noise`. Ensures: gradient requests for `ns-differentiate`.
     Example: `%b = nn.concat_batch %u, %un : (tensor<?x16x64xf32>, tensor<?x16x64xf32>) -> tensor<?x16x64xf32>`.
   }];
-  let options = [Option<"arm", "arm", "std::string", /*default=*/"\"none\"", "none or noised">];
+  let options = [Option<"arm", "arm", "std::string", /*default=*/"\"none\"", "none or noised">,
+                 Option<"separate", "separate", "bool", /*default=*/"false", "Clean and noised images in passes of their own">];
   let statistics = [Statistic<"numTrained", "num-trained", "Parameters that get a gradient">];
 }
 
@@ -61,12 +80,13 @@ def InsertNoisePass : NS_ModulePass<"ns-insert-noise"> {
     | `tokens` | patch tokens, N x D | the result of the one `nn.patch_embed`, or of the layer norm that alone reads it |
     | `block.K` | input of block K, N x D | the trunk is the values that every path from pixels to logits passes through; blocks are the parts of the trunk that end in a sum of two branches; neighbouring ones of one module (longest common path of `nn.layer`) are one block |
     | `stem` | input of the first stage, N x D | the input of block 0: in a CNN what the stem's convolutions, norms and pools leave |
+    | `auto` | | the first of `tokens`, `stem` and `image` that the network has |
 
     Requires: `ns-verify-imported`. Ensures: a symbol @noise and the two entries.
     Example: `%y = ns.inject %u, %v site "tokens" : tensor<?x16x64xf32>, tensor<1x16x64xf32>`.
   }];
   let options = [
-    Option<"site", "site", "std::string", /*default=*/"\"tokens\"", "image, tokens, stem or block.K">,
+    Option<"site", "site", "std::string", /*default=*/"\"auto\"", "image, tokens, stem, block.K or auto">,
     Option<"init", "init", "std::string", /*default=*/"\"uniform\"", "Start distribution: uniform, normal or zero">,
     Option<"lim", "lim", "double", /*default=*/"3.0", "Width of the start distribution; 0: auto, the mean norm of the site's tensor">];
 }
