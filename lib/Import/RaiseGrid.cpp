@@ -422,6 +422,9 @@ Error Raiser::raiseBatchNorm(const Node &node) {
   APFloat eps(number(node, "eps").value_or(1e-5));
   Value result = emit<nn::BatchNormOp>(node, rows.root.getType(), rows.root, parameters[0],
                                        parameters[1], parameters[2], parameters[3], eps);
+  if (double momentum = number(node, "momentum").value_or(0.1); momentum != 0.1)
+    result.getDefiningOp()->setAttr(nn::NNDialect::kMomentumAttr,
+                                    builder.getF64FloatAttr(momentum));
   defineRowsAt(node, result, rows, 1);
   return Error::success();
 }

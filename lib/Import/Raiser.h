@@ -6,7 +6,8 @@
 //
 //===----------------------------------------------------------------------===//
 //
-// Raise.cpp holds the walk over the nodes, RaiseViews.cpp the ops that only move elements,
+// Raise.cpp holds the walk over the nodes, RaiseValues.cpp the values between them and the SSA
+// values that they become, RaiseViews.cpp the ops that only move elements,
 // RaiseConstants.cpp those that compute from sizes alone, RaiseAttention.cpp and RaisePositions.cpp
 // what attention is spelled in, RaiseLayers.cpp the others.
 //
@@ -122,7 +123,11 @@ private:
   View view(const Node &node, llvm::StringRef argument);
   View viewOf(llvm::StringRef value);
   mlir::Value load(size_t weight);
-  /// A buffer of these elements, which the program gets as a new weight of the node's layer.
+  /// Weights C x 1 x 1, as torchvision's layer scales are, become vectors. The elements are the
+  /// same; `nullspace.load` gives them their dimensions back.
+  void flattenVectors();
+  /// A buffer of these elements, which the program gets as a new weight: `nullspace.`, the node's
+  /// layer, and the name. No model has modules of that name.
   mlir::Value addBuffer(const Node &node, llvm::StringRef name, llvm::ArrayRef<int64_t> shape,
                         llvm::ArrayRef<double> elements);
   /// A placeholder for `what`, of this shape with the batch at `kProbeBatch`.

@@ -17,6 +17,7 @@
 #include "llvm/Support/xxhash.h"
 
 #include <cerrno>
+#include <fcntl.h>
 #include <unistd.h>
 
 using namespace llvm;
@@ -26,7 +27,7 @@ using namespace ns::pt2;
 static SmallVector<const Weight *> storageOrder(ArrayRef<Weight> weights) {
   SmallVector<const Weight *> order;
   for (auto [i, weight] : enumerate(weights))
-    if (weight.canonical == i)
+    if (weight.canonical == i && !weight.isFolded)
       order.push_back(&weight);
   llvm::stable_sort(order, [](const Weight *a, const Weight *b) {
     return elementSize(a->type) > elementSize(b->type);
@@ -43,7 +44,7 @@ std::string ns::pt2::safeTensorsHeader(ArrayRef<Weight> weights) {
     json.attributeObject("__metadata__", [&] {
       json.attribute("format", "pt");
       for (auto [i, weight] : enumerate(weights))
-        if (weight.canonical != i)
+        if (weight.canonical != i && !weight.isFolded)
           json.attribute("tied:" + weight.name, weights[weight.canonical].name);
     });
     uint64_t offset = 0;
@@ -85,6 +86,7 @@ static Error writeAll(int descriptor, StringRef bytes) {
 static Error copyRange(int archive, int64_t offset, StringRef bytes, int descriptor) {
   if (archive < 0)
     return writeAll(descriptor, bytes);
+  constexpr ssize_t kWriteOut = 1 << 20;
   off_t from = offset;
   while (!bytes.empty()) {
     ssize_t copied = copy_file_range(archive, &from, descriptor, nullptr, bytes.size(), 0);
@@ -92,6 +94,10 @@ static Error copyRange(int archive, int64_t offset, StringRef bytes, int descrip
       continue;
     if (copied <= 0) // not between these file systems: write the mapped bytes
       return writeAll(descriptor, bytes);
+    // Start writing out what is there: else all of it waits for the fsync at the end.
+    if (copied >= kWriteOut)
+      (void)sync_file_range(descriptor, lseek(descriptor, 0, SEEK_CUR) - copied, copied,
+                            SYNC_FILE_RANGE_WRITE);
     bytes = bytes.substr(copied);
   }
   return Error::success();

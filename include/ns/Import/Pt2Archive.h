@@ -78,6 +78,9 @@ struct Weight {
   size_t canonical = 0;
   /// Where not empty: the elements are these tensors of a checkpoint, one after the other, instead.
   std::vector<checkpoint::Tensor> replacement;
+  /// A constant of the export, such as an index, that the network does not read since it became
+  /// attributes of ops. Such weights are not written.
+  bool isFolded = false;
   /// The elements are in memory (`Program::computed`), not in the archive.
   bool inMemory = false;
 
@@ -90,9 +93,9 @@ struct Program {
   std::string stem;
   std::string imageName, logitsName;
   std::vector<Weight> weights; ///< in the order of the graph's inputs, then those it does not read
-  llvm::StringMap<size_t> weightOfValue;    ///< graph value -> index in `weights`
-  llvm::StringMap<TensorMeta> values;       ///< of every tensor of the graph
-  std::vector<Node> nodes;                  ///< in order of execution
+  llvm::StringMap<size_t> weightOfValue; ///< graph value -> index in `weights`
+  llvm::StringMap<TensorMeta> values;    ///< of every tensor of the graph
+  std::vector<Node> nodes;               ///< in order of execution
   /// Elements of weights that no file holds.
   std::vector<std::unique_ptr<const std::vector<float>>> computed;
   std::optional<llvm::json::Object> record; ///< nullspace.json, where the export has one
