@@ -23,3 +23,11 @@ func.func @foreign_op(%x: tensor<4x8xf32> {ns.name = "x"}) attributes {ns.entry}
   %y = math.exp %x : tensor<4x8xf32>
   return
 }
+
+// -----
+
+func.func @statistics_of_one_row(%x: tensor<1x8xf32> {ns.name = "x"}) -> (tensor<8xf32> {ns.name = "mean"}, tensor<8xf32> {ns.name = "var"}) attributes {ns.entry} {
+  // expected-error @below {{'nn.batch_stats' op expected more than one value for each channel, but got 1}}
+  %m, %v = nn.batch_stats %x : tensor<1x8xf32> -> tensor<8xf32>
+  return %m, %v : tensor<8xf32>, tensor<8xf32>
+}

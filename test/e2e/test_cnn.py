@@ -180,3 +180,45 @@ def test_logits_and_gradients(dtype, tolerance, tmp_path):
     assert sorted(gradients) == sorted(wanted), "running statistics have no gradient"
     for name, parameter in wanted.items():
         close(gradients[name], parameter.grad, name)
+
+
+def adamw_step(model, index, rate, decay):
+    model.slot("hyper")[:] = [rate, 0.9, 0.999, 1e-8, decay, 1 - 0.9**index, 1 - 0.999**index]
+    model.run("finetune_update")
+
+
+@pytest.mark.parametrize("noised", [False, True])
+def test_training_of_batch_norms(noised, tmp_path):
+    """Steps of two micro-batches in PyTorch's train(): statistics of each pass of the network, running ones updated by each."""
+    net = make_net(torch.float64).train()
+    model = compile_net(tmp_path, net, torch.float64, "--batch-norm=train")
+    rate, decay = 1e-3, 0.05
+    groups = [{"params": [p for p in net.parameters() if (p.dim() < 2) == small], "weight_decay": 0 if small else decay}
+              for small in (False, True)]
+    optimizer = torch.optim.AdamW(groups, lr=rate)
+    noise = torch.tensor(0.3 * np.random.default_rng(5).normal(size=model.slot("noise").shape))
+    model.slot("noise")[:] = noise.numpy()
+    weights = [1 / (2 * BATCH)] * BATCH
+    model.slot("weights")[:] = weights
+    random = np.random.default_rng(7)
+    for step in range(1, 4):
+        optimizer.zero_grad()
+        for piece in range(2):
+            image, labels = torch.tensor(random.uniform(size=(BATCH, *IMAGE))), torch.tensor(random.integers(CLASSES, size=BATCH))
+            passes = [image, (image + noise).clamp(0, 1)] if noised else [image]
+            loss = sum(F.cross_entropy(net(x), labels, reduction="none") @ torch.tensor(weights, dtype=torch.float64) for x in passes)
+            loss.backward()
+            model.slot("image")[:], model.slot("labels")[:] = image.numpy(), labels.numpy()
+            model.slot("accumulate")[:] = piece
+            model.run("finetune_step_noised" if noised else "finetune_step")
+            assert abs(model.slot("loss")[0] - loss.item()) <= 1e-9 * loss.item()
+        optimizer.step()
+        adamw_step(model, step, rate, decay)
+        state = net.state_dict()
+        for name in (name for name in state if not name.endswith("num_batches_tracked")):
+            wanted = state[name].numpy()
+            np.testing.assert_allclose(model.param(name), wanted, rtol=0, atol=1e-8 * np.abs(wanted).max(), err_msg=name)
+    # Evaluation and synthesis keep to the running statistics.
+    net.eval()
+    model.run("forward")
+    np.testing.assert_allclose(model.slot("logits"), net(image).detach().numpy(), rtol=1e-7, atol=1e-8)

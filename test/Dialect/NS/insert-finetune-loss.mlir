@@ -1,5 +1,6 @@
 // RUN: ns-opt %S/Inputs/small.mlir --ns-insert-finetune-loss | FileCheck %s --check-prefix=CLEAN
 // RUN: ns-opt %S/Inputs/small.mlir --ns-insert-noise --ns-insert-finetune-loss=arm=noised | FileCheck %s --check-prefix=NOISED
+// RUN: ns-opt %S/Inputs/small.mlir --ns-insert-noise --ns-insert-finetune-loss="arm=noised separate" | FileCheck %s --check-prefix=SEPARATE
 // RUN: not ns-opt %S/Inputs/small.mlir --ns-insert-finetune-loss=arm=noised 2>&1 | FileCheck %s --check-prefix=NO-NOISE
 // RUN: not ns-opt %S/Inputs/small.mlir --ns-insert-finetune-loss=arm=gaussian 2>&1 | FileCheck %s --check-prefix=ARM
 
@@ -33,3 +34,20 @@
 // NOISED: nn.layer_scale %[[B]]
 // NOISED: nn.cross_entropy %{{.*}}, %arg1
 // NOISED: ns.gradient
+
+// Two passes of the network, the clean images first; one sum of losses, and one load of each parameter.
+// SEPARATE-LABEL: func.func @finetune_step_noised(
+// SEPARATE: nn.load_param @w
+// SEPARATE: nn.patch_embed
+// SEPARATE-NOT: ns.inject
+// SEPARATE: nn.patch_embed
+// SEPARATE-NOT: nn.load_param @w
+// SEPARATE: ns.inject
+// SEPARATE-NOT: nn.concat_batch
+// SEPARATE: %[[LC:.*]] = nn.cross_entropy %{{.*}}, %arg1
+// SEPARATE: %[[L0:.*]] = nn.weighted_sum %[[LC]], %arg2
+// SEPARATE: %[[LN:.*]] = nn.cross_entropy %{{.*}}, %arg1
+// SEPARATE: %[[L1:.*]] = nn.weighted_sum %[[LN]], %arg2
+// SEPARATE: %[[L:.*]] = nn.add %[[L0]], %[[L1]] : tensor<f32>, tensor<f32>
+// SEPARATE: ns.gradient %[[L]]
+// SEPARATE: return %[[L]]

@@ -222,3 +222,40 @@ func.func @result_without_readers_is_dropped(%x: tensor<68x8xf32>, %y: tensor<68
   // CHECK: return %[[F]]#0, %[[F]]#1
   return %0#1, %1 : tensor<68x8xf32>, tensor<4x8xf32>
 }
+
+// A permutation of the rows is followed: the producer's map takes it over, and what others read of it is written where it belongs.
+// CHECK-LABEL: func.func @permuted(
+// CHECK-SAME: %[[X:.*]]: tensor<68x8xf32>)
+// CHECK-NEXT: %[[F:.*]]:2 = rt.fused [68, 1, 8] ins(%[[X]] : tensor<68x8xf32>) maps [#[[$SWAP:.*]]] -> [#[[$SWAP]], #[[$POINT]]]
+// CHECK-NOT: rt.fused
+// CHECK: return %[[F]]#0, %[[F]]#1
+func.func @permuted(%x: tensor<68x8xf32>) -> (tensor<68x8xf32>, tensor<68x8xf32>) {
+  %0 = rt.fused [68, 1, 8] ins(%x : tensor<68x8xf32>) maps [#point] -> [#point] : tensor<68x8xf32> {
+  ^bb0(%v: f32):
+    %e = math.exp %v : f32
+    rt.yield %e : f32
+  }
+  %1 = rt.fused [68, 1, 8] ins(%0 : tensor<68x8xf32>) maps [affine_map<(r, k, c) -> ((r mod 4) * 17 + r floordiv 4, c)>] -> [#point] : tensor<68x8xf32> {
+  ^bb0(%v: f32):
+    rt.yield %v : f32
+  }
+  return %0, %1 : tensor<68x8xf32>, tensor<68x8xf32>
+}
+
+// As many reads as rows, but not of each row once: the producer would not write all of its own.
+// CHECK-LABEL: func.func @not_each_row(
+// CHECK: math.exp
+// CHECK: rt.fused
+// CHECK: return
+func.func @not_each_row(%x: tensor<68x8xf32>) -> (tensor<68x8xf32>, tensor<68x8xf32>) {
+  %0 = rt.fused [68, 1, 8] ins(%x : tensor<68x8xf32>) maps [#point] -> [#point] : tensor<68x8xf32> {
+  ^bb0(%v: f32):
+    %e = math.exp %v : f32
+    rt.yield %e : f32
+  }
+  %1 = rt.fused [68, 1, 8] ins(%0 : tensor<68x8xf32>) maps [affine_map<(r, k, c) -> ((r * 2) mod 68, c)>] -> [#point] : tensor<68x8xf32> {
+  ^bb0(%v: f32):
+    rt.yield %v : f32
+  }
+  return %0, %1 : tensor<68x8xf32>, tensor<68x8xf32>
+}
