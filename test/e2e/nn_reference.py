@@ -206,7 +206,9 @@ class Ops:
         return F.max_pool2d(image, *geometry).flatten(2).transpose(1, 2)
 
     @staticmethod
-    def batch_norm(text, shape, x, gamma, beta, mean, var):
+    def batch_norm(text, shape, x, gamma, beta, mean=None, var=None):
+        if mean is None:  # of the batch
+            var, mean = torch.var_mean(x, tuple(range(x.dim() - 1)), correction=0)
         return (x - mean) / (var + number("eps", text)).sqrt() * gamma + beta
 
     @staticmethod
