@@ -138,6 +138,17 @@ void Session::loadWeights(const std::string &path, const WeightsOptions &options
   loadedHash = content;
 }
 
+/// What the compiled-against file holds beside the parameters, such as the mask token of a
+/// pre-training: the network does not read it, but its framework expects it. Null where the file is
+/// gone.
+static std::unique_ptr<ns::checkpoint::SafeTensorsReader> openUnread(const std::string &file) {
+  try {
+    return std::make_unique<ns::checkpoint::SafeTensorsReader>(file);
+  } catch (const Error &) {
+    return nullptr;
+  }
+}
+
 void Session::saveWeights(const std::string &path,
                           std::map<std::string, std::string> provenance) const {
   if (has(kPrepare))
@@ -147,6 +158,11 @@ void Session::saveWeights(const std::string &path,
   ns::checkpoint::SafeTensorsWriter writer;
   for (const ParamInfo &info : metadata().params)
     writer.add(info.name, param(info));
+  auto unread = openUnread(metadata().weights.file);
+  if (unread)
+    for (const ns::checkpoint::Tensor &tensor : unread->tensors())
+      if (tensor.type == ns::checkpoint::Type::F32 && !metadata().findParam(tensor.name))
+        writer.add(tensor.name, {const_cast<char *>(tensor.data), Dtype::F32, tensor.shape});
   provenance.emplace("format", "pt"); // what the Python loaders look for
   writer.setMetadata(std::move(provenance));
   writer.write(path);

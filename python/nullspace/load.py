@@ -20,10 +20,21 @@ FORMATS = (".safetensors", ".pth", ".pt")
 
 def load(source: str, weights: str, **options) -> nn.Module:
     """The module that `source` names (see nullspace.sources) with the parameters of the file `weights`, in eval mode. Names
-    and shapes must match one to one. `options` are the fields of sources.Request, such as num_classes. Raises UserError."""
+    and shapes must match one to one, but for buffers that are no weights. `options` are the fields of sources.Request, such as
+    num_classes. Raises UserError."""
     model, _ = sources.build(sources.Request(source, **options))
-    sources.load_weights(model, sources.read_checkpoint(weights), weights)
+    sources.load_weights(model, _as_state(model, sources.read_checkpoint(weights)), weights)
     return model
+
+
+def _as_state(model: nn.Module, weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """`weights` as a state dict of `model`: an executable's file holds constants that PyTorch makes anew (masks, tables of positions;
+    those that the import computed are called nullspace.*), and none of its counters and indices."""
+    state = model.state_dict()
+    constants = {name for name, _ in model.named_buffers()} - state.keys()
+    indices = {name: tensor for name, tensor in state.items() if not tensor.is_floating_point()}
+    trained = {k: v for k, v in weights.items() if k not in constants and not k.startswith("nullspace.")}
+    return indices | trained
 
 
 def save(model: nn.Module, checkpoint: str) -> None:

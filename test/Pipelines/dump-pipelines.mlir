@@ -10,8 +10,9 @@
 // SYNTH-NEXT: ns-insert-noise{init=zero lim=0.000000e+00 site=block.3},
 // SYNTH-NEXT: ns-insert-synthesis-loss{objective=logit_l2sq},
 // SYNTH-NEXT: ns-insert-synthesis-loss{objective=logit_l2},
-// SYNTH-NEXT: ns-insert-finetune-loss{arm=none},
-// SYNTH-NEXT: ns-insert-finetune-loss{arm=noised},
+// SYNTH-NEXT: ns-insert-finetune-loss{arm=none separate=false},
+// SYNTH-NEXT: ns-insert-finetune-loss{arm=noised separate=false},
+// SYNTH-NEXT: ns-insert-dropout{drop-path=0.000000e+00 dropout=0.000000e+00},
 // SYNTH-NEXT: ns-insert-attack-gradient,
 // SYNTH-NEXT: ns-select-entries{entries={forward,site_norm,synth_step,synth_step_l2,synth_update,stop_test}},
 // SYNTH-NEXT: ns-verify-hardened
@@ -24,8 +25,9 @@
 // BASIS-NEXT: ns-insert-noise{init=uniform lim=3.000000e+00 site=auto},
 // BASIS-NEXT: ns-insert-synthesis-loss{objective=logit_l2sq},
 // BASIS-NEXT: ns-insert-synthesis-loss{objective=logit_l2},
-// BASIS-NEXT: ns-insert-finetune-loss{arm=none},
-// BASIS-NEXT: ns-insert-finetune-loss{arm=noised},
+// BASIS-NEXT: ns-insert-finetune-loss{arm=none separate=false},
+// BASIS-NEXT: ns-insert-finetune-loss{arm=noised separate=false},
+// BASIS-NEXT: ns-insert-dropout{drop-path=0.000000e+00 dropout=0.000000e+00},
 // BASIS-NEXT: ns-insert-attack-gradient,
 // BASIS-NEXT: ns-select-entries{entries={forward,forward_noised,stop_test,value_and_grad}},
 // BASIS-NEXT: ns-verify-hardened

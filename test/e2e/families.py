@@ -94,6 +94,26 @@ def torchvision_swin() -> nn.Module:
     return SwinTransformer([2, 2], 32, [2, 2], [2, 4], window_size=[4, 4], num_classes=CLASSES)
 
 
+class OwnCNN(nn.Module):
+    """A module of nobody's library. Its stem has fewer outputs than inputs: much of an image is lost in it."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem = nn.Conv2d(3, 16, 7, stride=4, padding=3)
+        self.norm = nn.BatchNorm2d(16)
+        self.branch = nn.Conv2d(16, 16, 3, padding=1)
+        self.head = nn.Linear(16, CLASSES)
+
+    def forward(self, image):
+        x = torch.relu(self.norm(self.stem(image)))
+        x = x + torch.nn.functional.gelu(self.branch(x))
+        return self.head(x.mean((2, 3)))
+
+
+def own_cnn() -> nn.Module:
+    return OwnCNN()
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # Configurations of transformers
 # ---------------------------------------------------------------------------------------------------------------------
@@ -164,6 +184,7 @@ FAMILIES = {
     "torchvision_resnet18": _py("torchvision_resnet18", batch_norm=True),
     "torchvision_resnet50": _py("torchvision_resnet50", batch_norm=True),
     "torchvision_convnext": _py("torchvision_convnext"),
+    "own_cnn": _py("own_cnn", batch_norm=True),
 }
 
 
@@ -192,8 +213,9 @@ def wake(model: nn.Module, seed: int = 0) -> nn.Module:
 
 
 def build(name: str, folder: pathlib.Path, seed: int = 0) -> tuple[nn.Module, sources.ModelInfo, sources.Request]:
-    """The family's small model with woken weights; a transformers folder goes to `folder`."""
+    """The family's small model with woken weights; a transformers folder is made in `folder`."""
     family = FAMILIES[name]
+    folder = pathlib.Path(folder, "transformers")
     if family.config:
         import transformers
 

@@ -45,7 +45,8 @@ public:
   /// size and header hash must be those of then; another one is any file or folder that
   /// ns/Checkpoint/Checkpoint.h reads and fits, all mismatches in one Error.
   void loadWeights(const std::string &path = "", const WeightsOptions &options = {});
-  /// Writes all parameters in the session's precision.
+  /// Writes all parameters in the session's precision, and what else the compiled-against file
+  /// holds.
   void saveWeights(const std::string &path,
                    std::map<std::string, std::string> provenance = {}) const;
 
