@@ -6,6 +6,7 @@
 //
 //===----------------------------------------------------------------------===//
 
+#include "ns/Runtime/Attacks.h"
 #include "ns/Runtime/Error.h"
 #include "ns/Runtime/Options.h"
 
@@ -25,9 +26,16 @@ struct Kind {
 static const std::map<std::string, Kind> &kinds() {
   static const std::map<std::string, Kind> table = {
       {"fgsm", {{{"eps", 4. / 255}}, {}}},
+      {"bim",
+       {{{"eps", 8. / 255}, {"alpha", 2. / 255}, {"steps", 10}, {"restarts", 1}},
+        {{"norm", {"linf", "l2"}}, {"start", {"clean"}}}}},
       {"pgd",
        {{{"eps", 8. / 255}, {"alpha", 2. / 255}, {"steps", 10}, {"restarts", 1}},
-        {{"norm", {"linf", "l2"}}}}},
+        {{"norm", {"linf", "l2"}}, {"start", {"random", "clean"}}}}},
+      {"mim", {{{"eps", 8. / 255}, {"alpha", 2. / 255}, {"steps", 10}, {"decay", 1}}, {}}},
+      {"apgd-ce",
+       {{{"eps", 8. / 255}, {"steps", 100}, {"restarts", 1}, {"rho", 0.75}},
+        {{"norm", {"linf", "l2"}}, {"start", {"random", "clean"}}}}},
       {"square", {{{"eps", 8. / 255}, {"queries", 5000}, {"p", 0.8}}, {}}}};
   return table;
 }
@@ -49,9 +57,17 @@ static double parseNumber(const std::string &attack, const std::string &key,
                      ", found '" + text + "'");
   bool count = key == "steps" || key == "restarts" || key == "queries";
   if ((count && (value < 1 || value > 1e9 || value != std::floor(value))) ||
-      (key == "p" && (value <= 0 || value > 1)))
+      ((key == "p" || key == "rho") && (value <= 0 || value > 1)))
     throw UsageError("--attack " + attack + ": " + key + " = " + text + " is out of range");
   return value;
+}
+
+Survivors ns::runtime::attack(AttackContext &context, const AttackSpec &spec) {
+  return spec.kind == "fgsm"      ? attackFgsm(context, spec)
+         : spec.kind == "mim"     ? attackMim(context, spec)
+         : spec.kind == "apgd-ce" ? attackApgd(context, spec)
+         : spec.kind == "square"  ? attackSquare(context, spec)
+                                  : attackPgd(context, spec); // bim and pgd
 }
 
 AttackSpec ns::runtime::parseAttack(const std::string &text) {
@@ -61,7 +77,8 @@ AttackSpec ns::runtime::parseAttack(const std::string &text) {
   spec.kind = text.substr(0, colon);
   auto it = kinds().find(spec.kind);
   if (it == kinds().end())
-    throw UsageError("--attack " + text + ": expected fgsm, pgd or square, found '" + spec.kind +
+    throw UsageError("--attack " + text +
+                     ": expected fgsm, bim, pgd, mim, apgd-ce or square, found '" + spec.kind +
                      "'");
   spec.numbers = it->second.numbers;
   for (auto &[key, choices] : it->second.words)
@@ -84,8 +101,9 @@ AttackSpec ns::runtime::parseAttack(const std::string &text) {
       throw UsageError("--attack " + text + ": expected one of" + known + ", found '" + key + "'");
     const auto &choices = it->second.words.at(key);
     if (std::find(choices.begin(), choices.end(), value) == choices.end())
-      throw UsageError("--attack " + text + ": expected " + key + "=linf or l2, found '" + value +
-                       "'");
+      throw UsageError("--attack " + text + ": expected " + key + "=" +
+                       (choices.size() > 1 ? choices[0] + " or " + choices[1] : choices[0]) +
+                       ", found '" + value + "'");
     spec.words[key] = value;
   }
   return spec;

@@ -171,9 +171,7 @@ void Evaluation::measureAttack(const AttackSpec &spec) {
       positions.push_back(i);
     }
   AttackContext context{session, loader, targets, options.common.seed};
-  Survivors survivors = spec.kind == "fgsm"  ? attackFgsm(context, spec)
-                        : spec.kind == "pgd" ? attackPgd(context, spec)
-                                             : attackSquare(context, spec);
+  Survivors survivors = attack(context, spec);
   std::vector<char> robust(chosen.size(), 0);
   for (size_t i = 0; i < positions.size(); ++i)
     robust[positions[i]] = survivors[i];

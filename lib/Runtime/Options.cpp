@@ -217,8 +217,10 @@ void addEvaluate(Flags &flags, EvaluateOptions &o) {
       "noise", o.noise,
       "Measure invariance under this noise, the same permuted, and gaussian noise of its norm");
   addList(flags, "attack", o.attackTexts, "KIND[:KEY=VALUE,...]",
-          "Repeatable: fgsm:eps=4/255 | "
-          "pgd:eps=8/255,alpha=2/255,steps=10,restarts=1,norm=linf | "
+          "Repeatable: fgsm:eps=4/255 | bim:eps=8/255,alpha=2/255,steps=10 | "
+          "pgd:eps=8/255,alpha=2/255,steps=10,restarts=1,norm=linf,start=random | "
+          "mim:eps=8/255,alpha=2/255,steps=10,decay=1 | "
+          "apgd-ce:eps=8/255,steps=100,restarts=1,norm=linf | "
           "square:eps=8/255,queries=5000,p=0.8");
   addList(flags, "corruption", o.corruptionTexts, "KIND[:SEVERITY]",
           "Repeatable: a kind of ImageNet-C such as glass_blur:3, noise, blur, weather, digital, "

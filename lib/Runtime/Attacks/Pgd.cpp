@@ -1,4 +1,4 @@
-//===- Pgd.cpp - projected gradient descent -------------------------------===//
+//===- Pgd.cpp - projected gradient ascent --------------------------------===//
 //
 // Part of the Nullspace compiler, under the Apache License v2.0 with LLVM Exceptions.
 // See LICENSE for license information.
@@ -6,96 +6,48 @@
 //
 //===----------------------------------------------------------------------===//
 
-#include "ns/Runtime/Attacks.h"
-
-#include <algorithm>
-#include <cmath>
-#include <cstring>
+#include "GradientAttack.h"
 
 using namespace ns::runtime;
 
-namespace {
-
-/// The ball of one norm around an image of n pixels.
-struct Ball {
-  bool l2;
-  double eps;
-
-  /// A random point of the ball around x, clamped: uniform in Linf; in L2 a random direction at a
-  /// uniform radius.
-  template <class T> void start(T *y, const T *x, int64_t n, Rng rng) const {
-    double norm = 0;
-    for (int64_t i = 0; l2 && i < n; ++i)
-      norm += rng.normal(i) * rng.normal(i);
-    double radius = l2 ? eps * rng.uniform(2 * n) / std::max(std::sqrt(norm), 1e-12) : eps;
-    for (int64_t i = 0; i < n; ++i) {
-      double delta = l2 ? radius * rng.normal(i) : eps * (2 * rng.uniform(i) - 1);
-      y[i] = std::clamp(static_cast<T>(x[i] + delta), T(0), T(1));
-    }
+/// A random point of the ball around x, clamped: uniform in Linf; in L2 a random direction at a
+/// uniform radius.
+template <class T> static void randomStart(const Ball &ball, T *y, const T *x, int64_t n, Rng rng) {
+  double norm = 0;
+  for (int64_t i = 0; ball.l2 && i < n; ++i)
+    norm += rng.normal(i) * rng.normal(i);
+  double radius =
+      ball.l2 ? ball.eps * rng.uniform(2 * n) / std::max(std::sqrt(norm), 1e-12) : ball.eps;
+  for (int64_t i = 0; i < n; ++i) {
+    double delta = ball.l2 ? radius * rng.normal(i) : ball.eps * (2 * rng.uniform(i) - 1);
+    y[i] = std::clamp(static_cast<T>(x[i] + delta), T(0), T(1));
   }
+}
 
-  /// One step of size alpha up the gradient, back into the ball around x and into [0, 1].
-  template <class T> void step(T *y, const T *x, const T *g, int64_t n, double alpha) const {
-    if (!l2) {
-      T a = static_cast<T>(alpha), e = static_cast<T>(eps);
-      for (int64_t i = 0; i < n; ++i) {
-        T moved = y[i] + a * static_cast<T>((g[i] > 0) - (g[i] < 0));
-        y[i] = std::clamp(std::clamp(moved, x[i] - e, x[i] + e), T(0), T(1));
-      }
-      return;
-    }
-    double norm = 0, distance = 0;
-    for (int64_t i = 0; i < n; ++i)
-      norm += static_cast<double>(g[i]) * g[i];
-    double scale = alpha / (std::sqrt(norm) + 1e-10);
-    for (int64_t i = 0; i < n; ++i) {
-      double delta = y[i] + scale * g[i] - x[i];
-      distance += delta * delta;
-    }
-    double shrink = std::min(1.0, eps / std::max(std::sqrt(distance), 1e-12));
-    for (int64_t i = 0; i < n; ++i)
-      y[i] = std::clamp(static_cast<T>(x[i] + shrink * (y[i] + scale * g[i] - x[i])), T(0), T(1));
-  }
-};
-
-} // namespace
-
-Survivors ns::runtime::attackPgd(AttackContext &context, const AttackSpec &spec) {
+/// Runs `steps` calls of step(y, x, g, i) from the clean image or a random start, `restarts` times;
+/// the last iterate counts.
+template <class Step>
+static Survivors ascend(AttackContext &context, const AttackSpec &spec, bool random,
+                        int64_t restarts, Step step) {
   Survivors survivors(context.images.size(), 1);
-  Ball ball{spec.words.at("norm") == "l2", spec.number("eps")};
-  int64_t steps = static_cast<int64_t>(spec.number("steps")),
-          restarts = static_cast<int64_t>(spec.number("restarts"));
+  Ball ball(spec);
+  int64_t steps = static_cast<int64_t>(spec.number("steps"));
   Progress progress(spec.text, context.images.size() * restarts, "images");
-  TensorView image = context.session.slot("image"), grad = context.session.slot("image_grad");
-  int64_t row = image.rowCount();
-  std::vector<char> clean(image.bytes()), survives(context.loader.batch());
-  // fn(y, x, g, i) for each image of the piece, in parallel
-  auto forEachImage = [&](size_t count, auto fn) {
-    visitFloat(image, [&](auto *y) {
-      using T = std::remove_pointer_t<decltype(y)>;
-      const T *x = reinterpret_cast<const T *>(clean.data()),
-              *g = static_cast<const T *>(grad.data);
-      context.session.host().parallelFor(count, 1, [&](int64_t begin, int64_t end) {
-        for (int64_t i = begin; i < end; ++i)
-          fn(y + i * row, x + i * row, g + i * row, i);
-      });
-    });
-  };
+  AttackedBatch batch(context);
+  std::vector<char> survives(context.loader.batch());
   forEachPiece(context.images, context.loader.batch(),
                [&](int64_t first, std::span<const int64_t> piece) {
                  for (int64_t restart = 0; restart < restarts; ++restart) {
-                   context.loader.load(piece);
-                   std::memcpy(clean.data(), image.data, clean.size());
-                   forEachImage(piece.size(), [&](auto *y, auto *x, auto *, int64_t i) {
-                     ball.start(y, x, row,
-                                Rng(context.seed, Stream::AttackStart, piece[i] * 4096 + restart));
-                   });
-                   for (int64_t step = 0; step < steps; ++step) {
-                     if (int status = stopRequested())
-                       throw Stopped{status};
-                     context.session.run("value_and_grad");
-                     forEachImage(piece.size(), [&](auto *y, auto *x, auto *g, int64_t) {
-                       ball.step(y, x, g, row, spec.number("alpha"));
+                   batch.load(piece);
+                   if (random)
+                     batch.forEachImage([&](auto *y, auto *x, auto *, int64_t i) {
+                       randomStart(ball, y, x, batch.pixels(), startOf(context, piece[i], restart));
+                     });
+                   for (int64_t index = 0; index < steps; ++index) {
+                     batch.differentiate();
+                     batch.forEachImage([&](auto *y, auto *x, auto *g, int64_t i) {
+                       step(y, g, i, index);
+                       ball.project(y, x, batch.pixels());
                      });
                    }
                    predictsLabel(context, piece, survives.data());
@@ -105,4 +57,33 @@ Survivors ns::runtime::attackPgd(AttackContext &context, const AttackSpec &spec)
                  }
                });
   return survivors;
+}
+
+Survivors ns::runtime::attackPgd(AttackContext &context, const AttackSpec &spec) {
+  Ball ball(spec);
+  int64_t n = context.session.slot("image").rowCount();
+  return ascend(
+      context, spec, spec.words.at("start") == "random",
+      static_cast<int64_t>(spec.number("restarts")),
+      [&](auto *y, auto *g, int64_t, int64_t) { ball.ascend(y, g, n, spec.number("alpha")); });
+}
+
+Survivors ns::runtime::attackMim(AttackContext &context, const AttackSpec &spec) {
+  Ball ball(spec);
+  int64_t n = context.session.slot("image").rowCount();
+  double decay = spec.number("decay");
+  std::vector<std::vector<double>> momenta(context.loader.batch(), std::vector<double>(n));
+  return ascend(context, spec, /*random=*/false, /*restarts=*/1,
+                [&](auto *y, auto *g, int64_t i, int64_t index) {
+                  std::vector<double> &momentum = momenta[i];
+                  if (index == 0)
+                    momentum.assign(n, 0);
+                  double mean = 0;
+                  for (int64_t k = 0; k < n; ++k)
+                    mean += std::abs(static_cast<double>(g[k]));
+                  mean = std::max(mean / static_cast<double>(n), 1e-30);
+                  for (int64_t k = 0; k < n; ++k)
+                    momentum[k] = decay * momentum[k] + g[k] / mean;
+                  ball.ascend(y, momentum.data(), n, spec.number("alpha"));
+                });
 }

@@ -43,10 +43,7 @@ struct Target {
   }
   Survivors run(const std::string &text, std::span<const int64_t> some) {
     AttackContext context{session, loader, some, 3};
-    AttackSpec spec = parseAttack(text);
-    return spec.kind == "fgsm"  ? attackFgsm(context, spec)
-           : spec.kind == "pgd" ? attackPgd(context, spec)
-                                : attackSquare(context, spec);
+    return attack(context, parseAttack(text));
   }
   double rate(const std::string &text) {
     Survivors survivors = run(text, images);
@@ -69,12 +66,15 @@ Target &target() {
 TEST(Attacks, NothingHappensAtEpsZero) {
   ASSERT_GT(target().images.size(), 40u);
   for (const char *text :
-       {"fgsm:eps=0", "pgd:eps=0,steps=3", "pgd:eps=0,norm=l2,steps=3", "square:eps=0,queries=20"})
+       {"fgsm:eps=0", "bim:eps=0,steps=3", "mim:eps=0,steps=3", "apgd-ce:eps=0,steps=3",
+        "pgd:eps=0,steps=3", "pgd:eps=0,norm=l2,steps=3", "square:eps=0,queries=20"})
     EXPECT_EQ(target().rate(text), 1) << text;
 }
 
 TEST(Attacks, LargeEpsFoolsEverything) {
-  for (const char *text : {"fgsm:eps=0.9", "pgd:eps=0.9,alpha=0.3", "pgd:eps=20,alpha=5,norm=l2"})
+  for (const char *text : {"fgsm:eps=0.9", "bim:eps=0.9,alpha=0.3", "mim:eps=0.9,alpha=0.3",
+                           "apgd-ce:eps=0.9,steps=10", "apgd-ce:eps=20,steps=10,norm=l2",
+                           "pgd:eps=0.9,alpha=0.3", "pgd:eps=20,alpha=5,norm=l2"})
     EXPECT_LT(target().rate(text), 0.2) << text;
 }
 

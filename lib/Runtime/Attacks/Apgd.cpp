@@ -1,0 +1,194 @@
+//===- Apgd.cpp - Auto-PGD on cross-entropy -------------------------------===//
+//
+// Part of the Nullspace compiler, under the Apache License v2.0 with LLVM Exceptions.
+// See LICENSE for license information.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+//
+// Croce and Hein, ICML 2020, Algorithm 1, with the constants of their code. Each image has its own
+// step size, halved at checkpoints where the loss oscillates or no longer grows; it then goes on
+// from its best point.
+//
+//===----------------------------------------------------------------------===//
+
+#include "GradientAttack.h"
+
+#include <numeric>
+
+using namespace ns::runtime;
+
+namespace {
+
+/// The iteration of one image. T is the model's precision.
+template <class T> class Iteration {
+public:
+  Iteration(const Ball &ball, int64_t pixels, int64_t steps, double rho)
+      : ball(ball), n(pixels), rho(rho), interval(std::max<int64_t>(22 * steps / 100, 1)),
+        decrease(std::max<int64_t>(3 * steps / 100, 1)),
+        least(std::max<int64_t>(6 * steps / 100, 1)) {}
+
+  /// Takes loss and gradient at the start y.
+  void begin(const T *y, const T *g, double loss) {
+    previous.assign(y, y + n);
+    best = previous;
+    bestGradient.assign(g, g + n);
+    gradient = bestGradient;
+    bestLoss = bestAtCheck = loss;
+    losses.clear();
+    stepSize = 2 * ball.eps;
+    sinceCheck = 0;
+    reducedLast = true;
+    first = true;
+    nextCheck = interval;
+  }
+
+  /// Moves y, an image x away from whose ball it must not go.
+  void step(T *y, const T *x) {
+    std::vector<T> here(y, y + n), ahead = here;
+    ball.ascend(ahead.data(), gradient.data(), n, stepSize);
+    ball.project(ahead.data(), x, n);
+    T share = first ? T(1) : T(0.75);
+    for (int64_t i = 0; i < n; ++i)
+      y[i] = here[i] + share * (ahead[i] - here[i]) + (1 - share) * (here[i] - previous[i]);
+    ball.project(y, x, n);
+    previous = std::move(here);
+    first = false;
+  }
+
+  /// Takes loss and gradient at the new y; may put y back to the best point.
+  void accept(T *y, const T *g, double loss) {
+    gradient.assign(g, g + n);
+    losses.push_back(loss);
+    if (loss > bestLoss) {
+      bestLoss = loss;
+      best.assign(y, y + n);
+      bestGradient = gradient;
+    }
+    if (++sinceCheck < nextCheck)
+      return;
+    int64_t rises = 0, last = static_cast<int64_t>(losses.size()) - 1;
+    for (int64_t i = last; i > last - nextCheck;
+         --i) // before the first loss stands 0, as in the code
+      rises += losses[i] > (i > 0 ? losses[i - 1] : 0);
+    bool oscillates = rises <= nextCheck * rho, stalls = !reducedLast && bestAtCheck >= bestLoss;
+    reducedLast = oscillates || stalls;
+    bestAtCheck = bestLoss;
+    if (reducedLast) {
+      stepSize /= 2;
+      std::copy(best.begin(), best.end(), y);
+      gradient = bestGradient;
+    }
+    sinceCheck = 0;
+    nextCheck = std::max(nextCheck - decrease, least);
+  }
+
+private:
+  const Ball &ball;
+  int64_t n;
+  double rho;
+  int64_t interval, decrease, least, nextCheck = 0, sinceCheck = 0;
+  double stepSize = 0, bestLoss = 0, bestAtCheck = 0;
+  bool reducedLast = true, first = true;
+  std::vector<T> previous, best, gradient, bestGradient;
+  std::vector<double> losses;
+};
+
+/// The start of the authors' code: a random direction, as far as the ball reaches.
+template <class T> void farStart(const Ball &ball, T *y, const T *x, int64_t n, Rng rng) {
+  double size = 0;
+  for (int64_t i = 0; i < n; ++i) {
+    double t = ball.l2 ? rng.normal(i) : 2 * rng.uniform(i) - 1;
+    size = ball.l2 ? size + t * t : std::max(size, std::abs(t));
+  }
+  double scale = ball.eps / std::max(ball.l2 ? std::sqrt(size) : size, 1e-12);
+  for (int64_t i = 0; i < n; ++i)
+    y[i] = std::clamp(
+        static_cast<T>(x[i] + scale * (ball.l2 ? rng.normal(i) : 2 * rng.uniform(i) - 1)), T(0),
+        T(1));
+}
+
+template <class T> class Apgd {
+public:
+  Apgd(AttackContext &context, const AttackSpec &spec)
+      : context(context), spec(spec), ball(spec), steps(static_cast<int64_t>(spec.number("steps"))),
+        batch(context), iterations(context.loader.batch(),
+                                   Iteration<T>(ball, batch.pixels(), steps, spec.number("rho"))) {}
+
+  Survivors run() {
+    Survivors survivors(context.images.size(), 1);
+    int64_t restarts = static_cast<int64_t>(spec.number("restarts"));
+    for (int64_t restart = 0; restart < restarts; ++restart) {
+      std::vector<int64_t> images, positions; // only those that stand are attacked again
+      for (size_t i = 0; i < survivors.size(); ++i)
+        if (survivors[i]) {
+          images.push_back(context.images[i]);
+          positions.push_back(static_cast<int64_t>(i));
+        }
+      Progress progress(spec.text, images.size(), "images");
+      forEachPiece(images, context.loader.batch(),
+                   [&](int64_t first, std::span<const int64_t> piece) {
+                     std::vector<char> stands = attack(piece, restart);
+                     for (size_t i = 0; i < piece.size(); ++i)
+                       survivors[positions[first + i]] = stands[i];
+                     progress.update(first + piece.size());
+                   });
+    }
+    return survivors;
+  }
+
+private:
+  /// Which images every iterate leaves right.
+  std::vector<char> attack(std::span<const int64_t> piece, int64_t restart) {
+    TensorView losses = context.session.slot("losses"), logits = context.session.slot("logits");
+    int64_t classes = logits.rowCount();
+    std::vector<char> stands(piece.size(), 1);
+    auto check = [&](int64_t i) {
+      stands[i] &= argmax(logits, i * classes, classes) == context.loader.dataset().label(piece[i]);
+    };
+    batch.load(piece);
+    if (spec.words.at("start") == "random")
+      batch.forEachImage([&](auto *y, auto *x, auto *, int64_t i) {
+        farStart(ball, y, x, batch.pixels(), startOf(context, piece[i], restart));
+      });
+    batch.differentiate();
+    forEach([&](T *y, const T *, const T *g, int64_t i) {
+      check(i);
+      iterations[i].begin(y, g, losses.get(i));
+    });
+    for (int64_t index = 0; index < steps; ++index) {
+      if (std::none_of(stands.begin(), stands.end(), [](char s) { return s; }))
+        break; // all are fooled: nothing can change
+      forEach([&](T *y, const T *x, const T *, int64_t i) { iterations[i].step(y, x); });
+      batch.differentiate();
+      forEach([&](T *y, const T *, const T *g, int64_t i) {
+        check(i);
+        iterations[i].accept(y, g, losses.get(i));
+      });
+    }
+    return stands;
+  }
+  template <class Fn> void forEach(Fn fn) {
+    batch.forEachImage([&](auto *y, auto *x, auto *g, int64_t i) {
+      if constexpr (std::is_same_v<decltype(y), T *>) // the other precision never runs
+        fn(y, x, g, i);
+    });
+  }
+
+  AttackContext &context;
+  const AttackSpec &spec;
+  Ball ball;
+  int64_t steps;
+  AttackedBatch batch;
+  std::vector<Iteration<T>> iterations;
+};
+
+} // namespace
+
+Survivors ns::runtime::attackApgd(AttackContext &context, const AttackSpec &spec) {
+  Survivors survivors;
+  visitFloat(context.session.slot("image"), [&](auto *pixels) {
+    survivors = Apgd<std::remove_pointer_t<decltype(pixels)>>(context, spec).run();
+  });
+  return survivors;
+}

@@ -1,0 +1,111 @@
+//===- GradientAttack.h - what iterative attacks share -------- -*- C++ -*-===//
+//
+// Part of the Nullspace compiler, under the Apache License v2.0 with LLVM Exceptions.
+// See LICENSE for license information.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef NS_LIB_RUNTIME_ATTACKS_GRADIENTATTACK_H
+#define NS_LIB_RUNTIME_ATTACKS_GRADIENTATTACK_H
+
+#include "ns/Runtime/Attacks.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+namespace ns::runtime {
+
+/// The ball of one norm around an image of n pixels, within [0, 1].
+struct Ball {
+  bool l2;
+  double eps;
+
+  explicit Ball(const AttackSpec &spec)
+      : l2(spec.words.count("norm") && spec.words.at("norm") == "l2"), eps(spec.number("eps")) {}
+
+  /// y, moved to the nearest point of the ball around x in its norm, then clamped to [0, 1].
+  template <class T> void project(T *y, const T *x, int64_t n) const {
+    if (!l2) {
+      T e = static_cast<T>(eps);
+      for (int64_t i = 0; i < n; ++i)
+        y[i] = std::clamp(std::clamp(y[i], x[i] - e, x[i] + e), T(0), T(1));
+      return;
+    }
+    double distance = 0;
+    for (int64_t i = 0; i < n; ++i)
+      distance += (static_cast<double>(y[i]) - x[i]) * (static_cast<double>(y[i]) - x[i]);
+    double shrink = std::min(1.0, eps / std::max(std::sqrt(distance), 1e-12));
+    for (int64_t i = 0; i < n; ++i)
+      y[i] = std::clamp(static_cast<T>(x[i] + shrink * (static_cast<double>(y[i]) - x[i])), T(0),
+                        T(1));
+  }
+
+  /// y + alpha times the steepest direction of g in the norm: its sign, or g / |g|.
+  template <class T, class G> void ascend(T *y, const G *g, int64_t n, double alpha) const {
+    if (!l2) {
+      for (int64_t i = 0; i < n; ++i)
+        y[i] += static_cast<T>(alpha) * static_cast<T>((g[i] > 0) - (g[i] < 0));
+      return;
+    }
+    double norm = 0;
+    for (int64_t i = 0; i < n; ++i)
+      norm += static_cast<double>(g[i]) * g[i];
+    double scale = alpha / (std::sqrt(norm) + 1e-10);
+    for (int64_t i = 0; i < n; ++i)
+      y[i] = static_cast<T>(y[i] + scale * g[i]);
+  }
+};
+
+/// One piece of images under attack: slot `image` holds the iterates, `clean` where they started.
+class AttackedBatch {
+public:
+  explicit AttackedBatch(AttackContext &context)
+      : context(context), image(context.session.slot("image")),
+        grad(context.session.slot("image_grad")), row(image.rowCount()), clean(image.bytes()) {}
+
+  int64_t pixels() const { return row; }
+
+  void load(std::span<const int64_t> piece) {
+    count = static_cast<int64_t>(piece.size());
+    context.loader.load(piece);
+    std::memcpy(clean.data(), image.data, clean.size());
+  }
+
+  /// Losses, logits and gradients of cross-entropy at the iterates. Throws Stopped.
+  void differentiate() {
+    if (int status = stopRequested())
+      throw Stopped{status};
+    context.session.run("value_and_grad");
+  }
+
+  /// fn(y, x, g, i) for each image, in parallel: iterate, clean image and gradient, of the model's
+  /// precision.
+  template <class Fn> void forEachImage(Fn fn) {
+    visitFloat(image, [&](auto *y) {
+      using T = std::remove_pointer_t<decltype(y)>;
+      const T *x = reinterpret_cast<const T *>(clean.data()),
+              *g = static_cast<const T *>(grad.data);
+      context.session.host().parallelFor(count, 1, [&](int64_t begin, int64_t end) {
+        for (int64_t i = begin; i < end; ++i)
+          fn(y + i * row, x + i * row, g + i * row, i);
+      });
+    });
+  }
+
+private:
+  AttackContext &context;
+  TensorView image, grad;
+  int64_t row, count = 0;
+  std::vector<char> clean;
+};
+
+/// The random numbers of one image's start.
+inline Rng startOf(const AttackContext &context, int64_t image, int64_t restart) {
+  return Rng(context.seed, Stream::AttackStart, image * 4096 + restart);
+}
+
+} // namespace ns::runtime
+
+#endif // NS_LIB_RUNTIME_ATTACKS_GRADIENTATTACK_H
