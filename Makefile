@@ -28,6 +28,7 @@ demo: build
 	$(PYTHON) demo/run.py
 
 test: build
+	ninja -C $(BUILD) -j $(JOBS) fuzzers
 	$(PYTHON) scripts/run_tests.py --build $(BUILD) $(TESTFLAGS)
 
 bench: build
