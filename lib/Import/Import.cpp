@@ -121,6 +121,8 @@ replaceWeights(Program &program, const ImportOptions &options) {
   return std::move(fitted.owner);
 }
 
+static bool isOnnx(StringRef path) { return sys::path::extension(path) == ".onnx"; }
+
 /// Replaces the export's nullspace.json by the file that the user gave.
 static Error readRecord(StringRef path, Program &program) {
   ErrorOr<std::unique_ptr<MemoryBuffer>> buffer = MemoryBuffer::getFile(path);
@@ -135,8 +137,8 @@ static Error readRecord(StringRef path, Program &program) {
   return Error::success();
 }
 
-/// The normalisation of an ONNX model for which nobody says one: none.
-static void assumeNoNormalisation(const Program &program, ImportOptions &options) {
+/// The normalisation of an ONNX model for which nobody says one: none. True where it was assumed.
+static bool assumeNoNormalisation(const Program &program, ImportOptions &options) {
   auto missing = [&](StringRef key, const std::vector<double> &given) {
     return given.empty() && (!program.record || !program.record->getArray(key));
   };
@@ -145,37 +147,25 @@ static void assumeNoNormalisation(const Program &program, ImportOptions &options
                                   image->second.sizes[1] > 64
                               ? 3
                               : image->second.sizes[1];
-  if (missing("mean", options.mean)) {
+  const bool assumed = missing("mean", options.mean);
+  if (assumed)
     options.mean.assign(channels, 0);
-    if (options.note)
-      options.note("an ONNX model does not say how its pixels are normalised: taking them as they "
-                   "are, in [0, 1] (else: --mean, --std, or --record nullspace.json)");
-  }
   if (missing("std", options.std))
     options.std.assign(channels, 1);
+  return assumed;
 }
 
 /// Reads the program in `buffer`; `model` keeps what its weights point into.
-static Expected<Program> readProgram(MemoryBufferRef buffer, ImportOptions &options,
+static Expected<Program> readProgram(MemoryBufferRef buffer, StringRef path,
                                      ns::onnx::Model &model) {
-  const bool isOnnx = sys::path::extension(options.input) == ".onnx";
-  if (isOnnx) {
-    StringRef folder = sys::path::parent_path(options.input);
-    Expected<ns::onnx::Model> read = ns::onnx::Model::read(buffer, folder.empty() ? "." : folder);
-    if (!read)
-      return read.takeError();
-    model = std::move(*read);
-  }
-  Expected<Program> program = isOnnx ? ns::onnx::translate(model) : Program::read(buffer);
-  if (!program)
-    return program;
-  if (isOnnx)
-    program->stem = sys::path::stem(options.input).str();
-  if (!options.record.empty())
-    if (Error error = readRecord(options.record, *program))
-      return error;
-  if (isOnnx)
-    assumeNoNormalisation(*program, options);
+  if (!isOnnx(path))
+    return Program::read(buffer);
+  StringRef folder = sys::path::parent_path(path);
+  if (Error error = ns::onnx::Model::read(buffer, folder.empty() ? "." : folder).moveInto(model))
+    return error;
+  Expected<Program> program = ns::onnx::translate(model);
+  if (program)
+    program->stem = sys::path::stem(path).str();
   return program;
 }
 
@@ -191,9 +181,13 @@ Error ns::pt2::importModel(ImportOptions options) {
     return inFile(options.input,
                   createStringError("cannot be read: " + buffer.getError().message()));
   ns::onnx::Model model;
-  Expected<Program> program = readProgram((*buffer)->getMemBufferRef(), options, model);
+  Expected<Program> program = readProgram((*buffer)->getMemBufferRef(), options.input, model);
   if (!program)
     return inFile(options.input, program.takeError());
+  if (!options.record.empty())
+    if (Error error = readRecord(options.record, *program))
+      return error;
+  const bool assumed = isOnnx(options.input) && assumeNoNormalisation(*program, options);
   std::shared_ptr<const ns::checkpoint::Checkpoint> checkpoint;
   if (!options.weights.empty())
     if (Error error = replaceWeights(*program, options).moveInto(checkpoint))
@@ -205,6 +199,8 @@ Error ns::pt2::importModel(ImportOptions options) {
   Expected<mlir::OwningOpRef<mlir::ModuleOp>> module = raise(*program, *record, context);
   if (!module)
     return inFile(options.input, module.takeError());
-  const bool copies = sys::path::extension(options.input) != ".onnx";
-  return write(**module, *program, copies ? *archive : -1, options.output);
+  if (assumed && options.note)
+    options.note("an ONNX model does not say how its pixels are normalised: taking them as they "
+                 "are, in [0, 1] (else: --mean, --std, or --record nullspace.json)");
+  return write(**module, *program, isOnnx(options.input) ? -1 : *archive, options.output);
 }

@@ -322,155 +322,16 @@ static Result evaluateRange(const Constant &start, const Constant &limit, const 
   return result;
 }
 
-//===----------------------------------------------------------------------===//
-// Views
-//===----------------------------------------------------------------------===//
-
-/// The elements of `x` at the positions that `from` gives for each index of `shape`.
-static Result gather(const Constant &x, ArrayRef<int64_t> shape,
-                     function_ref<int64_t(ArrayRef<int64_t>)> from) {
-  Result result = Constant::make(shape, x.isFloat);
-  if (!result)
-    return std::nullopt;
-  SmallVector<int64_t> index(shape.size(), 0);
-  for (size_t i = 0; i < result->bits.size(); ++i) {
-    const int64_t position = from(index);
-    if (position < 0 || position >= static_cast<int64_t>(x.bits.size()))
+static Result evaluateProduct(const Node &node, const Constant &x) {
+  const Attribute *keep = node.find("keepdims");
+  Result result =
+      Constant::make(!keep || keep->integer ? ArrayRef<int64_t>(1) : ArrayRef<int64_t>(),
+                     /*isFloat=*/false);
+  result->bits[0] = 1;
+  for (int64_t factor : x.bits)
+    if (MulOverflow(result->bits[0], factor, result->bits[0]))
       return std::nullopt;
-    result->bits[i] = x.bits[position];
-    for (size_t dim = index.size(); dim-- > 0 && ++index[dim] == shape[dim];)
-      index[dim] = 0;
-  }
-  return result;
-}
-
-static SmallVector<int64_t> stridesOf(ArrayRef<int64_t> shape) {
-  SmallVector<int64_t> strides(shape.size(), 1);
-  for (size_t i = shape.size(); i-- > 1;)
-    strides[i - 1] = strides[i] * shape[i];
-  return strides;
-}
-
-static int64_t attributeOr(const Node &node, StringRef name, int64_t value) {
-  const Attribute *found = node.find(name);
-  return found ? found->integer : value;
-}
-
-/// `axis` counted from the front; nothing when out of range.
-static std::optional<size_t> axisOf(int64_t axis, size_t rank) {
-  if (axis < 0)
-    axis += rank;
-  return axis >= 0 && axis < static_cast<int64_t>(rank) ? std::optional<size_t>(axis)
-                                                        : std::nullopt;
-}
-
-static Result evaluateGather(const Node &node, const Constant &x, const Constant &indices) {
-  std::optional<size_t> axis = axisOf(attributeOr(node, "axis", 0), x.shape.size());
-  if (!axis || indices.isFloat)
-    return std::nullopt;
-  SmallVector<int64_t> shape(ArrayRef(x.shape).take_front(*axis)), strides = stridesOf(x.shape);
-  shape.append(indices.shape.begin(), indices.shape.end());
-  shape.append(x.shape.begin() + *axis + 1, x.shape.end());
-  const int64_t extent = x.shape[*axis];
-  const size_t inner = indices.shape.size();
-  return gather(x, shape, [&](ArrayRef<int64_t> index) -> int64_t {
-    int64_t which = 0, position = 0;
-    for (size_t i = 0; i < inner; ++i)
-      which = which * indices.shape[i] + index[*axis + i];
-    int64_t picked = indices.bits[which];
-    picked += picked < 0 ? extent : 0;
-    if (picked < 0 || picked >= extent)
-      return -1;
-    for (size_t i = 0; i < index.size(); ++i)
-      if (i < *axis)
-        position += index[i] * strides[i];
-      else if (i >= *axis + inner)
-        position += index[i] * strides[i - inner + 1];
-    return position + picked * strides[*axis];
-  });
-}
-
-static Result evaluateSlice(const Constant &x, Operands operands) {
-  const size_t rank = x.shape.size();
-  SmallVector<int64_t> from(rank, 0), step(rank, 1), shape(ArrayRef<int64_t>(x.shape));
-  SmallVector<int64_t> starts = operands[1]->integers(), ends = operands[2]->integers();
-  SmallVector<int64_t> axes = llvm::to_vector(llvm::seq<int64_t>(0, starts.size())),
-                       steps(starts.size(), 1);
-  if (operands.size() > 3 && operands[3])
-    axes = operands[3]->integers();
-  if (operands.size() > 4 && operands[4])
-    steps = operands[4]->integers();
-  if (ends.size() != starts.size() || axes.size() != starts.size() || steps.size() != starts.size())
-    return std::nullopt;
-  for (size_t i = 0; i < starts.size(); ++i) {
-    std::optional<size_t> axis = axisOf(axes[i], rank);
-    if (!axis || steps[i] < 1)
-      return std::nullopt;
-    const int64_t extent = x.shape[*axis];
-    auto clamp = [&](int64_t at) {
-      return std::clamp<int64_t>(at < 0 ? at + extent : at, 0, extent);
-    };
-    const int64_t begin = clamp(starts[i]), end = std::max(begin, clamp(ends[i]));
-    from[*axis] = begin, step[*axis] = steps[i];
-    shape[*axis] = end == begin ? 0 : (end - begin - 1) / steps[i] + 1;
-  }
-  SmallVector<int64_t> strides = stridesOf(x.shape);
-  return gather(x, shape, [&](ArrayRef<int64_t> index) {
-    int64_t position = 0;
-    for (size_t i = 0; i < rank; ++i)
-      position += (from[i] + index[i] * step[i]) * strides[i];
-    return position;
-  });
-}
-
-static Result evaluateConcat(const Node &node, Operands operands) {
-  SmallVector<Constant, 4> parts;
-  for (const Constant *operand : operands)
-    if (std::optional<Constant> part = operand ? operand->dense() : std::nullopt)
-      parts.push_back(std::move(*part));
-  if (parts.empty() || parts.size() != operands.size() || parts[0].shape.size() != 1 ||
-      attributeOr(node, "axis", 0) > 0) // lists only: shapes
-    return std::nullopt;
-  Result result = parts[0];
-  for (const Constant &part : ArrayRef(parts).drop_front()) {
-    if (part.shape.size() != 1 || part.isFloat != result->isFloat)
-      return std::nullopt;
-    result->bits.insert(result->bits.end(), part.bits.begin(), part.bits.end());
-  }
-  result->shape = result->stored = {static_cast<int64_t>(result->bits.size())};
-  if (result->bits.size() > Constant::kMaxStored)
-    return std::nullopt;
-  return result;
-}
-
-static Result evaluateTranspose(const Node &node, const Constant &x) {
-  const Attribute *perm = node.find("perm");
-  SmallVector<int64_t> order = llvm::to_vector(llvm::seq<int64_t>(0, x.shape.size())), shape;
-  std::reverse(order.begin(), order.end());
-  if (perm)
-    order.assign(perm->integers.begin(), perm->integers.end());
-  SmallVector<int64_t> sorted(order), strides = stridesOf(x.shape);
-  llvm::sort(sorted);
-  if (!llvm::equal(sorted, llvm::seq<int64_t>(0, x.shape.size())))
-    return std::nullopt;
-  for (int64_t dim : order)
-    shape.push_back(x.shape[dim]);
-  return gather(x, shape, [&](ArrayRef<int64_t> index) {
-    int64_t position = 0;
-    for (size_t i = 0; i < index.size(); ++i)
-      position += index[i] * strides[order[i]];
-    return position;
-  });
-}
-
-static Result evaluateExpand(const Constant &x, const Constant &shape) {
-  std::optional<SmallVector<int64_t>> wanted = broadcast(x.shape, shape.integers());
-  if (!wanted || wanted->size() > 8 || !countOf(*wanted))
-    return std::nullopt;
-  Result result = x;
-  result->shape.assign(wanted->begin(), wanted->end());
-  result->stored.insert(result->stored.begin(), wanted->size() - x.stored.size(), 1);
-  return result;
+  return x.shape.size() == 1 && x.stored == x.shape && !x.isFloat ? result : std::nullopt;
 }
 
 static Result evaluateNew(const Node &node, Operands operands) {
@@ -481,7 +342,7 @@ static Result evaluateNew(const Node &node, Operands operands) {
     if (!fill || fill->bits.size() != 1 || operands.size() != 1)
       return std::nullopt;
     fill->shape = fill->stored = {};
-    return evaluateExpand(*fill, *operands[0]);
+    return expand(*fill, *operands[0]);
   }
   for (const Attribute &attribute : node.attributes) {
     if (attribute.name == "value" && attribute.tensor)
@@ -502,26 +363,6 @@ static Result evaluateNew(const Node &node, Operands operands) {
   return std::nullopt;
 }
 
-static Result evaluateView(const Node &node, const Constant &x, Operands operands) {
-  const StringRef op = node.opType;
-  if (op == "Gather" && operands.size() == 2)
-    return evaluateGather(node, x, *operands[1]);
-  if (op == "Slice" && operands.size() >= 3 && operands[1] && operands[2])
-    return evaluateSlice(x, operands);
-  if (op == "Transpose")
-    return evaluateTranspose(node, x);
-  if (op == "ReduceProd") {
-    Result result = Constant::make(
-        attributeOr(node, "keepdims", 1) ? ArrayRef<int64_t>(1) : ArrayRef<int64_t>(), false);
-    result->bits[0] = 1;
-    for (size_t i = 0; i < x.bits.size(); ++i)
-      if (x.isFloat || MulOverflow(result->bits[0], x.bits[i], result->bits[0]))
-        return std::nullopt;
-    return x.shape.size() == 1 ? result : std::nullopt;
-  }
-  return std::nullopt;
-}
-
 Result ns::onnx::evaluate(const Node &node, Operands operands) {
   const StringRef op = node.opType;
   if (op == "Constant" || op == "ConstantOfShape")
@@ -531,10 +372,6 @@ Result ns::onnx::evaluate(const Node &node, Operands operands) {
   const bool complete = !llvm::is_contained(operands, nullptr);
   if (operands.size() == 1 && (op == "Concat" || op == "Max" || op == "Min"))
     return *operands[0];
-  if (op == "Concat")
-    return evaluateConcat(node, operands);
-  if (op == "Expand" && operands.size() == 2 && complete)
-    return evaluateExpand(*operands[0], *operands[1]);
   if (op == "Where" && operands.size() == 3 && complete)
     return evaluateWhere(*operands[0], *operands[1], *operands[2]);
   if (op == "Range" && operands.size() == 3 && complete)
@@ -542,7 +379,7 @@ Result ns::onnx::evaluate(const Node &node, Operands operands) {
   if (op == "CastLike" && operands.size() == 2 && complete)
     return evaluateCast(*operands[0], operands[1]->isFloat, false);
   if (op == "Cast") {
-    std::optional<ScalarType> to = scalarType(attributeOr(node, "to", 0));
+    std::optional<ScalarType> to = scalarType(node.find("to") ? node.find("to")->integer : 0);
     return to ? evaluateCast(*operands[0], to == ScalarType::F32 || to == ScalarType::F64,
                              to == ScalarType::Bool)
               : std::nullopt;
@@ -552,6 +389,7 @@ Result ns::onnx::evaluate(const Node &node, Operands operands) {
     return evaluateBinary(*arithmetic, *operands[0], *operands[1]);
   if (Result result = evaluateUnary(op, *operands[0]))
     return result;
-  std::optional<Constant> dense = operands[0]->dense();
-  return dense ? evaluateView(node, *dense, operands) : std::nullopt;
+  if (op == "ReduceProd")
+    return evaluateProduct(node, *operands[0]);
+  return evaluateView(node, operands);
 }

@@ -59,6 +59,12 @@ std::optional<llvm::SmallVector<int64_t>> broadcast(llvm::ArrayRef<int64_t> a,
 /// of what computes shapes, contradicts itself, or is too large.
 std::optional<Constant> evaluate(const Node &node, llvm::ArrayRef<const Constant *> operands);
 
+/// The part of `evaluate` that only moves elements.
+std::optional<Constant> evaluateView(const Node &node, llvm::ArrayRef<const Constant *> operands);
+
+/// Repeats `x` to reach what its shape and `shape` broadcast to.
+std::optional<Constant> expand(const Constant &x, const Constant &shape);
+
 } // namespace ns::onnx
 
 #endif // NS_LIB_IMPORT_ONNXCONSTANT_H

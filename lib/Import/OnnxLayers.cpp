@@ -16,6 +16,11 @@ using namespace ns;
 using namespace ns::onnx;
 using pt2::NamedArgument;
 
+namespace {
+const Role kLinearWeight{"linear", 1, "weight"}, kLinearBias{"linear", 2, "bias"};
+const Role kConvWeight{"conv", 1, "weight"}, kConvBias{"conv", 2, "bias"};
+} // namespace
+
 //===----------------------------------------------------------------------===//
 // Matrices
 //===----------------------------------------------------------------------===//
@@ -44,7 +49,7 @@ Error Translator::matMul(const Node &node) {
     return Error::success();
   if (b->name.empty() && b->weight && rankB == 2 && !b->weight->bytes.empty() &&
       scalarType(b->weight->dataType) && b->weight->count() > 0)
-    return linear(node, left, useWeight(node, *b->weight, {1, "weight"}, !b->transposed), "",
+    return linear(node, left, useWeight(node, *b->weight, kLinearWeight, !b->transposed), "",
                   shape);
   std::string right = use(node, 1);
   if (right.empty())
@@ -80,11 +85,11 @@ Error Translator::gemm(const Node &node) {
   if ((*a->shape)[1] != in || (c && c->shape && *c->shape != SmallVector<int64_t>{out}))
     return outside(node, "(with operands that do not fit each other)");
   std::string input = use(node, 0);
-  std::string bias = c ? use(node, 2, {2, "bias"}) : droppedBias(node, "aten.linear", 2, out);
+  std::string bias = c ? use(node, 2, kLinearBias) : droppedBias(node, kLinearBias, out);
   if (input.empty() || (c && bias.empty()))
     return Error::success();
   std::string weight =
-      useWeight(node, *b->weight, {1, "weight"}, /*transposed=*/isOutIn == b->transposed);
+      useWeight(node, *b->weight, kLinearWeight, /*transposed=*/isOutIn == b->transposed);
   return linear(node, input, weight, bias, {(*a->shape)[0], out});
 }
 
@@ -208,11 +213,10 @@ Error Translator::convolution(const Node &node) {
   if (groups < 1 || (*image->shape)[1] % groups ||
       (*image->shape)[1] / groups != (*weight->shape)[1])
     return malformed(node, "kernels for another number of channels");
-  std::string input = use(node, 0), kernel = use(node, 1, {1, "weight"});
+  std::string input = use(node, 0), kernel = use(node, 1, kConvWeight);
   const Constant *constantBias = constant(node, 2);
   const bool hasBias = operand(node, 2) && !(constantBias && constantBias->isAll(0));
-  std::string bias =
-      hasBias ? use(node, 2, {2, "bias"}) : droppedBias(node, "aten.conv", 2, channels);
+  std::string bias = hasBias ? use(node, 2, kConvBias) : droppedBias(node, kConvBias, channels);
   if (input.empty() || kernel.empty() || (hasBias && bias.empty()))
     return Error::success();
   std::vector<NamedArgument> inputs = {tensor("input", input), tensor("weight", kernel)};
@@ -314,7 +318,7 @@ Error Translator::layerNorm(const Node &node) {
   for (auto [i, member] : llvm::enumerate(kMembers)) {
     if (!operand(node, i + 1))
       continue;
-    std::string parameter = use(node, i + 1, {static_cast<int>(i) + 2, member});
+    std::string parameter = use(node, i + 1, {"layer_norm", static_cast<int>(i) + 2, member});
     if (parameter.empty())
       return Error::success();
     inputs.push_back(tensor(member, parameter));
@@ -333,7 +337,7 @@ Error Translator::batchNorm(const Node &node) {
   std::vector<NamedArgument> inputs = {tensor("input", used)};
   constexpr StringLiteral kMembers[] = {"weight", "bias", "running_mean", "running_var"};
   for (auto [i, member] : llvm::enumerate(kMembers)) {
-    std::string parameter = use(node, i + 1, {static_cast<int>(i) + 1, member});
+    std::string parameter = use(node, i + 1, {"batch_norm", static_cast<int>(i) + 1, member});
     if (parameter.empty())
       return Error::success();
     inputs.push_back(tensor(member, parameter));
@@ -416,7 +420,7 @@ Error Translator::binary(const Node &node) {
         continue;
       std::string input = layer->find("input")->names.front(),
                   weight = layer->find("weight")->names.front();
-      std::string used = use(node, i, {2, "bias"});
+      std::string used = use(node, i, kLinearBias);
       return used.empty() ? Error::success() : linear(node, input, weight, used, *shape);
     }
   std::string left = use(node, first);

@@ -351,13 +351,20 @@ Error Translator::addInputs() {
 
 /// Evaluates a node whose operands are all known.
 Expected<bool> Translator::fold(const Node &node) {
-  SmallVector<const Constant *> operands;
+  SmallVector<std::shared_ptr<const Constant>> known;
   for (size_t i = 0; i < node.inputs.size(); ++i) {
     const Value *value = operand(node, i);
-    operands.push_back(value ? value->constant.get() : nullptr);
-    if (!operands.back() && value)
+    known.push_back(value ? value->constant : nullptr);
+    if (value && !known.back() && value->weight && node.opType == "ScatterND" &&
+        !signature.ofName(value->weight->name)) // a mask in the making, not a weight
+      if (std::optional<Constant> constant = Constant::of(*value->weight))
+        known.back() = std::make_shared<const Constant>(std::move(*constant));
+    if (value && !known.back())
       return false;
   }
+  SmallVector<const Constant *> operands;
+  for (const std::shared_ptr<const Constant> &constant : known)
+    operands.push_back(constant.get());
   if (node.outputs.size() != 1 || !node.domain.empty())
     return false;
   Value value;
@@ -403,7 +410,7 @@ Error Translator::translateNode(const Node &node) {
   const bool known = node.domain.empty() || node.domain == "ai.onnx";
   if (!known || handler == handlers().end())
     return outside(node);
-  if (ready) {
+  if (ready || node.opType == "Gather") { // its indices may be those of a plain view
     if (Error error = (this->*handler->second)(node))
       return error;
   }
@@ -491,7 +498,7 @@ Error Translator::run() {
   return finish();
 }
 
-Expected<pt2::Program> ns::onnx::translate(const Model &model) {
+Expected<pt2::Program> ns::onnx::translate(Model &model) {
   pt2::Program program;
   if (Error error = Translator(model, program).run())
     return error;

@@ -7,8 +7,9 @@
 //===----------------------------------------------------------------------===//
 //
 // OnnxTranslate.cpp holds the walk over the nodes, OnnxWeights.cpp what initializers become,
-// OnnxViews.cpp the ops that only move elements, OnnxLayers.cpp the others, OnnxPatterns.cpp the
-// groups of ops that one PyTorch call was taken apart into.
+// OnnxViews.cpp the ops that only move elements, OnnxTables.cpp those that pick them by index or
+// put them together, OnnxLayers.cpp the others, OnnxPatterns.cpp the groups of ops that one PyTorch
+// call was taken apart into.
 //
 // Groups are recognised at their last op, among the calls made so far; what they replace is then
 // read by nothing and dropped at the end.
@@ -26,16 +27,17 @@
 
 namespace ns::onnx {
 
-/// Which parameter an operand is, if it is one: its place among the arguments of the PyTorch
-/// call (-1: the only parameter of it), and the member of the layer's module.
+/// Which parameter an operand is, if it is one: its place among the arguments of the PyTorch call
+/// (-1: the only parameter of it) where that is `target`, and the member of the layer's module.
 struct Role {
+  llvm::StringRef target;
   int argument = -1;
   llvm::StringRef member;
 };
 
 class Translator {
 public:
-  Translator(const Model &model, pt2::Program &program)
+  Translator(Model &model, pt2::Program &program)
       : model(model), program(program), signature(model.signature) {}
   llvm::Error run();
 
@@ -106,7 +108,10 @@ private:
   std::string useWeight(const Node &node, const Tensor &tensor, Role role, bool transposed);
   /// The bias of zeros that the call in PyTorch has and the node no longer; empty where it has
   /// none.
-  std::string droppedBias(const Node &node, llvm::StringRef target, int argument, int64_t size);
+  std::string droppedBias(const Node &node, Role role, int64_t size);
+  /// A constant that the graph computes, as a weight that does not change.
+  std::string useConstant(const Node &node, llvm::StringRef name, const Constant &constant);
+  std::string convolutionName(const Node &node) const;
   std::string parameterName(const Node &node, const Tensor &tensor, Role role) const;
   std::string addWeight(pt2::Weight weight, const Tensor *source, bool transposed);
   void orderWeights(const llvm::StringSet<> &read);
@@ -126,12 +131,6 @@ private:
   llvm::Error split(const Node &node);
   llvm::Error splitToSequence(const Node &node);
   llvm::Error sequenceAt(const Node &node);
-  llvm::Error gather(const Node &node);
-  llvm::Error gatherND(const Node &node);
-  llvm::Error rowsOf(const Node &node, llvm::ArrayRef<int64_t> indices);
-  llvm::Error concat(const Node &node);
-  llvm::Error stackOrRoll(const Node &node, llvm::ArrayRef<std::string> parts, int64_t dim,
-                          llvm::ArrayRef<int64_t> shape);
   llvm::Error expand(const Node &node);
   llvm::Error pad(const Node &node);
   llvm::Error where(const Node &node);
@@ -139,6 +138,16 @@ private:
   /// The pieces of a tensor along `dim`, as values called `names`.
   llvm::Error splitInto(const Node &node, llvm::ArrayRef<std::string> names, int64_t dim,
                         llvm::ArrayRef<int64_t> sizes);
+
+  // OnnxTables.cpp
+  llvm::Error gather(const Node &node);
+  llvm::Error gatherND(const Node &node);
+  /// as_strided, which comes as a table of indices, where it is a reshape; false where not.
+  llvm::Expected<bool> asStrided(const Node &node);
+  llvm::Error rowsOf(const Node &node, llvm::ArrayRef<int64_t> indices);
+  llvm::Error concat(const Node &node);
+  llvm::Error stackOrRoll(const Node &node, llvm::ArrayRef<std::string> parts, int64_t dim,
+                          llvm::ArrayRef<int64_t> shape);
 
   // OnnxLayers.cpp
   llvm::Error matMul(const Node &node);
@@ -184,7 +193,7 @@ private:
   };
   std::optional<Attention> attentionOf(llvm::StringRef probabilities) const;
 
-  const Model &model;
+  Model &model;
   pt2::Program &program;
   Signature signature;
   llvm::StringRef batch; ///< what the file calls it

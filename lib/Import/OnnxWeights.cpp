@@ -35,6 +35,13 @@ static bool isMadeUp(StringRef name) {
   return name.empty() || name.contains("::") || name.starts_with("val_");
 }
 
+/// What a convolution with a batch norm folded into it is called: its weight kept the name.
+std::string Translator::convolutionName(const Node &node) const {
+  const Value *weight = operand(node, 1);
+  StringRef name = weight && weight->weight ? weight->weight->name : "";
+  return name.consume_back(".weight") ? name.str() : layerOf(node);
+}
+
 std::string Translator::parameterName(const Node &node, const Tensor &tensor, Role role) const {
   SmallVector<const Signature::Entry *> weights = callWeights(node, signature);
   const Signature::Entry *only = nullptr;
@@ -42,11 +49,13 @@ std::string Translator::parameterName(const Node &node, const Tensor &tensor, Ro
   for (const Signature::Entry *entry : weights)
     if (entry)
       only = entry, ++count;
-  if (role.argument >= 0) {
+  if (role.argument >= 0 && callTarget(node).contains(role.target)) {
     if (role.argument < static_cast<int>(weights.size()) && weights[role.argument])
       return weights[role.argument]->name.str();
   } else if (count == 1 && role.member.empty()) {
     return only->name.str();
+  } else if (role.target == "conv" && callTarget(node).contains("batch_norm")) {
+    return convolutionName(node) + ".folded_" + role.member.str();
   }
   if (signature.ofName(tensor.name))
     return tensor.name.str();
@@ -57,6 +66,14 @@ std::string Translator::parameterName(const Node &node, const Tensor &tensor, Ro
       return member;
   }
   return tensor.name.str();
+}
+
+/// Elements in row-major order.
+static void setStrides(Weight &weight) {
+  weight.strides.resize(weight.sizes.size());
+  int64_t stride = 1;
+  for (size_t i = weight.sizes.size(); i-- > 0; stride *= weight.sizes[i])
+    weight.strides[i] = stride;
 }
 
 /// Adds a weight, or finds it: the value that stands for it.
@@ -75,7 +92,9 @@ std::string Translator::addWeight(Weight weight, const Tensor *source, bool tran
   weight.canonical = program.weights.size();
   const Signature::Entry *entry = signature.ofName(name);
   // What was computed from parameters at export cannot go back to them: it stays as it is.
-  weight.kind = entry ? entry->kind : signature.empty() ? weight.kind : Weight::Kind::Buffer;
+  const bool keeps = signature.empty() || weight.kind != Weight::Kind::Parameter ||
+                     StringRef(name).contains(".folded_");
+  weight.kind = entry ? entry->kind : keeps ? weight.kind : Weight::Kind::Buffer;
   const std::string value = kValuePrefix.str() + name;
   program.values[value].type = weight.type;
   setShape(value, weight.sizes);
@@ -98,10 +117,7 @@ std::string Translator::useWeight(const Node &node, const Tensor &tensor, Role r
     if (extent != 1 || !role.member.empty() || signature.empty() || signature.ofName(weight.name))
       weight.sizes.push_back(extent);
   transposed &= weight.sizes.size() == 2;
-  weight.strides.resize(weight.sizes.size());
-  int64_t stride = 1;
-  for (size_t i = weight.sizes.size(); i-- > 0; stride *= weight.sizes[i])
-    weight.strides[i] = stride;
+  setStrides(weight);
   if (transposed) {
     std::swap(weight.sizes[0], weight.sizes[1]);
     std::swap(weight.strides[0], weight.strides[1]);
@@ -115,28 +131,60 @@ std::string Translator::use(const Node &node, size_t index, Role role) {
   if (value && !value->name.empty())
     return value->name;
   const Tensor *tensor = value ? value->weight : nullptr;
-  if (!tensor || tensor->count() == 0 || !scalarType(tensor->dataType) || tensor->bytes.empty()) {
+  std::string used;
+  if (tensor && tensor->count() > 0 && scalarType(tensor->dataType) && !tensor->bytes.empty())
+    used = useWeight(node, *tensor, role, /*transposed=*/false);
+  else if (value && value->constant && !value->constant->bits.empty())
+    used = useConstant(node, node.inputs[index], *value->constant);
+  if (used.empty()) {
     consumeError(outside(node, "(with an operand that is no weight and not computed)"));
     return "";
   }
-  std::string used = useWeight(node, *tensor, role, /*transposed=*/false);
   if (value->transposed)
     return emitInner(node, "permute", {this->tensor("self", used), integers("dims", {1, 0})},
                      *value->shape);
-  if (program.values[used].sizes == *value->shape)
-    return used;
-  return emitInner(node, "reshape", {this->tensor("self", used), integers("shape", *value->shape)},
-                   *value->shape);
+  SmallVector<int64_t> shape = *value->shape; // before repetitions
+  if (value->constant)
+    shape.assign(value->constant->stored.begin(), value->constant->stored.end());
+  if (program.values[used].sizes != shape)
+    used =
+        emitInner(node, "reshape", {this->tensor("self", used), integers("shape", shape)}, shape);
+  if (shape != *value->shape)
+    used = emitInner(node, "expand", {this->tensor("self", used), integers("size", *value->shape)},
+                     *value->shape);
+  return used;
 }
 
-std::string Translator::droppedBias(const Node &node, StringRef target, int argument,
-                                    int64_t size) {
+std::string Translator::useConstant(const Node &node, StringRef name, const Constant &constant) {
+  Weight weight;
+  weight.name = ("nullspace." + name).str();
+  weight.kind = Weight::Kind::Constant;
+  weight.type = constant.isFloat ? pt2::ScalarType::F32 : pt2::ScalarType::I64;
+  for (int64_t extent : constant.stored)
+    if (extent != 1)
+      weight.sizes.push_back(extent);
+  setStrides(weight);
+  if (weightOfName.contains(weight.name))
+    return kValuePrefix.str() + weight.name;
+  std::string bytes;
+  for (size_t i = 0; i < constant.bits.size(); ++i) {
+    const float real = static_cast<float>(constant.real(i));
+    constant.isFloat ? bytes.append(reinterpret_cast<const char *>(&real), sizeof(real))
+                     : bytes.append(reinterpret_cast<const char *>(&constant.bits[i]), 8);
+  }
+  model.data.push_back(MemoryBuffer::getMemBufferCopy(bytes));
+  weight.record.bytes = model.data.back()->getBuffer();
+  return addWeight(std::move(weight), nullptr, false);
+}
+
+std::string Translator::droppedBias(const Node &node, Role role, int64_t size) {
   SmallVector<const Signature::Entry *> weights = callWeights(node, signature);
-  if (!callTarget(node).starts_with(target) || argument >= static_cast<int>(weights.size()) ||
-      !weights[argument] || !pt2::countElements({size}))
+  if (!callTarget(node).contains(role.target) ||
+      role.argument >= static_cast<int>(weights.size()) || !weights[role.argument] ||
+      !pt2::countElements({size}))
     return "";
   Weight bias;
-  bias.name = weights[argument]->name.str();
+  bias.name = weights[role.argument]->name.str();
   bias.sizes = {size};
   bias.strides = {0};
   bias.record.bytes = StringRef(kZero, sizeof(kZero));
@@ -149,6 +197,7 @@ void Translator::orderWeights(const StringSet<> &read) {
   Node none;
   for (const Tensor &tensor : model.initializers)
     if (signature.ofName(tensor.name) && !weightOfName.contains(tensor.name) &&
+        llvm::none_of(sources, [&](const Source &source) { return source.tensor == &tensor; }) &&
         tensor.count() > 0 && scalarType(tensor.dataType) && !tensor.bytes.empty())
       useWeight(none, tensor, {}, false);
   std::vector<Weight> weights;

@@ -27,8 +27,9 @@ namespace ns::onnx {
 ///   which parameter a node reads; models of other writers keep their own names.
 ///
 /// Opsets 13 to 26. A node that no PyTorch call stands for is kept as `onnx.<op>`, with its reason,
-/// and reported with the others by `raise`. Weights point into the model, which must outlive them.
-llvm::Expected<pt2::Program> translate(const Model &model);
+/// and reported with the others by `raise`. Weights point into the model, which must outlive them
+/// and also takes constants that the graph computes.
+llvm::Expected<pt2::Program> translate(Model &model);
 
 } // namespace ns::onnx
 

@@ -91,7 +91,7 @@ struct Model {
   std::vector<Tensor> initializers;
   std::vector<ValueInfo> inputs, outputs, values;
   llvm::StringRef signature; ///< what torch.onnx says of the program's inputs and weights
-  /// Files beside the model that tensors lie in, kept open as long as the model.
+  /// What tensors lie in beside the model's own bytes: other files, mapped.
   std::vector<std::unique_ptr<llvm::MemoryBuffer>> data;
 
   /// Reads a model. Tensors keep pointing into `buffer` and into files of `folder`, which are
