@@ -64,9 +64,9 @@ def test_logits_after_training(imported, tmp_path):
     case, request = imported
     *_, x_val, _ = write_npz(tmp_path / "data.npz", case.info, train=32, val=5)
     data, tuned = ["--data-dir", tmp_path / "data.npz"], tmp_path / "tuned"
-    run([compile_model(case, "finetune", "--batch=4"), *data, "--output", tuned, *STEPS])
+    run([compile_model(case, "finetune", "--batch=4", "--cpu=native"), *data, "--output", tuned, *STEPS])
     weights, logits = tuned / "last.safetensors", tmp_path / "logits.npy"
-    evaluate = compile_model(case, "evaluate", "--batch=4")
+    evaluate = compile_model(case, "evaluate", "--batch=4", "--cpu=native")
     run([evaluate, *data, "--output", tmp_path / "ev", "--weights", weights, "--save-logits", logits])
 
     checkpoint = tmp_path / ("back" if request.source.startswith("hf:") else "back.pth")
