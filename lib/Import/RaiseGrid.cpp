@@ -64,7 +64,9 @@ Value Raiser::makePermutation(const View &view, const Node &node) {
     const int64_t channels = root[1], pixels = root[2] * root[3];
     if (view.map != IndexMap({{root[0], channels * pixels}, {pixels, 1}, {channels, pixels}}))
       return nullptr;
-    return emit<nn::ImageToTokensOp>(node, type, view.root);
+    Node named = node;
+    named.name = "pixels";
+    return emit<nn::ImageToTokensOp>(named, type, view.root);
   }
   if (root.size() != 3)
     return nullptr;
@@ -101,7 +103,8 @@ Raiser::View Raiser::rowsOf(const View &given, const Node &node) {
     return {value, value ? IndexMap::identity(shapeOf(value)) : IndexMap(), view.source};
   }
   SmallVector<int64_t> shape = view.map.shape(), root = shapeOf(view.root);
-  const bool whole = isWhole(view) && root.size() <= 3 && root.back() == shape.back();
+  const bool whole =
+      isWhole(view) && !root.empty() && root.size() <= 3 && root.back() == shape.back();
   std::optional<IndexMap> flat = view.map.reshape(root);
   if (whole && flat && *flat == IndexMap::identity(root))
     return view;
@@ -211,7 +214,8 @@ std::optional<unsigned> Raiser::channelOf(const View &gamma, const View &x) {
 
 bool Raiser::raiseChannelScale(const Node &node, const View &x, const View &gamma) {
   std::optional<unsigned> dim = channelOf(gamma, x);
-  if (!dim || *dim == 0 || shapeOf(gamma.root).size() != 1 || !isWhole(gamma))
+  if (!dim || *dim == 0 || isDeferred(gamma.root) || shapeOf(gamma.root).size() != 1 ||
+      !isWhole(gamma))
     return false;
   View rows = rowsAt(x, *dim, node);
   if (!rows.root)
@@ -261,6 +265,11 @@ static IndexMap channelsFirst(ArrayRef<int64_t> tokens, ArrayRef<int64_t> grid) 
                    {grid[1], channels}});
 }
 
+bool Raiser::claims(const Node &node, int64_t channels, ArrayRef<int64_t> grid) const {
+  return claimedShape(node.outputs.front()) ==
+         ArrayRef<int64_t>{kProbeBatch, channels, grid[0], grid[1]};
+}
+
 Value Raiser::gridOf(const Node &node, StringRef argument, SmallVectorImpl<int64_t> &grid) {
   View operand = view(node, argument);
   SmallVector<int64_t> shape = operand.map.shape();
@@ -307,6 +316,8 @@ Error Raiser::raiseConvolution(const Node &node) {
   auto extents = window.over(ArrayRef(image).drop_front(2));
   if (!extents)
     return malformed(node, "a kernel larger than its input, " + describe(image));
+  if (!claims(node, kernel[0], *extents))
+    return malformed(node, "another result than its kernel, stride and padding make");
   SmallVector<int64_t> result{kProbeBatch, (*extents)[0] * (*extents)[1], kernel[0]};
   auto type =
       RankedTensorType::get({ShapedType::kDynamic, result[1], result[2]}, builder.getF32Type());
@@ -348,6 +359,8 @@ Error Raiser::raiseMaxPool(const Node &node) {
   auto extents = Sliding{*kernel, *stride, *padding, *dilation}.over(grid);
   if (!extents)
     return malformed(node, "a window larger than its input, " + describe(grid));
+  if (!claims(node, shapeOf(tokens)[2], *extents))
+    return malformed(node, "another result than its kernel, stride and padding make");
   SmallVector<int64_t> result{kProbeBatch, (*extents)[0] * (*extents)[1], shapeOf(tokens)[2]};
   auto type = typeOf(tokens).clone({ShapedType::kDynamic, result[1], result[2]});
   define(node, emit<nn::MaxPoolOp>(node, type, tokens, grid, *kernel, *stride, *padding),

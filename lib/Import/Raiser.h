@@ -249,6 +249,9 @@ private:
   /// none.
   mlir::Value gridOf(const Node &node, llvm::StringRef argument,
                      llvm::SmallVectorImpl<int64_t> &grid);
+  /// Whether the archive claims this feature map as the result. What is claimed has at most
+  /// `kMaxElements`, so that products of its extents are safe.
+  bool claims(const Node &node, int64_t channels, llvm::ArrayRef<int64_t> grid) const;
   llvm::Error raiseConvolution(const Node &node);
   llvm::Error raiseMaxPool(const Node &node);
   llvm::Error meanOverGrid(const Node &node, unsigned channel);

@@ -93,6 +93,54 @@ TEST(IndexMap, ExpandRepeatsOnlyOnes) {
   EXPECT_FALSE(token.expand({8}));
 }
 
+TEST(IndexMap, RepeatedDimensions) {
+  IndexMap mask = *IndexMap::identity({1, 4}).expand({3, 5, 4});
+  EXPECT_TRUE(mask.isRepeated(0));
+  EXPECT_TRUE(mask.isRepeated(1));
+  EXPECT_FALSE(mask.isRepeated(2));
+  EXPECT_TRUE(mask.slice(2, 3, 1)->isRepeated(2)); // one element
+  EXPECT_TRUE(mask.reshape({15, 4})->isRepeated(0));
+  EXPECT_FALSE(mask.reshape({60})->isRepeated(0));
+}
+
+TEST(IndexMap, RowsOfOtherWidth) {
+  // torchvision's rows, N x B, before and after a linear layer from 32 to 96 channels.
+  const int64_t b = kProbeBatch, n = 17;
+  auto permuted = [&](int64_t channels) {
+    return IndexMap::identity({b, n, channels}).permute({1, 0, 2});
+  };
+  EXPECT_EQ(permuted(32).withRows(32, 96), permuted(96));
+  EXPECT_EQ(permuted(32).reshape({n * b, 32})->withRows(32, 96), permuted(96).reshape({n * b, 96}));
+  EXPECT_EQ(permuted(32).withRows(32, 1), permuted(1));
+  EXPECT_EQ(permuted(1).withRows(1, 32), permuted(32));
+  EXPECT_EQ(IndexMap::identity({b, n, 32}).select(1, 5).withRows(32, 8),
+            IndexMap::identity({b, n, 8}).select(1, 5));
+  // No whole rows: a part of the channels, heads, channels that are not last.
+  EXPECT_FALSE(IndexMap::identity({b, n, 32}).slice(2, 0, 16)->withRows(32, 96));
+  EXPECT_FALSE(IndexMap::identity({b, n, 32}).reshape({b, n, 2, 16})->withRows(32, 96));
+  EXPECT_FALSE(IndexMap::identity({b, n, 32}).permute({0, 2, 1}).withRows(32, 96));
+}
+
+TEST(IndexMap, NeighboursPutTogether) {
+  // Patch merging: every second row and column, four times, along the channels.
+  const int64_t b = kProbeBatch;
+  const IndexMap grid = IndexMap::identity({b, 8, 8, 3});
+  auto part = [&](int64_t y, int64_t x) { return *grid.slice(1, y, 4, 2)->slice(2, x, 4, 2); };
+  const IndexMap merged =
+      *grid.reshape({b, 4, 2, 4, 2, 3})->permute({0, 1, 3, 4, 2, 5}).reshape({b, 4, 4, 12});
+  EXPECT_EQ(IndexMap::concat({part(0, 0), part(1, 0), part(0, 1), part(1, 1)}, 3), merged);
+  EXPECT_TRUE(merged.isBijection(b * 8 * 8 * 3));
+  EXPECT_EQ(IndexMap::concat({grid}, 2), grid);
+  EXPECT_EQ(IndexMap::concat({*grid.slice(3, 0, 1), *grid.slice(3, 1, 1), *grid.slice(3, 2, 1)}, 3),
+            grid);
+  // Not in the order of a number's digits; the same part again; a part of another shape.
+  EXPECT_FALSE(IndexMap::concat({part(0, 0), part(1, 1), part(0, 1), part(1, 0)}, 3));
+  EXPECT_FALSE(IndexMap::concat({part(0, 0), part(1, 0), part(0, 1)}, 3));
+  EXPECT_FALSE(IndexMap::concat({part(1, 0), part(0, 0)}, 3));
+  EXPECT_FALSE(IndexMap::concat({part(0, 0), part(0, 0)}, 3));
+  EXPECT_FALSE(IndexMap::concat({*grid.slice(3, 0, 1), *grid.slice(3, 1, 2)}, 3));
+}
+
 TEST(IndexMap, CountsRefuseEmptyAndHugeShapes) {
   EXPECT_EQ(countElements({}), 1);
   EXPECT_EQ(countElements({2, 3}), 6);
@@ -158,11 +206,12 @@ TEST(IndexMap, RandomChainsAgreeWithEnumeration) {
         break;
       default: // slice
         if (rank > 0) {
-          int64_t from = below(map.extent(dim)), size = 1 + below(map.extent(dim) - from);
-          if (std::optional<IndexMap> cut = map.slice(dim, from, size)) {
+          int64_t apart = 1 + below(3), from = below(map.extent(dim)),
+                  size = 1 + below((map.extent(dim) - 1 - from) / apart + 1);
+          if (std::optional<IndexMap> cut = map.slice(dim, from, size, apart)) {
             truth = gathered(truth, cut->shape(), [&](ArrayRef<int64_t> index) {
               SmallVector<int64_t> old(index);
-              old[dim] += from;
+              old[dim] = from + old[dim] * apart;
               return old;
             });
             map = *cut;
@@ -170,6 +219,9 @@ TEST(IndexMap, RandomChainsAgreeWithEnumeration) {
         }
       }
       ASSERT_EQ(enumerated(map), truth) << "chain " << chain << " step " << step;
+      std::vector<int64_t> sorted = truth.positions;
+      llvm::sort(sorted);
+      ASSERT_EQ(map.isBijection(2 * 6 * 12), llvm::equal(sorted, seq<int64_t>(0, 2 * 6 * 12)));
     }
     seen.emplace_back(map, truth);
   }
