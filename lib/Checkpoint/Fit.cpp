@@ -8,6 +8,7 @@
 
 #include "Names.h"
 #include "ns/Checkpoint/Checkpoint.h"
+#include "ns/Checkpoint/SafeTensors.h"
 #include "ns/Runtime/Error.h"
 
 #include <algorithm>
@@ -200,6 +201,26 @@ Fitted ns::checkpoint::openAndFit(const std::string &path, const OpenOptions &op
     auto checkpoint = std::make_shared<Checkpoint>(Checkpoint::open(path, options));
     result.pieces = fit(*checkpoint, wanted, model);
     result.owner = std::move(checkpoint);
+  } catch (const std::exception &error) {
+    result.error = error.what();
+  }
+  return result;
+}
+
+StoredValues ns::checkpoint::readValues(const std::string &path, const std::string &name) noexcept {
+  StoredValues result;
+  try {
+    SafeTensorsReader file(path);
+    const Tensor *tensor = file.find(name);
+    if (!tensor)
+      fail(path, ": expected a tensor '", name, "', found none");
+    if (!isFloat(tensor->type))
+      fail(path, ": tensor '", name, "': expected F64, F32, F16 or BF16, found ",
+           nameOf(tensor->type));
+    result.values.resize(tensor->count());
+    copyElements(*tensor, Type::F64, result.values.data());
+    result.shape = tensor->shape;
+    result.type = tensor->type;
   } catch (const std::exception &error) {
     result.error = error.what();
   }

@@ -87,6 +87,15 @@ Fitted openAndFit(const std::string &path, const OpenOptions &options,
 /// The elements of `pieces` as `type`, row-major; empty with the reason in `error`.
 std::vector<char> elementsOf(const Pieces &pieces, Type type, std::string &error) noexcept;
 
+/// One tensor of floats of a safetensors file, in double; `error` is empty, or why there is none.
+struct StoredValues {
+  std::vector<int64_t> shape;
+  std::vector<double> values;
+  Type type = Type::F32; ///< in the file
+  std::string error;
+};
+StoredValues readValues(const std::string &path, const std::string &name) noexcept;
+
 } // namespace ns::checkpoint
 
 #endif // NS_CHECKPOINT_CHECKPOINT_H

@@ -19,7 +19,7 @@
 // STEPS: error: expected option steps to be 1 to 10000, but got 0
 // NORM: error: expected option norm to be at least 0, but got -1
 // NOFILE: error: expected option image to come with option file, but got no file to write to
-// ENTRY: w.safetensors: image: expected an entry of this name, but got none
+// ENTRY: w.safetensors: expected a tensor 'image', found none
 
 module attributes {nn.weights = #nn.file<"w.safetensors", size = 1, header = "", content = "">} {
   nn.param @w : tensor<1x1x1x2xf32>

@@ -7,6 +7,8 @@
 // RUN: not ns-opt %s --ns-compute-basis=weights-dir=%t 2>&1 | FileCheck %s --check-prefix=LENGTH
 // RUN: %python -c "open('%t/w.safetensors', 'wb').write(bytes([8] + [0] * 7) + b'not json')"
 // RUN: not ns-opt %s --ns-compute-basis=weights-dir=%t 2>&1 | FileCheck %s --check-prefix=JSON
+// RUN: %python -c "open('%t/w.safetensors', 'wb').write((3000005).to_bytes(8, 'little') + b'{\"a\":' + b'[' * 3000000)"
+// RUN: not ns-opt %s --ns-compute-basis=weights-dir=%t 2>&1 | FileCheck %s --check-prefix=DEEP
 // RUN: %python %S/Inputs/make_weights.py %t/w.safetensors F32 1x2 1,1
 // RUN: not ns-opt %s --ns-compute-basis=weights-dir=%t 2>&1 | FileCheck %s --check-prefix=SHAPE
 // RUN: %python %S/Inputs/make_weights.py %t/w.safetensors F32 1x2x1x1 1,nan
@@ -20,15 +22,16 @@
 // RUN: %python %S/Inputs/make_weights.py %t/w.safetensors F32 1x2x1x1 1,1
 // RUN: not ns-opt %s --ns-compute-basis="weights-dir=%t file=%t/no/such/folder.safetensors" 2>&1 | FileCheck %s --check-prefix=WRITE
 
-// MISSING: w.safetensors: expected a weights file, but got: No such file or directory
-// SHORT: w.safetensors: expected a safetensors file, but got 3 bytes
-// LENGTH: w.safetensors: expected a safetensors header of at most 56 bytes, but got a length of 18446744073709551615
-// JSON: w.safetensors: expected a JSON header, but got:
+// MISSING: cannot open {{.*}}w.safetensors: No such file or directory
+// SHORT: w.safetensors: expected a safetensors file, found 3 bytes
+// LENGTH: w.safetensors: expected a safetensors header of at most 56 bytes, found a length of 18446744073709551615
+// JSON: w.safetensors: the safetensors header is not JSON:
+// DEEP: w.safetensors: tensor 'a': expected dtype (a string), shape and data_offsets (non-negative integers), found an array
 // SHAPE: w.safetensors: expected entry w to have shape [1, 2, 1, 1], but got [1, 2]
 // NAN: w.safetensors: expected entry w to hold finite numbers, but got others
-// DTYPE: w.safetensors: w: expected dtype F64, F32, F16 or BF16, but got I32
-// HUGE: w.safetensors: w: expected a shape that the file holds, but got a larger one
-// OFFSETS: w.safetensors: w: expected data_offsets of 8 bytes within the file, but got others
+// DTYPE: w.safetensors: tensor 'w': expected F64, F32, F16 or BF16, found I32
+// HUGE: w.safetensors: tensor 'w': expected 79999999992 bytes for shape [1, 2, 1, 9999999999] of F32, found
+// OFFSETS: w.safetensors: tensor 'w': expected 8 bytes for shape [1, 2, 1, 1] of F32, found 12
 // WRITE: folder.safetensors: expected to be writable, but got:
 
 module attributes {nn.weights = #nn.file<"w.safetensors", size = 1, header = "", content = "">} {
