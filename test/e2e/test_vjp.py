@@ -68,6 +68,10 @@ GRIDS = {
     "conv": conv([4, 5], 3, (4, 3, 3, 3), [1, 1], [1, 1], [1, 1], 1, (20, 4)),
     "conv_strided": conv([5, 4], 3, (4, 3, 3, 2), [2, 1], [1, 1], [1, 1], 1, (15, 4), bias=False),
     "conv_dilated": conv([5, 3], 4, (5, 4, 2, 2), [1, 2], [1, 0], [2, 1], 1, (5, 5)),
+    # As many channels as a vector has lanes, or taps apart: pixel by pixel, not line by line.
+    "conv_deep": conv([3, 1], 20, (2, 20, 3, 3), [1, 1], [1, 1], [1, 1], 1, (3, 2)),
+    "conv_apart": conv([4, 5], 3, (4, 3, 3, 3), [1, 1], [1, 2], [1, 2], 1, (20, 4)),
+    "conv_apart_strided": conv([5, 4], 3, (4, 3, 3, 2), [2, 2], [1, 1], [1, 2], 1, (6, 4), bias=False),
     "conv_1x1": conv([3, 4], 5, (7, 5, 1, 1), [1, 1], [0, 0], [1, 1], 1, (12, 7)),
     "conv_1x1_strided": conv([3, 4], 5, (7, 5, 1, 1), [2, 2], [0, 0], [1, 1], 1, (4, 7), bias=False),
     "conv_wide_padding": conv([2, 5], 6, (2, 6, 3, 3), [1, 1], [3, 2], [1, 1], 1, (42, 2)),
