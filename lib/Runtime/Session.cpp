@@ -12,6 +12,7 @@
 
 #include <sys/mman.h>
 
+#include <atomic>
 #include <filesystem>
 
 using namespace ns::runtime;
@@ -40,6 +41,7 @@ void Session::run(const std::string &entry) {
   nsrt_entry_fn fn = artifact.entry(entry);
   if (!fn)
     fail(path(), ": compiled with --emit=", metadata().emit, ", has no entry '", entry, "'");
+  services.waitForBlas();
   if (int32_t status = fn(services.abi(), regions.data()))
     fail(path(), ": entry '", entry, "' failed with status ", status);
 }
@@ -125,12 +127,16 @@ void Session::loadWeights(const std::string &path, const WeightsOptions &options
   std::string content = options.verify || !isDefault ? file.contentHash() : expected;
   if (options.verify && content != expected)
     fail(place, ": expected content hash ", expected, ", found ", content);
+  // The first touch of the region costs more than the copy: all threads take part.
+  std::atomic<size_t> next = 0;
+  services.parallelFor(services.threads(), 1, [&](int64_t, int64_t) {
+    for (size_t i; (i = next++) < pieces.size();)
+      copyPieces(pieces[i], param(metadata().params[i]));
+  });
   std::vector<ns::checkpoint::Wanted> buffers;
-  for (size_t i = 0; i < pieces.size(); ++i) {
-    copyPieces(pieces[i], param(metadata().params[i]));
+  for (size_t i = 0; i < pieces.size(); ++i)
     if (pieces[i].empty())
       buffers.push_back({wanted[i].name, wanted[i].shape});
-  }
   loadBuffers(buffers);
   if (has(kPrepare))
     run(kPrepare);

@@ -3,7 +3,9 @@
 import csv
 import json
 import math
+import os
 import pathlib
+import re
 import shutil
 import signal
 import struct
@@ -67,9 +69,7 @@ def drive(artefact, *flags, **kwargs):
 
 
 def evaluate(fakes, weights, data, output, *flags, artefact=None):
-    return drive(
-        artefact or fakes["evaluate"], "--data-dir", data, "--output", output, "--weights", weights[0], *flags
-    )
+    return drive(artefact or fakes["evaluate"], "--data-dir", data, "--output", output, "--weights", weights[0], *flags)
 
 
 @pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
@@ -164,7 +164,9 @@ def timm_transform(picture, size, crop_pct, filter):
     return np.asarray(picture.crop((left, top, left + size, top + size)))
 
 
-@pytest.mark.parametrize("interpolation, crop_pct", [("bicubic", 0.9), ("bilinear", 0.5), ("bicubic", 1.0), ("lanczos", 0.25)])
+@pytest.mark.parametrize(
+    "interpolation, crop_pct", [("bicubic", 0.9), ("bilinear", 0.5), ("bicubic", 1.0), ("lanczos", 0.25)]
+)
 def test_pictures_are_read_and_resized_as_pillow_does(weights, tmp_path, interpolation, crop_pct):
     """To the last bit: one level of one pixel would move a logit by 4e-3."""
     defines = [f'-DINTERPOLATION="{interpolation}"', f'-DCROP="{crop_pct}"']
@@ -224,6 +226,20 @@ def test_statuses_of_the_driver(fakes, weights, tmp_path):
     assert drive(tmp_path / "d.npz", *flags).returncode == 1
     again = drive(fakes["synth"], "--config", tmp_path / "out" / "args.yaml", "--steps", 1)
     assert again.returncode == 3, again.stderr
+
+
+def test_a_blas_that_cannot_be_loaded_is_named(fakes, weights, tmp_path):
+    """It is loaded on the side: the error comes out before the first entry runs."""
+    if b"libtorch_cpu.so" not in (BUILD / "lib" / "libnsrt.so").read_bytes():
+        pytest.skip("built for another BLAS than LibTorch's")
+    np.savez(tmp_path / "d.npz", **arrays())
+    (tmp_path / "libtorch_cpu.so").write_bytes(b"")
+    flags = ["--data-dir", tmp_path / "d.npz", "--output", tmp_path / "out", "--weights", weights[0]]
+    result = drive(fakes["evaluate"], *flags, env=os.environ | {"LD_LIBRARY_PATH": str(tmp_path)})
+    assert result.returncode == 1
+    assert re.fullmatch(
+        r"error: cannot load the BLAS: .*libtorch_cpu\.so: .*; set NSRT_TORCH_LIB to .*\n", result.stderr
+    )
 
 
 @pytest.mark.parametrize("mode", ["synth", "finetune"])

@@ -43,5 +43,11 @@ int main(int argc, char **argv) {
     std::fprintf(stderr, "error: expected nsrt_main in libnsrt.so, found none: %s\n", dlerror());
     return 1;
   }
-  return run(argc, argv);
+  int status = run(argc, argv);
+  std::fflush(nullptr);
+#ifndef __SANITIZE_ADDRESS__ // which looks for leaks at the end
+  // All is written; to take LibTorch's tables apart would only take time.
+  std::_Exit(status);
+#endif
+  return status;
 }

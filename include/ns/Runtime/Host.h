@@ -13,13 +13,14 @@
 
 #include <cstdint>
 #include <exception>
+#include <future>
 #include <mutex>
 
 namespace ns::runtime {
 
 /// The CPU host: one thread pool (libgomp, shared with LibTorch), scratch memory of each thread,
-/// GEMM of the BLAS that was found at configure time. A GEMM inside parallel_for runs on the
-/// calling thread alone.
+/// GEMM of the BLAS that was found at configure time, which is loaded on the side. A GEMM inside
+/// parallel_for runs on the calling thread alone.
 class Host {
 public:
   Host();
@@ -29,6 +30,8 @@ public:
   /// 0: as many as OpenMP would take.
   void setThreads(int count);
   int threads() const { return numThreads; }
+  /// Returns once the BLAS is there; throws Error where it cannot be loaded.
+  void waitForBlas();
 
   /// Runs fn(begin, end) over [0, count) in pieces of at least grain; the first exception of a
   /// piece is thrown again here after all have ended.
@@ -55,6 +58,7 @@ public:
 
 private:
   nsrt_host table;
+  std::future<void> blasLoad;
   int numThreads = 1;
 };
 

@@ -7,40 +7,73 @@
 //===----------------------------------------------------------------------===//
 
 #include "ns/Runtime/Host.h"
+#include "ns/Runtime/Error.h"
 
+#include <dlfcn.h>
 #include <omp.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cstdlib>
 #include <new>
 
 using namespace ns::runtime;
 
-// The Fortran interface of BLAS, 32-bit integers: MKL inside libtorch_cpu.so, or any BLAS.
-extern "C" {
-void sgemm_(const char *transA, const char *transB, const int *m, const int *n, const int *k,
-            const float *alpha, const float *a, const int *lda, const float *b, const int *ldb,
-            const float *beta, float *c, const int *ldc);
-void dgemm_(const char *transA, const char *transB, const int *m, const int *n, const int *k,
-            const double *alpha, const double *a, const int *lda, const double *b, const int *ldb,
-            const double *beta, double *c, const int *ldc);
-// MKL only; returns the value that held before (0: the global one).
-int MKL_Set_Num_Threads_Local(int count) __attribute__((weak));
-}
-
 namespace {
 
-/// While it lives, BLAS calls of this thread run on this thread alone.
+/// The Fortran interface of BLAS, 32-bit integers: MKL inside libtorch_cpu.so, or any BLAS.
+template <class T>
+using Gemm = void(const char *transA, const char *transB, const int *m, const int *n, const int *k,
+                  const T *alpha, const T *a, const int *lda, const T *b, const int *ldb,
+                  const T *beta, T *c, const int *ldc);
+
+struct Blas {
+  Gemm<float> *sgemm;
+  Gemm<double> *dgemm;
+  int (*setLocalThreads)(int); ///< MKL only; returns what held before (0: the global count)
+};
+
+Blas loadBlas() {
+  void *library = ::dlopen(NSRT_BLAS_LIBRARY, RTLD_NOW | RTLD_LOCAL);
+  if (!library)
+    fail("cannot load the BLAS: ", ::dlerror(),
+         "; set NSRT_TORCH_LIB to LibTorch's lib folder where it has moved");
+  auto symbol = [&](const char *name) {
+    void *found = ::dlsym(library, name);
+    if (!found)
+      fail(NSRT_BLAS_LIBRARY, ": expected a BLAS with ", name, ", found none");
+    return found;
+  };
+  return {reinterpret_cast<Gemm<float> *>(symbol("sgemm_")),
+          reinterpret_cast<Gemm<double> *>(symbol("dgemm_")),
+          reinterpret_cast<int (*)(int)>(::dlsym(library, "MKL_Set_Num_Threads_Local"))};
+}
+
+std::atomic<const Blas *> loadedBlas = nullptr;
+
+/// Loads it at the first call.
+const Blas &blas() {
+  static const Blas table = loadBlas();
+  loadedBlas = &table;
+  return table;
+}
+
+/// While it lives, BLAS calls of this thread run on this thread alone. Before the BLAS is there,
+/// there are none.
 class SequentialBlas {
 public:
-  SequentialBlas() : before(MKL_Set_Num_Threads_Local ? MKL_Set_Num_Threads_Local(1) : 0) {}
+  SequentialBlas() : blas(loadedBlas) {
+    if (blas && blas->setLocalThreads)
+      before = blas->setLocalThreads(1);
+  }
   ~SequentialBlas() {
-    if (MKL_Set_Num_Threads_Local)
-      MKL_Set_Num_Threads_Local(before);
+    if (blas && blas->setLocalThreads)
+      blas->setLocalThreads(before);
   }
 
 private:
-  int before;
+  const Blas *blas;
+  int before = 0;
 };
 
 /// One growing block for each thread, 64-byte aligned.
@@ -94,7 +127,8 @@ void gemmF32(void *, int32_t transA, int32_t transB, int64_t m, int64_t n, int64
              int64_t ldc) {
   int M = static_cast<int>(m), N = static_cast<int>(n), K = static_cast<int>(k),
       A = static_cast<int>(lda), B = static_cast<int>(ldb), C = static_cast<int>(ldc);
-  sgemm_(transB ? "T" : "N", transA ? "T" : "N", &N, &M, &K, &alpha, b, &B, a, &A, &beta, c, &C);
+  blas().sgemm(transB ? "T" : "N", transA ? "T" : "N", &N, &M, &K, &alpha, b, &B, a, &A, &beta, c,
+               &C);
 }
 
 void gemmF64(void *, int32_t transA, int32_t transB, int64_t m, int64_t n, int64_t k, double alpha,
@@ -102,7 +136,8 @@ void gemmF64(void *, int32_t transA, int32_t transB, int64_t m, int64_t n, int64
              int64_t ldc) {
   int M = static_cast<int>(m), N = static_cast<int>(n), K = static_cast<int>(k),
       A = static_cast<int>(lda), B = static_cast<int>(ldb), C = static_cast<int>(ldc);
-  dgemm_(transB ? "T" : "N", transA ? "T" : "N", &N, &M, &K, &alpha, b, &B, a, &A, &beta, c, &C);
+  blas().dgemm(transB ? "T" : "N", transA ? "T" : "N", &N, &M, &K, &alpha, b, &B, a, &A, &beta, c,
+               &C);
 }
 
 void *scratch(void *, int64_t bytes) { return threadScratch.get(bytes); }
@@ -112,6 +147,13 @@ void *scratch(void *, int64_t bytes) { return threadScratch.get(bytes); }
 Host::Host() {
   table = {sizeof(nsrt_host), NSRT_ABI_VERSION, this, runParallel, gemmF32, gemmF64, scratch};
   setThreads(0);
+  // A quarter of a second, while this thread reads the weights.
+  blasLoad = std::async(std::launch::async, [] { blas(); });
+}
+
+void Host::waitForBlas() {
+  if (blasLoad.valid())
+    blasLoad.get();
 }
 
 void Host::setThreads(int count) {
