@@ -150,7 +150,7 @@ Error Raiser::raiseSoftmax(const Node &node) {
   View input = view(node, "self");
   SmallVector<int64_t> root = shapeOf(input.root), shape = input.map.shape();
   const Scores *scores = deferred<Scores>(input.root);
-  if (!scores || scores->normalized || shape.back() != root.back() ||
+  if (!scores || scores->normalized || shape.empty() || shape.back() != root.back() ||
       dimension(node, "dim", shape.size()) != shape.size() - 1 || !isReshaped(input.map, root))
     return outside(node, "a softmax outside attention");
   Scores normalized = *scores;
@@ -172,13 +172,14 @@ Error Raiser::raiseAttention(const Node &node) {
   Scores scores;
   scores.query = view(node, "query");
   scores.key = view(node, "key");
-  if (scores.query.map.rank() != 4 || scores.key.map.rank() != 4)
-    return outside(node, "attention of other than B x heads x N x width");
+  if (!headsOf(scores.query) || !headsOf(scores.key))
+    return outside(node, "its query or key is no set of heads of a tensor of tokens");
   const double width = static_cast<double>(scores.query.map.extent(3));
   scores.scale = number(node, "scale").value_or(1.0 / std::sqrt(width));
   if (const Argument *given = node.find("attn_mask"); given && given->names.size() == 1) {
     View mask = viewOf(given->names.front());
-    const bool isBool = program.values.find(given->names.front())->second.type == ScalarType::Bool;
+    auto meta = program.values.find(given->names.front());
+    const bool isBool = meta != program.values.end() && meta->second.type == ScalarType::Bool;
     std::optional<Scores> masked;
     if (!isBool)
       masked = withTerm(scores, mask, scoresShape(scores.query.map, scores.key.map));

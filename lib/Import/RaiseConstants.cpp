@@ -176,7 +176,9 @@ bool Raiser::foldFactory(const Node &node, StringRef op) {
     std::optional<double> end = number(node, "end"),
                           start = node.find("start") ? number(node, "start") : 0,
                           step = node.find("step") ? number(node, "step") : 1;
-    const int64_t count = meta.sizes.size() == 1 ? meta.sizes[0] : 0;
+    if (meta.sizes.size() != 1)
+      return false;
+    const int64_t count = meta.sizes[0];
     if (!end || !start || !step) { // arange(batch)
       define(node, defer(meta.sizes, Unknown()), IndexMap::identity(meta.sizes));
       return true;

@@ -166,6 +166,8 @@ Error Raiser::raiseMul(const Node &node) {
   if (std::optional<double> factor = uniform(view(node, "other")))
     return scaleBy(node, *factor);
   ArrayRef<int64_t> shape = claimedShape(node.outputs.front());
+  if (shape.empty())
+    return outside(node, "multiplies two numbers");
   StringRef tensor = "self", factors = "other";
   if (view(node, tensor).map.shape() != shape || channelVector(view(node, tensor)))
     std::swap(tensor, factors);
@@ -261,7 +263,7 @@ Error Raiser::raiseJoin(const Node &node, ArrayRef<std::string> parts, unsigned 
       return malformed(node, "joins " + describe(shape) + " to " + describe(first));
     extent += shape[dim];
     first[dim] = shape[dim];
-    if (shape != first || (dim == 0 && typeOf(value).isDynamicDim(0)))
+    if (shape != first || extent > kMaxElements || (dim == 0 && typeOf(value).isDynamicDim(0)))
       return outside(node, "joins " + describe(shape) + " to " + describe(first));
     inputs.push_back(value);
   }
