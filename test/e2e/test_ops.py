@@ -14,7 +14,17 @@ def test_forward(case, precision, tolerance, tmp_path):
     runtime = pytest.importorskip("nullspace.runtime")
     weights = write_network(tmp_path, case, ("head",))
     library = tmp_path / "model.so"
-    run([tool("ns-compile"), tmp_path / "model.mlir", "--emit=library", f"--precision={precision}", f"--batch={BATCH}", "-o", library])
+    run(
+        [
+            tool("ns-compile"),
+            tmp_path / "model.mlir",
+            "--emit=library",
+            f"--precision={precision}",
+            f"--batch={BATCH}",
+            "-o",
+            library,
+        ]
+    )
     model = runtime.Model(library, weights)
     image = np.random.default_rng(1).uniform(size=(BATCH, 1, 2, 10)).astype(np.float32)
     expected = Network(tmp_path / "model.mlir")(torch.from_numpy(image)).numpy()
