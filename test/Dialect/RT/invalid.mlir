@@ -248,6 +248,18 @@ func.func @fused_result_map(%x: tensor<4x8xf32>) {
 
 // -----
 
+// A multiple of c is read, but not backwards.
+func.func @fused_backwards(%x: tensor<80xf32>) {
+  // expected-error @below {{'rt.fused' op expected the column of input map 0 to be c or a constant, but got affine_map<(d0, d1, d2) -> (d0, -d2)>}}
+  %0 = rt.fused [4, 1, 8] ins(%x : tensor<80xf32>) maps [affine_map<(r, k, c) -> (r, c * -1)>] -> [affine_map<(r, k, c) -> (r, c)>] : tensor<4x8xf32> {
+  ^bb0(%v: f32):
+    rt.yield %v : f32
+  }
+  return
+}
+
+// -----
+
 func.func @fused_argument_type(%x: tensor<4x8xf32>) {
   // expected-error @below {{'rt.fused' op expected block argument 0 to be 'f32'}}
   %0 = rt.fused [4, 1, 8] ins(%x : tensor<4x8xf32>) maps [affine_map<(r, k, c) -> (r, c)>] -> [affine_map<(r, k, c) -> (r, c)>] : tensor<4x8xf32> {
