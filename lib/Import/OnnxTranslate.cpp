@@ -292,20 +292,6 @@ const StringMap<Translator::Handler> &Translator::handlers() {
   return table;
 }
 
-Error Translator::addInitializer(const Tensor &tensor) {
-  Value value;
-  value.shape.emplace(tensor.dims.begin(), tensor.dims.end());
-  value.weight = &tensor;
-  const std::optional<pt2::ScalarType> type = scalarType(tensor.dataType);
-  const bool isFloat =
-      type == pt2::ScalarType::F32 || type == pt2::ScalarType::F16 || type == pt2::ScalarType::BF16;
-  // Floats are weights; a single one that is no parameter is a number.
-  if (!isFloat || (tensor.count() == 1 && !signature.ofName(tensor.name)) || tensor.count() == 0)
-    if (std::optional<Constant> constant = Constant::of(tensor))
-      value.constant = std::make_shared<const Constant>(std::move(*constant));
-  return define(tensor.name, std::move(value));
-}
-
 Error Translator::addInputs() {
   for (const Tensor &tensor : model.initializers)
     if (Error error = addInitializer(tensor))
@@ -356,7 +342,7 @@ Expected<bool> Translator::fold(const Node &node) {
     const Value *value = operand(node, i);
     known.push_back(value ? value->constant : nullptr);
     if (value && !known.back() && value->weight && node.opType == "ScatterND" &&
-        !signature.ofName(value->weight->name)) // a mask in the making, not a weight
+        !isParameter(*value->weight)) // a mask in the making
       if (std::optional<Constant> constant = Constant::of(*value->weight))
         known.back() = std::make_shared<const Constant>(std::move(*constant));
     if (value && !known.back())

@@ -58,7 +58,6 @@ private:
 
   // OnnxTranslate.cpp
   llvm::Error addInputs();
-  llvm::Error addInitializer(const Tensor &tensor);
   llvm::Error translateNode(const Node &node);
   llvm::Expected<bool> fold(const Node &node);
   bool followsOutside(const Node &node) const;
@@ -101,6 +100,8 @@ private:
   const pt2::Node *made(llvm::StringRef value, llvm::StringRef target) const;
 
   // OnnxWeights.cpp
+  bool isParameter(const Tensor &tensor) const; ///< in PyTorch, as far as the file says
+  llvm::Error addInitializer(const Tensor &tensor);
   /// The program's value for an operand; empty, and the cause noted, where it has none.
   std::string use(const Node &node, size_t index, Role role = {});
   /// A weight as the program has it, under the parameter's own name. A matrix may be asked for

@@ -30,6 +30,25 @@ constexpr StringLiteral kValuePrefix("weight ");
 constexpr char kZero[8] = {};
 } // namespace
 
+bool Translator::isParameter(const Tensor &tensor) const {
+  const Signature::Entry *entry = signature.ofName(tensor.name);
+  return entry && entry->kind == pt2::Weight::Kind::Parameter;
+}
+
+Error Translator::addInitializer(const Tensor &tensor) {
+  Value value;
+  value.shape.emplace(tensor.dims.begin(), tensor.dims.end());
+  value.weight = &tensor;
+  const std::optional<pt2::ScalarType> type = scalarType(tensor.dataType);
+  const bool isFloat =
+      type == pt2::ScalarType::F32 || type == pt2::ScalarType::F16 || type == pt2::ScalarType::BF16;
+  // Floats are weights; a single one that is no parameter is a number.
+  if (!isFloat || tensor.count() == 0 || (tensor.count() == 1 && !isParameter(tensor)))
+    if (std::optional<Constant> constant = Constant::of(tensor))
+      value.constant = std::make_shared<const Constant>(std::move(*constant));
+  return define(tensor.name, std::move(value));
+}
+
 /// Names that an exporter made up for an initializer that it computed.
 static bool isMadeUp(StringRef name) {
   return name.empty() || name.contains("::") || name.starts_with("val_");
