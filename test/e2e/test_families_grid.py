@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import Case, compile_model, images, make_case, run, tool
+from conftest import Case, compile_model, images, run, tool
 from nn_reference import Network
 from nullspace import load as giving_back
 from nullspace import sources
@@ -77,10 +77,30 @@ def test_layouts_leave_no_op(grid_cases):
     """ConvNeXt permutes between channels first and last around every block."""
     for name in ("timm_convnext", "torchvision_convnext"):
         found = operations(grid_cases(name)[0])
-        expected = {"normalize", "patch_embed", "layer_norm", "conv", "linear", "gelu", "layer_scale", "add", "mean_tokens"}
+        expected = {
+            "normalize",
+            "patch_embed",
+            "layer_norm",
+            "conv",
+            "linear",
+            "gelu",
+            "layer_scale",
+            "add",
+            "mean_tokens",
+        }
         assert set(found) == expected
     found = operations(grid_cases("timm_resnet50")[0])
-    expected = {"normalize", "image_to_tokens", "conv", "batch_norm", "activation", "max_pool", "add", "mean_tokens", "linear"}
+    expected = {
+        "normalize",
+        "image_to_tokens",
+        "conv",
+        "batch_norm",
+        "activation",
+        "max_pool",
+        "add",
+        "mean_tokens",
+        "linear",
+    }
     assert set(found) == expected
 
 
@@ -103,6 +123,40 @@ def test_both_forms_of_attention_agree(tmp_path):
     finally:
         timm.layers.set_fused_attn(True)
     assert texts[0] == texts[1]
+
+
+class Plain(nn.Module):
+    """What the families leave out: batch norms that stay one call, of features too, and with a momentum; a pool with its
+    default stride; dilation; linear layers between permutes; a mean of which the dimensions stay."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem = nn.Conv2d(3, 8, 3, (2, 1), (1, 2))
+        self.norm = nn.BatchNorm2d(8, momentum=0.01)
+        self.pool = nn.MaxPool2d(2, padding=1)
+        self.depthwise = nn.Conv2d(8, 8, 3, padding=2, dilation=2, groups=8, bias=False)
+        self.mix = nn.Linear(8, 6)
+        self.last = nn.BatchNorm1d(6, eps=1e-3)
+        self.head = nn.Linear(6, 5)
+
+    def forward(self, image):
+        x = self.depthwise(self.pool(self.norm(self.stem(image)).relu()))
+        x = F.silu(self.mix(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2))
+        return self.head(self.last(x.mean((-1, -2), keepdim=True).flatten(1)))
+
+
+def test_plain_layers(tmp_path):
+    torch.manual_seed(0)
+    model = families.wake(Plain().eval())
+    info = sources.ModelInfo("plain", "py:plain", [3, 20, 16], [0.5, 0.4, 0.3], [0.2, 0.25, 0.3])
+    info = export(model, info, str(tmp_path / "m.pt2"))
+    run([tool("ns-import"), tmp_path / "m.pt2", "-o", tmp_path / "m.mlir"])
+    case, image = Case(model, info, tmp_path / "m.pt2", tmp_path / "m.mlir"), images(3, info)
+    with torch.no_grad():
+        golden, found = case.golden()(image), Network(case.mlir)(image)
+    assert (found - golden).abs().max() <= 1e-12 * golden.abs().max()
+    momenta = re.findall(r"nn\.batch_norm .*?\{(.*?)\}", case.mlir.read_text())
+    assert ["nn.momentum = 1.000000e-02" in text for text in momenta] == [True, False]
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -213,10 +267,22 @@ def test_what_is_outside_is_listed_with_its_layer(tmp_path):
 @pytest.mark.parametrize(
     "name, arguments, message",
     [
-        ("swinv2_tiny_window8_256", dict(img_size=32, patch_size=2, window_size=4, embed_dim=32, depths=(2, 2), num_heads=(2, 4)), "layers.0.blocks.0.attn"),
-        ("resnext50_32x4d", {}, "layer1.0.conv2: torch.ops.aten.conv2d.default: a convolution in groups (32 for 128 to 128 channels)"),
+        (
+            "swinv2_tiny_window8_256",
+            dict(img_size=32, patch_size=2, window_size=4, embed_dim=32, depths=(2, 2), num_heads=(2, 4)),
+            "layers.0.blocks.0.attn",
+        ),
+        (
+            "resnext50_32x4d",
+            {},
+            "layer1.0.conv2: torch.ops.aten.conv2d.default: a convolution in groups (32 for 128 to 128 channels)",
+        ),
         # 7x7 windows do not tile 16x16 tokens
-        ("swin_tiny_patch4_window7_224", dict(img_size=32, patch_size=2, window_size=7, embed_dim=32, depths=(2,), num_heads=(2,)), "layers.0.blocks.0: torch.ops.aten.pad.default: pads ?x16x16x32"),
+        (
+            "swin_tiny_patch4_window7_224",
+            dict(img_size=32, patch_size=2, window_size=7, embed_dim=32, depths=(2,), num_heads=(2,)),
+            "layers.0.blocks.0: torch.ops.aten.pad.default: pads ?x16x16x32",
+        ),
     ],
     ids=["swin_v2", "resnext", "padded_windows"],
 )
@@ -240,7 +306,10 @@ REAL = ("swin_tiny_patch4_window7_224", "resnet18", "resnet50", "convnext_tiny")
 def test_real_sizes(full, tmp_path, name):
     if not full:
         pytest.skip("a model of full size: give --full")
-    case = make_case(tmp_path, f"timm:{name}", scale=2.0)
+    model, info = sources.build(sources.Request(f"timm:{name}"))
+    info = export(families.wake(model), info, str(tmp_path / "m.pt2"))
+    run([tool("ns-import"), tmp_path / "m.pt2", "-o", tmp_path / "m.mlir"])
+    case = Case(model, info, tmp_path / "m.pt2", tmp_path / "m.mlir")
     image = images(1, case.info)
     with torch.no_grad():
         golden, reference = case.golden()(image), Network(case.mlir)(image)
