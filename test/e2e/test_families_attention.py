@@ -57,6 +57,13 @@ REAL = [
     "timm:vit_small_patch14_reg4_dinov2",
     "torchvision:vit_b_16",
 ]
+REAL_CONFIGURATIONS = {
+    "ViTConfig sdpa": {},
+    "ViTConfig eager": {},
+    "DeiTConfig sdpa": dict(architectures=["DeiTForImageClassificationWithTeacher"]),
+    "Dinov2Config eager": dict(image_size=224, patch_size=14),
+    "Dinov2WithRegistersConfig sdpa": dict(image_size=224, patch_size=14),
+}
 BATCH = 3
 
 
@@ -159,11 +166,19 @@ def test_gradients(known, name):
     compare(model.param_grads(), read)
 
 
-@pytest.mark.parametrize("source", REAL)
+@pytest.mark.parametrize("source", [*REAL, *REAL_CONFIGURATIONS])
 def test_real_sizes(full, tmp_path, source):
     if not full:
         pytest.skip("real sizes are for --full")
-    options = dict(mean=[0.5] * 3, std=[0.25] * 3) | (dict(num_classes=10, img_size=224) if "dinov2" in source else {})
+    options = dict(mean=[0.5] * 3, std=[0.25] * 3)
+    if source in REAL_CONFIGURATIONS:
+        import transformers
+
+        kind, attention = source.split()
+        getattr(transformers, kind)(num_labels=1000, **REAL_CONFIGURATIONS[source]).save_pretrained(tmp_path)
+        source, options["model_kwargs"] = f"hf:{tmp_path}", {"attn_implementation": attention}
+    elif "dinov2" in source:  # made for images of 518, without a head
+        options |= dict(num_classes=10, img_size=224)
     model, info = sources.build(sources.Request(source, **options))
     case = export_and_import(families.wake(model), info, tmp_path)
     image = images(2, case.info)
