@@ -6,13 +6,14 @@ PYTHON := .venv/bin/python
 # Two jobs of LLVM headers need about 2 GB; more only where memory allows.
 JOBS ?= $(shell nproc)
 
-.PHONY: help setup build demo test bench docs install clean
+.PHONY: help setup build demo test bench docs docs-models install clean
 help:
 	@echo 'make demo   train, harden and evaluate a small ViT; writes demo/report.html'
 	@echo 'make test   lit, gtest and pytest'
 	@echo 'make build  the tools, in build/bin'
 	@echo 'make bench  speed and memory against PyTorch; needs an idle machine'
 	@echo 'make docs   regenerate docs/Dialects and docs/Passes.md'
+	@echo 'make docs-models  run every supported model at its real size; writes docs/supported-models.md'
 	@echo 'make install PREFIX=DIR'
 
 setup:
@@ -36,6 +37,10 @@ bench: build
 
 docs: build
 	$(PYTHON) docs/generate.py
+
+# Minutes for each model; MODELS="swin resnet50" runs some of them again.
+docs-models: build
+	$(PYTHON) docs/supported.py $(MODELS)
 
 PREFIX ?= $(CURDIR)/install
 install: build
