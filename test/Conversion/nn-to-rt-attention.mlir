@@ -107,52 +107,58 @@ func.func @relative_prefix(%t: tensor<12x2xf32> {ns.name = "prefix.t"}) -> (tens
   return %b : tensor<2x5x5xf32>
 }
 
-// Its gradient gathers: r = (entry, head), k = cell i, whose partner j must lie on the grid; then the class token's three entries.
+// Its gradient gathers: sums over the rows of the grid, then over its columns, of the pairs whose partner lies on the grid; then the class token's three entries.
 // CHECK-LABEL: func.func @relative_gradient()
 func.func @relative_gradient(%d: tensor<2x5x5xf32> {ns.name = "relative_gradient.d"}) -> (tensor<12x2xf32> {ns.name = "relative_gradient.t"}) attributes {ns.entry} {
   // CHECK-NEXT: %[[S0:.*]] = rt.slot io "relative_gradient.t" : tensor<12x2xf32>
   // CHECK-NEXT: %[[V0:.*]] = rt.view %[[S0]] offset 0 : tensor<12x2xf32> -> tensor<24xf32>
   // CHECK-NEXT: %[[S1:.*]] = rt.slot io "relative_gradient.d" : tensor<2x5x5xf32>
   // CHECK-NEXT: %[[V1:.*]] = rt.view %[[S1]] offset 0 : tensor<2x5x5xf32> -> tensor<50xf32>
-  // CHECK-NEXT: %[[F0:.*]] = rt.fused [18, 4, 1] ins(%[[V1]] : tensor<50xf32>) maps [affine_map<(d0, d1, d2) -> (((d0 mod 2) * 5 + d1 + 1) * 5 + ((d1 floordiv 2 - (d0 floordiv 2) floordiv 3 + 3) mod 2) * 2 + (d1 mod 2 - (d0 floordiv 2) mod 3 + 3) mod 2 + 1, 0)>] -> [affine_map<(d0, d1, d2) -> (d0, 0)>] : tensor<24xf32> {
+  // CHECK-NEXT: %[[F0:.*]] = rt.fused [12, 2, 2] ins(%[[V1]] : tensor<50xf32>) maps [affine_map<(d0, d1, d2) -> (((d0 floordiv 6) * 5 + d1 * 2 + d0 mod 2 + 1) * 5 + ((d1 - (d0 floordiv 2) mod 3 + 3) mod 2) * 2 + 1, d2)>] -> [affine_map<(d0, d1, d2) -> (d0, d2)>] : tensor<12x2xf32> {
   // CHECK-NEXT: ^bb0(%[[X0:.*]]: f32):
-  // CHECK-NEXT: %[[E0:.*]] = rt.index affine_map<(d0, d1, d2) -> (d1 floordiv 2 - (d0 floordiv 2) floordiv 3 + 1)> : i32
+  // CHECK-NEXT: %[[E0:.*]] = rt.index affine_map<(d0, d1, d2) -> (d1 - (d0 floordiv 2) mod 3 + 1)> : i32
   // CHECK-NEXT: %[[E1:.*]] = arith.constant 0 : i32
   // CHECK-NEXT: %[[E2:.*]] = arith.cmpi sge, %[[E0]], %[[E1]] : i32
   // CHECK-NEXT: %[[E3:.*]] = arith.constant 2 : i32
   // CHECK-NEXT: %[[E4:.*]] = arith.cmpi slt, %[[E0]], %[[E3]] : i32
   // CHECK-NEXT: %[[E5:.*]] = arith.andi %[[E2]], %[[E4]] : i1
-  // CHECK-NEXT: %[[E6:.*]] = rt.index affine_map<(d0, d1, d2) -> (d1 mod 2 - (d0 floordiv 2) mod 3 + 1)> : i32
-  // CHECK-NEXT: %[[E7:.*]] = arith.constant 0 : i32
-  // CHECK-NEXT: %[[E8:.*]] = arith.cmpi sge, %[[E6]], %[[E7]] : i32
-  // CHECK-NEXT: %[[E9:.*]] = arith.constant 2 : i32
-  // CHECK-NEXT: %[[E10:.*]] = arith.cmpi slt, %[[E6]], %[[E9]] : i32
-  // CHECK-NEXT: %[[E11:.*]] = arith.andi %[[E8]], %[[E10]] : i1
-  // CHECK-NEXT: %[[E12:.*]] = arith.andi %[[E5]], %[[E11]] : i1
-  // CHECK-NEXT: %[[E13:.*]] = arith.constant 0.000000e+00 : f32
-  // CHECK-NEXT: %[[E14:.*]] = arith.select %[[E12]], %[[X0]], %[[E13]] : f32
-  // CHECK-NEXT: rt.yield %[[E14]] : f32
+  // CHECK-NEXT: %[[E6:.*]] = arith.constant 0.000000e+00 : f32
+  // CHECK-NEXT: %[[E7:.*]] = arith.select %[[E5]], %[[X0]], %[[E6]] : f32
+  // CHECK-NEXT: rt.yield %[[E7]] : f32
   // CHECK-NEXT: }
-  // CHECK-NEXT: %[[F1:.*]] = rt.fused [6, 4, 1] ins(%[[V1]], %[[V1]], %[[V1]] : tensor<50xf32>, tensor<50xf32>, tensor<50xf32>) into(%[[F0]] : tensor<24xf32>) [0] maps [affine_map<(d0, d1, d2) -> ((d0 mod 2) * 25, 0)>, affine_map<(d0, d1, d2) -> ((d0 mod 2) * 25 + d1 + 1, 0)>, affine_map<(d0, d1, d2) -> ((d0 mod 2) * 25 + (d1 + 1) * 5, 0)>] -> [affine_map<(d0, d1, d2) -> (d0 + 18, 0)>] : tensor<24xf32> {
-  // CHECK-NEXT: ^bb0(%[[X1:.*]]: f32, %[[X2:.*]]: f32, %[[X3:.*]]: f32):
-  // CHECK-NEXT: %[[E15:.*]] = rt.index affine_map<(d0, d1, d2) -> (d0 floordiv 2)> : i32
-  // CHECK-NEXT: %[[E16:.*]] = arith.constant 2 : i32
-  // CHECK-NEXT: %[[E17:.*]] = arith.cmpi eq, %[[E15]], %[[E16]] : i32
-  // CHECK-NEXT: %[[E18:.*]] = rt.index affine_map<(d0, d1, d2) -> (d1)> : i32
-  // CHECK-NEXT: %[[E19:.*]] = arith.constant 0 : i32
-  // CHECK-NEXT: %[[E20:.*]] = arith.cmpi eq, %[[E18]], %[[E19]] : i32
-  // CHECK-NEXT: %[[E21:.*]] = arith.constant 0.000000e+00 : f32
-  // CHECK-NEXT: %[[E22:.*]] = arith.select %[[E20]], %[[X1]], %[[E21]] : f32
-  // CHECK-NEXT: %[[E23:.*]] = rt.index affine_map<(d0, d1, d2) -> (d0 floordiv 2)> : i32
-  // CHECK-NEXT: %[[E24:.*]] = arith.constant 0 : i32
-  // CHECK-NEXT: %[[E25:.*]] = arith.cmpi eq, %[[E23]], %[[E24]] : i32
-  // CHECK-NEXT: %[[E26:.*]] = arith.select %[[E25]], %[[X2]], %[[X3]] : f32
-  // CHECK-NEXT: %[[E27:.*]] = arith.select %[[E17]], %[[E22]], %[[E26]] : f32
-  // CHECK-NEXT: rt.yield %[[E27]] : f32
+  // CHECK-NEXT: %[[V2:.*]] = rt.view %[[F0]] offset 0 : tensor<12x2xf32> -> tensor<24xf32>
+  // CHECK-NEXT: %[[F1:.*]] = rt.fused [18, 2, 1] ins(%[[V2]] : tensor<24xf32>) maps [affine_map<(d0, d1, d2) -> ((((d0 mod 2) * 3 + (d0 floordiv 2) floordiv 3) * 2 + d1) * 2 + (d1 - (d0 floordiv 2) mod 3 + 3) mod 2, 0)>] -> [affine_map<(d0, d1, d2) -> (d0, 0)>] : tensor<24xf32> {
+  // CHECK-NEXT: ^bb0(%[[X1:.*]]: f32):
+  // CHECK-NEXT: %[[E8:.*]] = rt.index affine_map<(d0, d1, d2) -> (d1 - (d0 floordiv 2) mod 3 + 1)> : i32
+  // CHECK-NEXT: %[[E9:.*]] = arith.constant 0 : i32
+  // CHECK-NEXT: %[[E10:.*]] = arith.cmpi sge, %[[E8]], %[[E9]] : i32
+  // CHECK-NEXT: %[[E11:.*]] = arith.constant 2 : i32
+  // CHECK-NEXT: %[[E12:.*]] = arith.cmpi slt, %[[E8]], %[[E11]] : i32
+  // CHECK-NEXT: %[[E13:.*]] = arith.andi %[[E10]], %[[E12]] : i1
+  // CHECK-NEXT: %[[E14:.*]] = arith.constant 0.000000e+00 : f32
+  // CHECK-NEXT: %[[E15:.*]] = arith.select %[[E13]], %[[X1]], %[[E14]] : f32
+  // CHECK-NEXT: rt.yield %[[E15]] : f32
   // CHECK-NEXT: }
-  // CHECK-NEXT: %[[F2:.*]] = rt.fused [1, 1, 24] ins(%[[F1]] : tensor<24xf32>) into(%[[V0]] : tensor<24xf32>) [0] maps [affine_map<(d0, d1, d2) -> (d0, d2)>] -> [affine_map<(d0, d1, d2) -> (d0, d2)>] : tensor<24xf32> {
-  // CHECK-NEXT: ^bb0(%[[X4:.*]]: f32):
-  // CHECK-NEXT: rt.yield %[[X4]] : f32
+  // CHECK-NEXT: %[[F2:.*]] = rt.fused [6, 4, 1] ins(%[[V1]], %[[V1]], %[[V1]] : tensor<50xf32>, tensor<50xf32>, tensor<50xf32>) into(%[[F1]] : tensor<24xf32>) [0] maps [affine_map<(d0, d1, d2) -> ((d0 mod 2) * 25, 0)>, affine_map<(d0, d1, d2) -> ((d0 mod 2) * 25 + d1 + 1, 0)>, affine_map<(d0, d1, d2) -> ((d0 mod 2) * 25 + (d1 + 1) * 5, 0)>] -> [affine_map<(d0, d1, d2) -> (d0 + 18, 0)>] : tensor<24xf32> {
+  // CHECK-NEXT: ^bb0(%[[X2:.*]]: f32, %[[X3:.*]]: f32, %[[X4:.*]]: f32):
+  // CHECK-NEXT: %[[E16:.*]] = rt.index affine_map<(d0, d1, d2) -> (d0 floordiv 2)> : i32
+  // CHECK-NEXT: %[[E17:.*]] = arith.constant 2 : i32
+  // CHECK-NEXT: %[[E18:.*]] = arith.cmpi eq, %[[E16]], %[[E17]] : i32
+  // CHECK-NEXT: %[[E19:.*]] = rt.index affine_map<(d0, d1, d2) -> (d1)> : i32
+  // CHECK-NEXT: %[[E20:.*]] = arith.constant 0 : i32
+  // CHECK-NEXT: %[[E21:.*]] = arith.cmpi eq, %[[E19]], %[[E20]] : i32
+  // CHECK-NEXT: %[[E22:.*]] = arith.constant 0.000000e+00 : f32
+  // CHECK-NEXT: %[[E23:.*]] = arith.select %[[E21]], %[[X2]], %[[E22]] : f32
+  // CHECK-NEXT: %[[E24:.*]] = rt.index affine_map<(d0, d1, d2) -> (d0 floordiv 2)> : i32
+  // CHECK-NEXT: %[[E25:.*]] = arith.constant 0 : i32
+  // CHECK-NEXT: %[[E26:.*]] = arith.cmpi eq, %[[E24]], %[[E25]] : i32
+  // CHECK-NEXT: %[[E27:.*]] = arith.select %[[E26]], %[[X3]], %[[X4]] : f32
+  // CHECK-NEXT: %[[E28:.*]] = arith.select %[[E18]], %[[E23]], %[[E27]] : f32
+  // CHECK-NEXT: rt.yield %[[E28]] : f32
+  // CHECK-NEXT: }
+  // CHECK-NEXT: %[[F3:.*]] = rt.fused [1, 1, 24] ins(%[[F2]] : tensor<24xf32>) into(%[[V0]] : tensor<24xf32>) [0] maps [affine_map<(d0, d1, d2) -> (d0, d2)>] -> [affine_map<(d0, d1, d2) -> (d0, d2)>] : tensor<24xf32> {
+  // CHECK-NEXT: ^bb0(%[[X5:.*]]: f32):
+  // CHECK-NEXT: rt.yield %[[X5]] : f32
   // CHECK-NEXT: }
   %t = nn.relative_bias_grad %d grid [2, 2] prefix 1 : tensor<2x5x5xf32> -> tensor<12x2xf32>
   return %t : tensor<12x2xf32>

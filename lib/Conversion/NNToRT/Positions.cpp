@@ -85,23 +85,36 @@ static Value sumClassEntries(Lowering &l, Operation *op, const RelativeTable &t,
   return p.finish().getResult(0);
 }
 
+/// Sums over the rows of the grid: element (x of i, x of j) of one matrix for each head and
+/// difference of rows, `2 gh - 1` of them. A row of the grid is a row of columns here.
+static Value sumOverGridRows(Lowering &l, Operation *op, const RelativeTable &t, Value grad) {
+  int64_t tokens = t.tokens(), gh = t.gh, gw = t.gw, differences = 2 * gh - 1;
+  // r = (head, difference, x of i), k = y of i, c = x of j
+  RowProgram p = l.program(op, {t.heads * differences * gw, gh, gw});
+  AffineExpr head = p.r.floorDiv(differences * gw), difference = p.r.floorDiv(gw) % differences;
+  AffineExpr y = p.k - difference + (gh - 1); // of j, perhaps beside the grid
+  AffineExpr i = p.k * gw + p.r % gw + t.prefix, j = (y + gh) % gh * gw + t.prefix;
+  Value element = p.in(grad, (head * tokens + i) * tokens + j, p.c);
+  p.out(p.select(p.inRange(y, 0, gh), element, p.constant(0.0)),
+        l.tensor({t.heads * differences * gw, gw}));
+  return p.finish().getResult(0);
+}
+
 LogicalResult ns::lower(nn::RelativeBiasGradOp op, Lowering &l) {
   RankedTensorType type = op.getResult().getType();
   RelativeTable t(op.getGrid(), op.getPrefix(), type.getDimSize(1));
-  int64_t tokens = t.tokens(), gh = t.gh, gw = t.gw;
+  int64_t tokens = t.tokens(), gw = t.gw;
   Value grad = l.view(l.get(op.getGrad()), {t.heads * tokens * tokens});
-  RowProgram p =
-      l.program(op, {t.pairs() * t.heads, t.cells(), 1}); // r = (entry, head), k = cell i
+  Value sums = sumOverGridRows(l, op, t, grad);
+  sums = l.view(sums, {typeOf(sums).getNumElements()});
+  // r = (entry, head), k = x of i; an entry is a difference of rows and one of columns.
+  RowProgram p = l.program(op, {t.pairs() * t.heads, gw, 1});
   AffineExpr entry = p.r.floorDiv(t.heads), head = p.r % t.heads;
-  // Row and column of cell j, the partner that makes this entry; wrapped where it is not on the
-  // grid.
-  AffineExpr y = p.k.floorDiv(gw) - entry.floorDiv(2 * gw - 1) + (gh - 1);
-  AffineExpr x = p.k % gw - entry % (2 * gw - 1) + (gw - 1);
-  AffineExpr j = (y + gh) % gh * gw + (x + gw) % gw;
-  Value isOnGrid = p.both(p.inRange(y, 0, gh), p.inRange(x, 0, gw));
-  Value element = p.in(grad, (head * tokens + p.k + t.prefix) * tokens + j + t.prefix, p.lit(0));
-  p.out(p.select(isOnGrid, element, p.constant(0.0)), l.tensor({t.entries() * t.heads}), p.r,
-        p.lit(0));
+  AffineExpr matrix = head * (2 * t.gh - 1) + entry.floorDiv(2 * gw - 1);
+  AffineExpr x = p.k - entry % (2 * gw - 1) + (gw - 1); // of j, perhaps beside the grid
+  Value element = p.in(sums, (matrix * gw + p.k) * gw + (x + gw) % gw, p.lit(0));
+  p.out(p.select(p.inRange(x, 0, gw), element, p.constant(0.0)), l.tensor({t.entries() * t.heads}),
+        p.r, p.lit(0));
   Value result = p.finish().getResult(0);
   if (t.prefix)
     result = sumClassEntries(l, op, t, grad, result);
