@@ -18,6 +18,7 @@ READERS = {
     "npz": ("CheckpointFuzzer", SEEDS / "npz", 8192),
     "pickle": ("PickleFuzzer", SEEDS / "pickle", 4096),
     "pt2": ("Pt2Fuzzer", IMPORTS, 120_000),
+    "onnx": ("OnnxFuzzer", IMPORTS, 120_000),
 }
 
 
