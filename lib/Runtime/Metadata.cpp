@@ -148,6 +148,8 @@ Metadata ns::runtime::parseMetadata(const std::string &origin, const std::string
   meta.batch = read.get<int64_t>(root, "batch");
   if (meta.batch < 1 || meta.batch > 1 << 20)
     fail(origin, ": expected a batch of at least 1, found ", meta.batch);
+  if (root.contains("options") && root["options"].contains("batch_norm"))
+    meta.trainsBatchNorm = read.get<std::string>(root["options"], "batch_norm") == "train";
   const json &regions = read.at(root, "regions");
   static constexpr const char *kRegions[] = {"params", "state", "io", "work"};
   for (int i = 0; i < NSRT_NUM_REGIONS; ++i)

@@ -311,6 +311,11 @@ std::optional<Options> ns::runtime::parseCommandLine(const Metadata &meta,
   if (options.synthesis.recipe == "paper")
     applyRecipe(app, options.synthesis);
   resolveNoise(meta, options.synthesis);
+  if (meta.emit == "finetune" && meta.trainsBatchNorm &&
+      options.finetune.batchSize % meta.batch != 0)
+    throw UsageError(str("--batch-size: expected a multiple of ", meta.batch,
+                         ", the compiled batch, of which batch norms take the statistics; found ",
+                         options.finetune.batchSize));
   for (const std::string &text : options.evaluate.attackTexts)
     options.evaluate.attacks.push_back(parseAttack(text));
   for (const std::string &text : options.evaluate.corruptionTexts)

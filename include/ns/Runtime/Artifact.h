@@ -47,6 +47,8 @@ struct Metadata {
   std::string emit, target, cpu, precision, compilerVersion;
   std::vector<std::string> cpuFeatures;
   int64_t batch = 0;
+  /// Finetuning takes the statistics of batch norms from its batches (`--batch-norm=train`).
+  bool trainsBatchNorm = false;
   struct {
     std::string name, interpolation = "bicubic";
     int64_t channels = 0, height = 0, width = 0, classes = 0;

@@ -41,6 +41,20 @@ TEST(Options, PaperRecipeGivesWayToFlags) {
   EXPECT_EQ(parse("synth", {"--recipe=paper", "--weight-decay", "0"}).synthesis.weightDecay, 0);
 }
 
+TEST(Options, BatchNormsInTrainingNeedWholeBatches) {
+  Metadata metadata = Artifact::open(fake("finetune")).metadata();
+  auto parseSize = [&](const char *size) {
+    parseCommandLine(metadata, "finetune",
+                     {"--data-dir", "/d", "--output", "/o", "--batch-size", size});
+  };
+  EXPECT_NO_THROW(parseSize("6"));
+  metadata.trainsBatchNorm = true;
+  EXPECT_NO_THROW(parseSize("8"));
+  EXPECT_THROW(parseSize("6"), UsageError);
+  EXPECT_HAS(errorOf([&] { parseSize("6"); }),
+             "--batch-size: expected a multiple of 4, the compiled batch");
+}
+
 TEST(Options, ArgsYamlReproducesTheRun) {
   TempFolder folder;
   Options first =
