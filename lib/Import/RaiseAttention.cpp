@@ -236,7 +236,8 @@ Error Raiser::attend(const Node &node, const Scores &scores, const View &value) 
   double scale = scores.scale;
   SmallVector<View, 3> views = {unscaled(scores.query, scale), unscaled(scores.key, scale), value};
   std::vector<Heads> heads;
-  for (auto [view, name] : zip_equal(views, ArrayRef<StringRef>{"query", "key", "value"})) {
+  constexpr StringLiteral kNames[] = {"query", "key", "value"};
+  for (auto [view, name] : zip_equal(views, kNames)) {
     std::optional<Heads> found = headsOf(view);
     if (!found)
       return outside(node, "its " + name + " is no set of heads of a tensor of tokens");
