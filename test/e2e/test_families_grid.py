@@ -1,11 +1,13 @@
 """Networks on grids (Swin, ResNet, ConvNeXt) from timm, transformers and torchvision: imported, compiled and differentiated
 against PyTorch in float64, and given back to PyTorch by name."""
 
+import random
 import re
 
 import families
 import numpy as np
 import pytest
+import test_import
 import torch
 import torch.nn.functional as F
 from conftest import Case, compile_model, images, run, tool
@@ -293,6 +295,22 @@ def test_foreign_families_are_refused(tmp_path, name, arguments, message):
     model = timm.create_model(name, num_classes=10, **arguments).eval()
     info = sources.ModelInfo(name, f"timm:{name}", [3, 32, 32], [0.0] * 3, [1.0] * 3)
     assert message in refusal(model, info, tmp_path)
+
+
+@pytest.mark.parametrize("name", ["timm_swin", "torchvision_resnet18"])
+def test_20_mutated_graphs(grid_cases, tmp_path, name):
+    """Arguments of calls and claimed shapes that say something else: an import, or one message."""
+    case, _ = grid_cases(name)
+    chance = random.Random(3)
+    for _ in range(20):
+
+        def edit(content):
+            shapes = content["graph_module"]["graph"]["tensor_values"]
+            test_import.mutate(chance.choice([chance.choice(test_import.nodes(content))["inputs"], shapes]), chance)
+
+        change = test_import.with_json(test_import.MODEL, edit)
+        test_import.rewrite(case.pt2, tmp_path / "mutant.pt2", change)
+        test_import.imports_or_explains(tmp_path, tmp_path / "mutant.pt2")
 
 
 # ---------------------------------------------------------------------------------------------------------------------
