@@ -9,7 +9,8 @@
 // Raise.cpp holds the walk over the nodes, RaiseValues.cpp the values between them and the SSA
 // values that they become, RaiseViews.cpp the ops that only move elements,
 // RaiseConstants.cpp those that compute from sizes alone, RaiseAttention.cpp and RaisePositions.cpp
-// what attention is spelled in, RaiseLayers.cpp the others.
+// what attention is spelled in, RaiseGrid.cpp feature maps, windows and convolutions,
+// RaiseLayers.cpp the others.
 //
 // Deferred values. Attention is one nn op and many calls: a model scales, multiplies, adds, takes a
 // softmax and multiplies again, in an order of its author's choice. Each of these calls makes a
