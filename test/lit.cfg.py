@@ -17,7 +17,7 @@ config.environment["OMP_NUM_THREADS"] = "1"
 config.substitutions.append(("%python", config.ns_python))
 config.substitutions.append(("%inputs", os.path.join(config.test_source_root, "Inputs")))
 llvm_config.add_tool_substitutions(
-    ["ns-opt", "ns-import", "ns-compile", "FileCheck", "not", "split-file"],
+    ["ns-opt", "ns-import", "ns-compile", "FileCheck", "count", "not", "split-file"],
     [config.ns_tools_dir, config.llvm_tools_dir],
 )
 
