@@ -17,6 +17,7 @@
 #include "llvm/Support/xxhash.h"
 
 #include <cerrno>
+#include <cstring>
 #include <fcntl.h>
 #include <unistd.h>
 
@@ -127,6 +128,26 @@ static Error writeStrided(const Weight &weight, int descriptor) {
   return Error::success();
 }
 
+/// `writeStrided` for a matrix stored by columns, some rows at a time: each cache line is read
+/// once.
+template <typename T> static Error writeTransposed(const Weight &weight, int descriptor) {
+  constexpr int64_t kRows = 16;
+  const int64_t rows = weight.sizes[0], columns = weight.sizes[1], stride = weight.strides[1];
+  const char *first = weight.record.bytes.data() + weight.firstElement * sizeof(T);
+  std::vector<T> buffer(kRows * columns);
+  for (int64_t from = 0; from < rows; from += kRows) {
+    const int64_t count = std::min(kRows, rows - from);
+    for (int64_t j = 0; j < columns; ++j)
+      for (int64_t i = 0; i < count; ++i) // elements may lie at any byte
+        std::memcpy(&buffer[i * columns + j], first + (from + i + j * stride) * sizeof(T),
+                    sizeof(T));
+    StringRef bytes(reinterpret_cast<const char *>(buffer.data()), count * columns * sizeof(T));
+    if (Error error = writeAll(descriptor, bytes))
+      return error;
+  }
+  return Error::success();
+}
+
 /// Writes the elements that a checkpoint gives the weight.
 static Error writeReplacement(const Weight &weight, int descriptor) {
   std::string problem;
@@ -141,6 +162,10 @@ static Error writeReplacement(const Weight &weight, int descriptor) {
 static Error writeWeight(const Weight &weight, int archive, int descriptor) {
   if (!weight.replacement.empty())
     return writeReplacement(weight, descriptor);
+  constexpr int64_t kMaxColumns = 1 << 16;
+  if (!weight.isContiguous() && weight.sizes.size() == 2 && weight.strides[0] == 1 &&
+      weight.sizes[1] <= kMaxColumns && weight.type == ScalarType::F32)
+    return writeTransposed<float>(weight, descriptor);
   if (!weight.isContiguous())
     return writeStrided(weight, descriptor);
   uint64_t start = weight.firstElement * elementSize(weight.type);

@@ -93,6 +93,36 @@ TEST(SafeTensorsWriter, CopiesWholeStridedAndOffsetTensors) {
   cantFail(output->discard());
 }
 
+/// More rows than are turned at a time, mapped at an odd byte, and one zero repeated.
+TEST(SafeTensorsWriter, TurnsMatricesWithoutAnArchive) {
+  constexpr int64_t kRows = 35, kColumns = 3;
+  std::string stored = "?";
+  for (float f = 0; f < kRows * kColumns + 1; ++f)
+    stored.append(reinterpret_cast<const char *>(&f), 4);
+  ZipArchive::Entry floats{StringRef(stored).drop_front(), 1, 0};
+  std::vector<Weight> weights = {
+      makeWeight("turned", ScalarType::F32, {kRows, kColumns}, {1, kRows}, floats),
+      makeWeight("zeros", ScalarType::F32, {4}, {0}, floats)};
+  weights[0].firstElement = 1;
+  weights[1].canonical = 1;
+  Expected<sys::fs::TempFile> output = sys::fs::TempFile::create("weights-%%%%%%");
+  ASSERT_TRUE(!!output);
+  Expected<WeightsFile> file = writeSafeTensors(weights, /*archive=*/-1, output->FD);
+  ASSERT_TRUE(!!file) << toString(file.takeError());
+  std::unique_ptr<MemoryBuffer> written =
+      cantFail(errorOrToExpected(MemoryBuffer::getFile(output->TmpName)));
+  StringRef bytes = written->getBuffer().drop_front(safeTensorsHeader(weights).size());
+  std::vector<float> found(kRows * kColumns + 4), expected;
+  ASSERT_EQ(bytes.size(), found.size() * 4);
+  memcpy(found.data(), bytes.data(), bytes.size());
+  for (int64_t i = 0; i < kRows; ++i)
+    for (int64_t j = 0; j < kColumns; ++j)
+      expected.push_back(static_cast<float>(1 + i + j * kRows));
+  expected.resize(found.size(), 0);
+  EXPECT_EQ(found, expected);
+  cantFail(output->discard());
+}
+
 TEST(SafeTensorsWriter, SaysWhatTheSystemSaid) {
   Fixture fixture;
   int full = -1;
