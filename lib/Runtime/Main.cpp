@@ -47,8 +47,10 @@ static int runExecutable(int argc, char **argv) {
   if (mode != "synth" && mode != "finetune" && mode != "evaluate")
     fail(self, ": expected an artefact for synth, finetune or evaluate, found '", mode, "'");
   prepare(session, *options);
-  if (mode == "synth")
+  if (mode == "synth") { // each step takes all of it
+    session.touchWork();
     return runSynth(session, *options);
+  }
   return mode == "finetune" ? runFinetune(session, *options) : runEvaluate(session, *options);
 }
 

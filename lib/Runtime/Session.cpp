@@ -46,6 +46,16 @@ void Session::run(const std::string &entry) {
     fail(path(), ": entry '", entry, "' failed with status ", status);
 }
 
+void Session::touchWork() {
+  static constexpr uint64_t kPiece = 16 << 20;
+  uint64_t bytes = metadata().regions[NSRT_WORK];
+  std::atomic<uint64_t> next = 0;
+  services.parallelFor(services.threads(), 1, [&](int64_t, int64_t) {
+    for (uint64_t at; (at = next.fetch_add(kPiece)) < bytes;) // a hint: older kernels ignore it
+      ::madvise(regions[NSRT_WORK] + at, std::min(kPiece, bytes - at), MADV_POPULATE_WRITE);
+  });
+}
+
 TensorView Session::slot(const std::string &name) const {
   const SlotInfo *info = metadata().findSlot(name);
   if (!info)

@@ -36,6 +36,10 @@ public:
   /// Throws Error where the artefact has no such entry.
   void run(const std::string &entry);
 
+  /// Makes the memory that entries work in present, all threads taking part. Without it the first
+  /// step waits for its pages one by one: seconds, where a virtual machine has yet to get them.
+  void touchWork();
+
   bool hasSlot(const std::string &name) const { return metadata().findSlot(name) != nullptr; }
   TensorView slot(const std::string &name) const;
   TensorView param(const std::string &name) const;

@@ -110,6 +110,26 @@ TEST(Session, ReadsSlotsAndRunsEntries) {
   EXPECT_EQ(reinterpret_cast<uintptr_t>(session.slot("noise").data) % 64, 0u);
 }
 
+TEST(Session, TouchingWorkChangesNoResult) {
+  TempFolder folder;
+  writeWeights(folder / "w.safetensors");
+  Session session(fake("synth"));
+  session.loadWeights(folder / "w.safetensors");
+  auto logits = [&] {
+    for (int64_t i = 0; i < session.slot("image").count(); ++i)
+      session.slot("image").set(i, 0.01 * i);
+    session.run("forward");
+    std::vector<double> values;
+    for (int64_t i = 0; i < session.slot("logits").count(); ++i)
+      values.push_back(session.slot("logits").get(i));
+    return values;
+  };
+  std::vector<double> before = logits();
+  EXPECT_NE(before.front(), 0);
+  session.touchWork();
+  EXPECT_EQ(logits(), before);
+}
+
 TEST(Session, WeightsSurviveSavingAndLoading) {
   TempFolder folder;
   writeWeights(folder / "w.safetensors");
