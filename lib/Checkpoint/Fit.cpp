@@ -132,8 +132,8 @@ static Pieces cut(const Wanted &wanted, const CommonName &name,
   if (isPart)
     pieces = {pieces[0].rows(wanted.shape[0] * name.part, wanted.shape[0])};
   std::vector<int64_t> shape = joinedShape(pieces);
-  if (shape != wanted.shape && !(isTranslated && squeezed(shape) == squeezed(wanted.shape) &&
-                                 !(shape.empty() && pieces.size() > 1)))
+  bool unjoined = shape.empty() && pieces.size() > 1;
+  if (unjoined || squeezed(shape) != squeezed(wanted.shape))
     problems.add("'", wanted.name, "': expected shape ", shapeText(wanted.shape), ", found ", found,
                  from);
   for (const Tensor *source : sources)
