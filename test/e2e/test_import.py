@@ -8,11 +8,12 @@ import zipfile
 
 import pytest
 import torch
-from conftest import images, make_case, run, tool
+from conftest import ROOT, images, make_case, run, tool
 from nn_reference import Network
 from nullspace import sources
 from nullspace.export import export
 
+FIXTURES = sorted((ROOT / "test/Import/Inputs").glob("*.pt2"))
 TINY = dict(patch_size=8, embed_dim=48, depth=2, num_heads=3)
 
 # name: (source, arguments of the tiny model, arguments of the full one); None: no full one
@@ -239,6 +240,26 @@ def test_100_mutated_graphs(small, tmp_path):
                 mutate(target, chance)
 
         rewrite(small.pt2, tmp_path / "mutant.pt2", with_json(name, edit))
+        imports_or_explains(tmp_path, tmp_path / "mutant.pt2")
+
+
+@pytest.mark.parametrize("fixture", FIXTURES, ids=lambda path: path.stem)
+def test_graphs_with_other_calls(tmp_path, fixture):
+    """Calls of another op of the graph, on other tensors, in another place."""
+    chance = random.Random(2)
+    for _ in range(10):
+
+        def edit(content):
+            for _ in range(chance.choice((1, 2))):
+                call, other = chance.sample(nodes(content), 2)
+                action = chance.randrange(4)
+                if action < 3:
+                    key = ("target", "inputs", "outputs")[action]
+                    call[key], other[key] = other[key], call[key]
+                else:
+                    mutate(call["inputs"], chance)
+
+        rewrite(fixture, tmp_path / "mutant.pt2", with_json(MODEL, edit))
         imports_or_explains(tmp_path, tmp_path / "mutant.pt2")
 
 
