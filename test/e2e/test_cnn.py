@@ -3,11 +3,13 @@
 Uneven extents, a stem with padding, strides that do not divide the grid, a max pool, a depthwise convolution, a 1x1 projection.
 """
 
+import types
+
 import numpy as np
 import pytest
 import safetensors.torch
 import torch
-from conftest import run, tool
+from conftest import run, tool, write_npz
 from torch import nn
 from torch.nn import functional as F
 
@@ -72,16 +74,23 @@ class Writer:
         s, p, d, k = (list(v) for v in (module.stride, module.padding, module.dilation, module.kernel_size))
         out = [(grid[i] + 2 * p[i] - d[i] * (k[i] - 1) - 1) // s[i] + 1 for i in (0, 1)]
         shape = (out[0] * out[1], module.out_channels)
-        return self.add(f"nn.conv {x}, {w}{operands} grid {grid} stride {s} padding {p} dilation {d} groups {module.groups} : "
-                        f"({', '.join(types)}) -> tensor<?x{shape[0]}x{shape[1]}xf32>", shape, out)
+        return self.add(
+            f"nn.conv {x}, {w}{operands} grid {grid} stride {s} padding {p} dilation {d} groups {module.groups} : "
+            f"({', '.join(types)}) -> tensor<?x{shape[0]}x{shape[1]}xf32>",
+            shape,
+            out,
+        )
 
     def norm(self, name, x, eps):
         grid, shape = self.grids[x]
         values = [self.param(f"{name}.{part}") for part in ("weight", "bias", "running_mean", "running_var")]
         g, b, m, v = (value for value, _ in values)
         kind = values[0][1]
-        return self.add(f"nn.batch_norm {x}, {g}, {b} running {m}, {v} eps {eps:e} : {self.type(x)}, {kind}, {kind}, {kind}",
-                        shape, grid)
+        return self.add(
+            f"nn.batch_norm {x}, {g}, {b} running {m}, {v} eps {eps:e} : {self.type(x)}, {kind}, {kind}, {kind}",
+            shape,
+            grid,
+        )
 
     def activation(self, kind, x):
         grid, shape = self.grids[x]
@@ -103,7 +112,9 @@ def write(folder, net):
     x = w.activation("relu", w.norm("bn0", w.conv("stem", x, net.stem), 1e-5))
     grid, (_, channels) = w.grids[x]
     out = [(g - 1) // 2 + 1 for g in grid]
-    x = w.op(f"nn.max_pool {x} grid {grid} kernel [3, 3] stride [2, 2] padding [1, 1]", x, (out[0] * out[1], channels), out)
+    x = w.op(
+        f"nn.max_pool {x} grid {grid} kernel [3, 3] stride [2, 2] padding [1, 1]", x, (out[0] * out[1], channels), out
+    )
     y = w.activation("silu", w.norm("bn1", w.conv("conv1", x, net.conv1), 1e-5))
     y = w.norm("bn2", w.conv("depthwise", y, net.depthwise), 1e-3)
     p = w.norm("bn3", w.conv("project", x, net.project), 1e-5)
@@ -113,14 +124,26 @@ def write(folder, net):
     (h, ht), (b, bt) = w.param("head.weight"), w.param("head.bias")
     logits = f"tensor<?x{CLASSES}xf32>"
     y = w.add(f"nn.linear {z}, {h}, {b} : (tensor<?x9xf32>, {ht}, {bt}) -> {logits}", (CLASSES,))
-    safetensors.torch.save_file({name: value.float().contiguous() for name, value in state.items()}, folder / "w.safetensors")
+    safetensors.torch.save_file(
+        {name: value.float().contiguous() for name, value in state.items()}, folder / "w.safetensors"
+    )
     size = (folder / "w.safetensors").stat().st_size
-    model = f'{{classes = {CLASSES} : i64, image = {list(IMAGE)}, mean = {list(MEAN)}, name = "cnn", std = {list(STD)}}}'
-    flags = {name: " buffer" if "running" in name else " no_decay" if value.dim() < 2 else "" for name, value in state.items()}
-    (folder / "model.mlir").write_text("\n".join(
-        [f'module attributes {{nn.model = {model}, nn.weights = #nn.file<"w.safetensors", size = {size}, header = "", content = "">}} {{']
-        + [f"nn.param @{name}{flags[name]} : {param_type(value)}" for name, value in state.items()]
-        + [f"func.func @forward(%image: {image}) -> {logits} {{", *w.lines, f"return {y} : {logits}", "}", "}"]))
+    model = (
+        f'{{classes = {CLASSES} : i64, image = {list(IMAGE)}, mean = {list(MEAN)}, name = "cnn", std = {list(STD)}}}'
+    )
+    flags = {
+        name: " buffer" if "running" in name else " no_decay" if value.dim() < 2 else ""
+        for name, value in state.items()
+    }
+    (folder / "model.mlir").write_text(
+        "\n".join(
+            [
+                f'module attributes {{nn.model = {model}, nn.weights = #nn.file<"w.safetensors", size = {size}, header = "", content = "">}} {{'
+            ]
+            + [f"nn.param @{name}{flags[name]} : {param_type(value)}" for name, value in state.items()]
+            + [f"func.func @forward(%image: {image}) -> {logits} {{", *w.lines, f"return {y} : {logits}", "}", "}"]
+        )
+    )
 
 
 def make_net(dtype):
@@ -139,14 +162,28 @@ def compile_net(folder, net, dtype, *flags):
     runtime = pytest.importorskip("nullspace.runtime")
     write(folder, net)
     precision = {torch.float32: "f32", torch.float64: "f64"}[dtype]
-    run([tool("ns-compile"), folder / "model.mlir", "--emit=library", "--site=image", f"--precision={precision}",
-         f"--batch={BATCH}", *flags, "-o", folder / "model.so"])
+    run(
+        [
+            tool("ns-compile"),
+            folder / "model.mlir",
+            "--emit=library",
+            "--site=image",
+            f"--precision={precision}",
+            f"--batch={BATCH}",
+            *flags,
+            "-o",
+            folder / "model.so",
+        ]
+    )
     return runtime.Model(folder / "model.so", folder / "w.safetensors")
 
 
 def batch(dtype):
     random = np.random.default_rng(3)
-    return (torch.tensor(random.uniform(size=(BATCH, *IMAGE)), dtype=dtype), torch.tensor(random.integers(CLASSES, size=BATCH)))
+    return (
+        torch.tensor(random.uniform(size=(BATCH, *IMAGE)), dtype=dtype),
+        torch.tensor(random.integers(CLASSES, size=BATCH)),
+    )
 
 
 @pytest.mark.parametrize("dtype, tolerance", [(torch.float64, 1e-11), (torch.float32, 2e-5)])
@@ -193,8 +230,10 @@ def test_training_of_batch_norms(noised, tmp_path):
     net = make_net(torch.float64).train()
     model = compile_net(tmp_path, net, torch.float64, "--batch-norm=train")
     rate, decay = 1e-3, 0.05
-    groups = [{"params": [p for p in net.parameters() if (p.dim() < 2) == small], "weight_decay": 0 if small else decay}
-              for small in (False, True)]
+    groups = [
+        {"params": [p for p in net.parameters() if (p.dim() < 2) == small], "weight_decay": 0 if small else decay}
+        for small in (False, True)
+    ]
     optimizer = torch.optim.AdamW(groups, lr=rate)
     noise = torch.tensor(0.3 * np.random.default_rng(5).normal(size=model.slot("noise").shape))
     model.slot("noise")[:] = noise.numpy()
@@ -204,9 +243,15 @@ def test_training_of_batch_norms(noised, tmp_path):
     for step in range(1, 4):
         optimizer.zero_grad()
         for piece in range(2):
-            image, labels = torch.tensor(random.uniform(size=(BATCH, *IMAGE))), torch.tensor(random.integers(CLASSES, size=BATCH))
+            image, labels = (
+                torch.tensor(random.uniform(size=(BATCH, *IMAGE))),
+                torch.tensor(random.integers(CLASSES, size=BATCH)),
+            )
             passes = [image, (image + noise).clamp(0, 1)] if noised else [image]
-            loss = sum(F.cross_entropy(net(x), labels, reduction="none") @ torch.tensor(weights, dtype=torch.float64) for x in passes)
+            loss = sum(
+                F.cross_entropy(net(x), labels, reduction="none") @ torch.tensor(weights, dtype=torch.float64)
+                for x in passes
+            )
             loss.backward()
             model.slot("image")[:], model.slot("labels")[:] = image.numpy(), labels.numpy()
             model.slot("accumulate")[:] = piece
@@ -217,8 +262,63 @@ def test_training_of_batch_norms(noised, tmp_path):
         state = net.state_dict()
         for name in (name for name in state if not name.endswith("num_batches_tracked")):
             wanted = state[name].numpy()
-            np.testing.assert_allclose(model.param(name), wanted, rtol=0, atol=1e-8 * np.abs(wanted).max(), err_msg=name)
+            np.testing.assert_allclose(
+                model.param(name), wanted, rtol=0, atol=1e-8 * np.abs(wanted).max(), err_msg=name
+            )
     # Evaluation and synthesis keep to the running statistics.
     net.eval()
     model.run("forward")
     np.testing.assert_allclose(model.slot("logits"), net(image).detach().numpy(), rtol=1e-7, atol=1e-8)
+
+
+def test_finetuning_executable_keeps_running_statistics(tmp_path):
+    net = make_net(torch.float32)
+    write(tmp_path, net)
+    info = types.SimpleNamespace(image=IMAGE, classes=CLASSES)
+    write_npz(tmp_path / "data.npz", info, train=4 * BATCH, val=BATCH)
+    exe = tmp_path / "finetune"
+    run(
+        [
+            tool("ns-compile"),
+            tmp_path / "model.mlir",
+            "--emit=finetune",
+            "--batch-norm=train",
+            f"--batch={BATCH}",
+            "-o",
+            exe,
+        ]
+    )
+
+    def finetune(out, size, check=True):  # --weights: the module was written without hashes of the file
+        return run(
+            [
+                exe,
+                "--weights",
+                tmp_path / "w.safetensors",
+                "--data-dir",
+                tmp_path / "data.npz",
+                "--output",
+                tmp_path / out,
+                "--arm",
+                "gaussian",
+                "--noise-norm",
+                "2",
+                "--rounds",
+                "1",
+                "--steps-per-round",
+                "2",
+                "--batch-size",
+                size,
+                "--lr",
+                "1e-3",
+            ],
+            check=check,
+        )
+
+    finetune("out", 2 * BATCH)
+    before, after = (safetensors.torch.load_file(tmp_path / name) for name in ("w.safetensors", "out/last.safetensors"))
+    assert before.keys() == after.keys()
+    for name in before:  # statistics too: they are weights of the file
+        assert not torch.equal(before[name], after[name]), name
+    refused = finetune("refused", BATCH + 1, check=False)
+    assert refused.returncode == 2 and f"expected a multiple of {BATCH}" in refused.stderr
