@@ -77,7 +77,8 @@ def build(entry: str, folder: pathlib.Path):
     if source.startswith("hf:"):
         import transformers
 
-        getattr(transformers, source[3:])(num_labels=1000).save_pretrained(folder / "hf")
+        kind = source[3:].replace("Config", "ForImageClassification")
+        getattr(transformers, source[3:])(num_labels=1000, architectures=[kind]).save_pretrained(folder / "hf")
         source = f"hf:{folder / 'hf'}"
     model, info = sources.build(sources.Request(source, model_kwargs=options, **fields))
     return wake(model), info
