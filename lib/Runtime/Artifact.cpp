@@ -90,15 +90,24 @@ static void writeAll(int fd, const std::vector<char> &bytes, const std::string &
   }
 }
 
+void Artifact::Loaded::close() {
+  if (handle)
+    ::dlclose(handle);
+  if (memory >= 0)
+    ::close(memory);
+  handle = nullptr;
+  memory = -1;
+}
+
 /// Loads a shared object's bytes: from memory, or from a temporary file where the kernel refuses.
-static void *loadBytes(const std::vector<char> &bytes, const std::string &path) {
+Artifact::Loaded Artifact::loadBytes(const std::vector<char> &bytes, const std::string &path) {
   int fd = ::memfd_create("nullspace-artifact", MFD_CLOEXEC);
   if (fd >= 0) {
     writeAll(fd, bytes, path);
     void *handle = ::dlopen(("/proc/self/fd/" + std::to_string(fd)).c_str(), RTLD_NOW | RTLD_LOCAL);
+    if (handle) // the loader knows objects by name: the number must not be given to another one
+      return {handle, fd};
     ::close(fd);
-    if (handle)
-      return handle;
   }
   const char *folder = std::getenv("TMPDIR");
   std::string name = std::string(folder && *folder ? folder : "/tmp") + "/nullspace-XXXXXX";
@@ -118,7 +127,7 @@ static void *loadBytes(const std::vector<char> &bytes, const std::string &path) 
   ::unlink(name.c_str());
   if (!handle)
     fail(path, ": cannot load the artefact: ", reason);
-  return handle;
+  return {handle, -1};
 }
 
 /// dlopen maps what the program headers promise and dies where the file ends before.
@@ -157,12 +166,13 @@ Artifact Artifact::open(const std::string &path) {
   void *handle = ::dlopen(name.c_str(), RTLD_NOW | RTLD_LOCAL);
   if (!handle)
     fail("cannot load the artefact ", path, ": ", ::dlerror());
-  return Artifact(path, handle);
+  return Artifact(path, {handle, -1});
 }
 
-Artifact::Artifact(std::string path, void *handle) : origin(std::move(path)), handle(handle) {
+Artifact::Artifact(std::string path, Loaded object) : origin(std::move(path)), loaded(object) {
   try {
-    auto query = reinterpret_cast<nsrt_artifact_query_fn>(::dlsym(handle, NSRT_QUERY_SYMBOL));
+    auto query =
+        reinterpret_cast<nsrt_artifact_query_fn>(::dlsym(loaded.handle, NSRT_QUERY_SYMBOL));
     if (!query)
       fail(origin, ": expected a compiled artefact that exports ", NSRT_QUERY_SYMBOL,
            ", found none");
@@ -186,19 +196,16 @@ Artifact::Artifact(std::string path, void *handle) : origin(std::move(path)), ha
         fail(origin, ": the metadata lists the entry '", name,
              "', but the code has none of that name");
   } catch (...) {
-    ::dlclose(handle);
+    loaded.close();
     throw;
   }
 }
 
 Artifact::Artifact(Artifact &&other) noexcept
-    : origin(std::move(other.origin)), handle(std::exchange(other.handle, nullptr)),
+    : origin(std::move(other.origin)), loaded(std::exchange(other.loaded, {})),
       meta(std::move(other.meta)), table(std::move(other.table)) {}
 
-Artifact::~Artifact() {
-  if (handle)
-    ::dlclose(handle);
-}
+Artifact::~Artifact() { loaded.close(); }
 
 nsrt_entry_fn Artifact::entry(const std::string &name) const {
   auto it = table.find(name);

@@ -95,10 +95,17 @@ public:
   nsrt_entry_fn entry(const std::string &name) const;
 
 private:
-  Artifact(std::string path, void *handle);
+  /// A shared object and the descriptor of the memory it was loaded from (-1: from a file).
+  struct Loaded {
+    void *handle = nullptr;
+    int memory = -1;
+    void close();
+  };
+  static Loaded loadBytes(const std::vector<char> &bytes, const std::string &path);
+  Artifact(std::string path, Loaded loaded);
 
   std::string origin;
-  void *handle = nullptr;
+  Loaded loaded;
   Metadata meta;
   std::map<std::string, nsrt_entry_fn> table;
 };

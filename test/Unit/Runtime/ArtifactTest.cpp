@@ -28,19 +28,31 @@ TEST(Artifact, OpensASharedObject) {
   EXPECT_EQ(artifact.entry("backward"), nullptr);
 }
 
+/// An executable of one mode: a driver, the artefact, its size and the magic.
+static void writeExecutable(const std::string &path, const std::string &mode) {
+  std::vector<uint8_t> object = readFile(fake(mode));
+  std::ofstream out(path, std::ios::binary);
+  out << "any driver";
+  out.write(reinterpret_cast<char *>(object.data()), object.size());
+  uint64_t size = object.size();
+  out.write(reinterpret_cast<char *>(&size), 8) << "NSRTEXE1";
+}
+
 TEST(Artifact, OpensTheTailOfAnExecutable) {
   TempFolder folder;
-  std::vector<uint8_t> object = readFile(fake("synth"));
-  {
-    std::ofstream out(folder / "exe", std::ios::binary);
-    out << "any driver";
-    out.write(reinterpret_cast<char *>(object.data()), object.size());
-    uint64_t size = object.size();
-    out.write(reinterpret_cast<char *>(&size), 8) << "NSRTEXE1";
-  }
+  writeExecutable(folder / "exe", "synth");
   EXPECT_TRUE(Artifact::isAppendedTo(folder / "exe"));
   EXPECT_FALSE(Artifact::isAppendedTo(fake("synth")));
   EXPECT_EQ(Artifact::open(folder / "exe").metadata().emit, "synth");
+}
+
+TEST(Artifact, TwoExecutablesAtOnceAreTwo) {
+  TempFolder folder;
+  writeExecutable(folder / "first", "synth");
+  writeExecutable(folder / "second", "evaluate");
+  Artifact first = Artifact::open(folder / "first"), second = Artifact::open(folder / "second");
+  EXPECT_EQ(first.metadata().emit, "synth");
+  EXPECT_EQ(second.metadata().emit, "evaluate");
 }
 
 TEST(Artifact, DamagedTailIsAnError) {
