@@ -6,6 +6,7 @@ Reduced depths by default; `--full` runs the sizes people use. A tool that is no
 import dataclasses
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
 
@@ -90,6 +91,21 @@ def tool(name: str) -> pathlib.Path:
     if not path.exists():
         pytest.skip(f"{name} is not built")
     return path
+
+
+def imports_or_explains(folder: pathlib.Path, path: pathlib.Path, *flags) -> subprocess.CompletedProcess:
+    """Runs ns-import on a damaged file: success, or status 1 with one message that names the file and nothing written."""
+    output = folder / "out"
+    shutil.rmtree(output, ignore_errors=True)
+    output.mkdir()
+    result = run([tool("ns-import"), path, "-o", output / "m.mlir", *flags], check=False, timeout=20)
+    assert result.returncode in (0, 1), (path, result.returncode, result.stderr)
+    written = sorted(p.name for p in output.iterdir())
+    if result.returncode == 0:
+        assert written == ["m.mlir", "m.safetensors"]
+    else:
+        assert result.stderr.startswith(f"ns-import: error: {path}: ") and not written, result.stderr
+    return result
 
 
 def python_module(name: str, *arguments, check=True):

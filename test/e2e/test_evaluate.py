@@ -11,7 +11,6 @@ import pytest
 import safetensors.torch
 import torch
 import torch.nn.functional as F
-
 from conftest import compile_model, run, write_npz
 
 BATCH, EPS = 8, 4 / 255

@@ -10,7 +10,7 @@ import pytest
 import test_import
 import torch
 import torch.nn.functional as F
-from conftest import Case, compile_model, images, run, tool
+from conftest import Case, compile_model, images, imports_or_explains, run, tool
 from nn_reference import Network
 from nullspace import load as giving_back
 from nullspace import sources
@@ -310,7 +310,7 @@ def test_20_mutated_graphs(grid_cases, tmp_path, name):
 
         change = test_import.with_json(test_import.MODEL, edit)
         test_import.rewrite(case.pt2, tmp_path / "mutant.pt2", change)
-        test_import.imports_or_explains(tmp_path, tmp_path / "mutant.pt2")
+        imports_or_explains(tmp_path, tmp_path / "mutant.pt2")
 
 
 # ---------------------------------------------------------------------------------------------------------------------

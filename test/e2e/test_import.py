@@ -3,12 +3,11 @@
 import json
 import random
 import re
-import shutil
 import zipfile
 
 import pytest
 import torch
-from conftest import ROOT, images, make_case, run, tool
+from conftest import ROOT, images, imports_or_explains, make_case, run, tool
 from nn_reference import Network
 from nullspace import sources
 from nullspace.export import export
@@ -150,21 +149,6 @@ def test_every_op_outside_the_family_is_listed(tmp_path):
     ):
         assert part in result.stderr
     assert not list(tmp_path.glob("m.[ms]*")) and not list(tmp_path.glob("*.tmp"))
-
-
-def imports_or_explains(tmp_path, pt2):
-    """Runs ns-import on a damaged export: success, or status 1 with one message that names the file and nothing written."""
-    output = tmp_path / "out"
-    shutil.rmtree(output, ignore_errors=True)
-    output.mkdir()
-    result = run([tool("ns-import"), pt2, "-o", output / "m.mlir"], check=False, timeout=20)
-    assert result.returncode in (0, 1), (pt2, result.returncode, result.stderr)
-    written = sorted(p.name for p in output.iterdir())
-    if result.returncode == 0:
-        assert written == ["m.mlir", "m.safetensors"]
-    else:
-        assert result.stderr.startswith(f"ns-import: error: {pt2}: ") and not written, result.stderr
-    return result
 
 
 def test_100_truncated_or_flipped_exports(small, tmp_path):

@@ -10,7 +10,7 @@ import pytest
 import safetensors.torch
 import torch
 import torch.nn.functional as F
-from conftest import BUILD, Case, compile_model, images, run, tool
+from conftest import BUILD, Case, compile_model, images, imports_or_explains, run, tool
 from families import FAMILIES, build
 from nn_reference import Network
 
@@ -20,6 +20,8 @@ pytest.importorskip("onnxscript")
 # What torch.onnx itself cannot export with a dynamic batch, and masks that an exporter computes in another form.
 UNSUPPORTED = {"timm_beit", "hf_swin"}
 OPTIMIZED_UNSUPPORTED = {"hf_swin_eager"}
+# Flags of a model whose file states no normalisation, as none does.
+NORMALISED = "--mean=0,0,0"
 QUICK = ["timm_vit", "timm_swin", "timm_resnet18", "timm_convnext", "hf_vit_eager", "hf_dinov2", "torchvision_vit"]
 
 # In these families optimisation computes some parameters into others (batch norms into convolutions, tables into biases, q and v
@@ -173,23 +175,8 @@ def test_external_data(small, tmp_path):
     # A relative path without a folder, and data that is missing.
     run([tool("ns-import"), "beside.onnx", "-o", tmp_path / "m.mlir"], cwd=folder)
     shutil.copy(folder / "beside.onnx", tmp_path)
-    result = imports_or_explains(tmp_path, tmp_path / "beside.onnx")
+    result = imports_or_explains(tmp_path, tmp_path / "beside.onnx", NORMALISED)
     assert result.returncode == 1 and "file 'beside.onnx.data': cannot be read" in result.stderr
-
-
-def imports_or_explains(tmp_path, path):
-    """Runs ns-import: success, or status 1 with one message that names the file and nothing written."""
-    output = tmp_path / "out"
-    shutil.rmtree(output, ignore_errors=True)
-    output.mkdir()
-    result = run([tool("ns-import"), path, "-o", output / "m.mlir", "--mean=0,0,0"], check=False, timeout=20)
-    assert result.returncode in (0, 1), (path, result.returncode, result.stderr)
-    written = sorted(p.name for p in output.iterdir())
-    if result.returncode == 0:
-        assert written == ["m.mlir", "m.safetensors"]
-    else:
-        assert result.stderr.startswith(f"ns-import: error: {path}: ") and not written, result.stderr
-    return result
 
 
 def test_100_truncated_and_100_flipped_models(small, tmp_path):
@@ -207,7 +194,7 @@ def test_100_truncated_and_100_flipped_models(small, tmp_path):
                 at = max(0, chance.choice(text) - chance.randrange(40)) if trial % 2 else chance.randrange(len(data))
                 data[at] ^= 1 << chance.randrange(8)
         broken.write_bytes(data)
-        result = imports_or_explains(tmp_path, broken)
+        result = imports_or_explains(tmp_path, broken, NORMALISED)
         assert trial >= 100 or result.returncode == 1
 
 
@@ -245,7 +232,7 @@ def test_100_mutated_graphs(small, tmp_path):
             elif action == 8:
                 tensor.data_type = chance.randrange(20)
         (tmp_path / "mutant.onnx").write_bytes(model.SerializeToString())
-        imports_or_explains(tmp_path, tmp_path / "mutant.onnx")
+        imports_or_explains(tmp_path, tmp_path / "mutant.onnx", NORMALISED)
 
 
 def test_other_kinds_of_models_are_explained(small, tmp_path):
@@ -258,7 +245,7 @@ def test_other_kinds_of_models_are_explained(small, tmp_path):
         changed.CopyFrom(model)
         change(changed)
         bad.write_bytes(changed.SerializeToString())
-        result = imports_or_explains(tmp_path, bad)
+        result = imports_or_explains(tmp_path, bad, NORMALISED)
         assert result.returncode == 1 and message in result.stderr, result.stderr
 
     batch = lambda m: m.graph.input[0].type.tensor_type.shape.dim[0]

@@ -16,7 +16,6 @@ import numpy as np
 import PIL.Image
 import pytest
 import safetensors.numpy
-
 from conftest import BUILD, ROOT, tool
 
 SOURCE = ROOT / "test" / "Unit" / "Runtime" / "FakeArtifact.c"
