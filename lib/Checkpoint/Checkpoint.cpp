@@ -42,6 +42,15 @@ Checkpoint::Checkpoint() : files(std::make_unique<Files>()) {}
 Checkpoint::Checkpoint(Checkpoint &&) = default;
 Checkpoint::~Checkpoint() = default;
 
+void ns::checkpoint::addTensor(std::vector<Tensor> &tensors, Tensor tensor) {
+  if (tensor.name.size() > kMaxName)
+    fail("tensor '", tensor.name.substr(0, 200), "': expected a name of at most ", kMaxName,
+         " bytes, found ", tensor.name.size());
+  if (tensors.size() == kMaxTensors)
+    fail("expected at most ", kMaxTensors, " tensors, found more");
+  tensors.push_back(std::move(tensor));
+}
+
 static std::vector<Tensor> readZip(const InputFile &file, const OpenOptions &options) {
   ZipArchive zip(file.view());
   auto has = [&](std::string_view name) { return zip.find(str(zip.root(), "/", name)) != nullptr; };
@@ -89,7 +98,8 @@ void Checkpoint::Files::add(const std::string &path, const OpenOptions &options,
       fail(path, ": ", error.what());
     }
   }
-  std::move(found.begin(), found.end(), std::back_inserter(out));
+  for (Tensor &tensor : found)
+    addTensor(out, std::move(tensor));
 }
 
 std::vector<std::string> ns::checkpoint::shardsOf(const std::string &indexPath) {

@@ -20,6 +20,14 @@
 
 namespace ns::checkpoint {
 
+/// What one file may hold. A reader keeps some hundred bytes for each tensor and a few copies of
+/// its name, whatever the tensor takes in the file: these bound them by some ten megabytes. Models
+/// of 10^10 parameters have a thousandth of both.
+constexpr size_t kMaxTensors = 50'000, kMaxName = 512;
+
+/// Appends a tensor. Throws Error where the limits are passed.
+void addTensor(std::vector<Tensor> &tensors, Tensor tensor);
+
 /// A file that torch.save wrote in its zip format (PyTorch 1.6 and later).
 std::vector<Tensor> readTorch(const ZipArchive &zip, const runtime::InputFile &file,
                               const OpenOptions &options);

@@ -53,7 +53,7 @@ static std::vector<int64_t> parseShape(const std::string &text) {
   return shape;
 }
 
-NpyHeader ns::checkpoint::parseNpy(std::string_view bytes) {
+NpyHeader ns::checkpoint::parseNpy(std::string_view bytes, std::optional<uint64_t> size) {
   constexpr uint64_t kMaxHeader = 1 << 16; // NumPy itself reads no longer ones
   if (bytes.size() < 12 || !bytes.starts_with("\x93NUMPY") || bytes[6] < 1 || bytes[6] > 3)
     fail("expected a NumPy array");
@@ -75,10 +75,10 @@ NpyHeader ns::checkpoint::parseNpy(std::string_view bytes) {
       kSizes.find(array.type[2]) == std::string_view::npos)
     fail("expected a little-endian numeric array, found '", array.type.substr(0, 80), "' of shape ",
          shapeText(array.shape));
-  if (static_cast<__int128>(array.count()) * array.itemSize() !=
-      static_cast<__int128>(bytes.size() - array.begin))
-    fail("expected ", array.count(), " elements of ", array.itemSize(), " bytes, found ",
-         bytes.size() - array.begin, " bytes");
+  uint64_t found = size.value_or(bytes.size()) - array.begin;
+  if (static_cast<__int128>(array.count()) * array.itemSize() != static_cast<__int128>(found))
+    fail("expected ", array.count(), " elements of ", array.itemSize(), " bytes, found ", found,
+         " bytes");
   return array;
 }
 
@@ -102,7 +102,7 @@ static Tensor makeTensor(std::string_view entry, std::string_view bytes,
   if (!type)
     fail("unknown element type '", header.type, "'");
   Tensor tensor;
-  tensor.name = entry.substr(0, entry.size() - 4);
+  tensor.name = entry.substr(0, std::min(entry.size() - 4, kMaxName + 1));
   tensor.type = *type;
   tensor.shape = header.shape;
   tensor.strides = denseStrides(tensor.shape);
@@ -129,7 +129,7 @@ std::vector<Tensor> ns::checkpoint::readNpz(const ZipArchive &zip,
     if (std::string problem = zip.checkStored(name); !problem.empty())
       fail(problem);
     try {
-      arrays.push_back(makeTensor(name, entry.packed, file));
+      addTensor(arrays, makeTensor(name, entry.packed, file));
     } catch (const ns::runtime::Error &error) {
       fail("entry '", name.substr(0, 200), "': ", error.what());
     }

@@ -21,10 +21,6 @@
 using namespace ns::checkpoint;
 using ns::runtime::fail;
 
-/// Values of a stream at most: a checkpoint of a thousand tensors with its optimizer has a tenth of
-/// this.
-static constexpr size_t kMaxValues = 1'000'000;
-
 /// The globals whose calls mean something here; `Reduced` values come from these only.
 static bool isKnown(std::string_view module, std::string_view name) {
   if (module == "collections")
@@ -38,12 +34,14 @@ namespace ns::checkpoint {
 /// The machine that a pickle is a program for.
 class PickleReader {
 public:
-  PickleReader(std::string_view stream, Pickle &out) : stream(stream), values(out.values) {}
+  PickleReader(std::string_view stream, Pickle &out)
+      : stream(stream), memory(&out.memory), values(out.values) {}
   ValueId run();
 
 private:
   using Kind = Pickle::Kind;
   using Value = Pickle::Value;
+  using Ids = std::pmr::vector<ValueId>;
 
   template <class... Parts> [[noreturn]] void bad(const Parts &...what) const {
     fail("pickle, byte ", start, ": ", what...);
@@ -66,18 +64,19 @@ private:
   }
 
   ValueId add(Value value) {
-    if (values.size() == kMaxValues)
-      bad("more than ", kMaxValues, " values");
     values.push_back(std::move(value));
     return static_cast<ValueId>(values.size() - 1);
   }
   void push(ValueId id) { stack.push_back(id); }
   void push(Value value) { push(add(std::move(value))); }
-  void pushKind(Kind kind) { push(Value{kind, 0, {}, {}, {}}); }
-  void pushInt(int64_t number) { push(Value{Kind::Int, number, {}, {}, {}}); }
-  void pushText(std::string_view text) { push(Value{Kind::String, 0, text, {}, {}}); }
+  void push(Kind kind, int64_t number, std::string_view text, std::string_view module) {
+    push(Value{kind, number, text, module, Ids(memory)});
+  }
+  void pushKind(Kind kind) { push(kind, 0, {}, {}); }
+  void pushInt(int64_t number) { push(Kind::Int, number, {}, {}); }
+  void pushText(std::string_view text) { push(Kind::String, 0, text, {}); }
   void pushGlobal(std::string_view module, std::string_view name) {
-    push(Value{Kind::Global, 0, name, module, {}});
+    push(Kind::Global, 0, name, module);
   }
   /// The last value; it must lie above the last mark.
   ValueId pop() {
@@ -92,28 +91,29 @@ private:
     push(id);
     return id;
   }
-  std::vector<ValueId> popToMark() {
+  Ids popToMark() {
     if (marks.empty())
       bad("there is no mark");
-    std::vector<ValueId> items(stack.begin() + marks.back(), stack.end());
+    Ids items(stack.begin() + marks.back(), stack.end(), memory);
     stack.resize(marks.back());
     marks.pop_back();
     return items;
   }
-  void makeTuple(std::vector<ValueId> items) {
-    push(Value{Kind::Tuple, 0, {}, {}, std::move(items)});
-  }
+  void makeTuple(Ids items) { push(Value{Kind::Tuple, 0, {}, {}, std::move(items)}); }
   void makeTuple(int count) {
-    std::vector<ValueId> items(count);
+    Ids items(count, memory);
     for (int i = count - 1; i >= 0; --i)
       items[i] = pop();
     makeTuple(std::move(items));
   }
   /// Appends to a list or, with `pairs`, to a dict; what is not one swallows the items.
-  void extend(ValueId target, const std::vector<ValueId> &items, Kind kind) {
+  void extend(ValueId target, std::initializer_list<ValueId> items, Kind kind) {
+    extend(target, Ids(items, memory), kind);
+  }
+  void extend(ValueId target, const Ids &items, Kind kind) {
     if (kind == Kind::Dict && items.size() % 2)
       bad("a key without a value");
-    std::vector<ValueId> &held = values[target].items;
+    Ids &held = values[target].items;
     if (values[target].kind == kind)
       held.insert(held.end(), items.begin(), items.end());
   }
@@ -134,26 +134,27 @@ private:
   bool readCall(char op);
 
   std::string_view stream;
-  std::vector<Value> &values;
+  std::pmr::memory_resource *memory;
+  std::pmr::deque<Value> &values;
   size_t at = 0, start = 0;
-  std::vector<ValueId> stack;
-  std::vector<size_t> marks;
-  std::unordered_map<uint64_t, ValueId> memo;
+  Ids stack{memory};
+  std::pmr::vector<size_t> marks{memory};
+  std::pmr::unordered_map<uint64_t, ValueId> memo{memory};
 };
 } // namespace ns::checkpoint
 
 /// What calling a global would make; it is not called.
 void PickleReader::call(ValueId function, ValueId arguments) {
   const Value &callee = values[function];
-  const std::vector<ValueId> &given = values[arguments].items;
+  const Ids &given = values[arguments].items;
   // No known global takes more; copying any number would let a short stream fill the memory.
   constexpr size_t kMaxArguments = 8;
   if (callee.kind != Kind::Global || !isKnown(callee.module, callee.text) ||
       given.size() > kMaxArguments)
-    return push(Value{Kind::Opaque, 0, callee.text, callee.module, {}});
+    return push(Kind::Opaque, 0, callee.text, callee.module);
   if (callee.text == "OrderedDict")
     return pushKind(Kind::Dict);
-  std::vector<ValueId> items{function};
+  Ids items({function}, memory);
   items.insert(items.end(), given.begin(), given.end());
   push(Value{Kind::Reduced, 0, {}, {}, std::move(items)});
 }
@@ -193,7 +194,7 @@ bool PickleReader::readNumber(char op) {
     return true;
   case '\x88': // NEWTRUE
   case '\x89': // NEWFALSE
-    push(Value{Kind::Bool, op == '\x88', {}, {}, {}});
+    push(Kind::Bool, op == '\x88', {}, {});
     return true;
   case 'N': // NONE
     pushKind(Kind::None);
@@ -267,7 +268,7 @@ bool PickleReader::readContainer(char op) {
   case 'e':      // APPENDS
   case 'u':      // SETITEMS
   case '\x90': { // ADDITEMS
-    std::vector<ValueId> items = popToMark();
+    Ids items = popToMark();
     if (op == 'l' || op == 'd')
       pushKind(op == 'l' ? Kind::List : Kind::Dict);
     extend(peek(), items, op == 'u' || op == 'd' ? Kind::Dict : Kind::List);
@@ -353,17 +354,17 @@ bool PickleReader::readCall(char op) {
   case 'i': { // INST
     std::string_view module = takeLine(), name = takeLine();
     popToMark();
-    push(Value{Kind::Opaque, 0, name, module, {}});
+    push(Kind::Opaque, 0, name, module);
     return true;
   }
   case 'o': { // OBJ
-    std::vector<ValueId> items = popToMark();
+    Ids items = popToMark();
     std::string_view name, module;
     if (!items.empty()) {
       name = values[items[0]].text;
       module = values[items[0]].module;
     }
-    push(Value{Kind::Opaque, 0, name, module, {}});
+    push(Kind::Opaque, 0, name, module);
     return true;
   }
   case 'b': // BUILD: the state of an object; state dicts keep `_metadata` there
@@ -372,7 +373,7 @@ bool PickleReader::readCall(char op) {
     return true;
   case 'Q': { // BINPERSID
     ValueId id = pop();
-    push(Value{Kind::Storage, 0, {}, {}, {id}});
+    push(Value{Kind::Storage, 0, {}, {}, Ids({id}, memory)});
     return true;
   }
   default:

@@ -9,7 +9,10 @@
 #ifndef NS_LIB_CHECKPOINT_PICKLE_H
 #define NS_LIB_CHECKPOINT_PICKLE_H
 
+#include "Budget.h"
+
 #include <cstdint>
+#include <deque>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -24,9 +27,13 @@ using ValueId = uint32_t;
 /// what a global would have made becomes an `Opaque` value that remembers the global's name.
 ///
 /// A hostile stream cannot make this recurse or multiply: every opcode makes at most one value,
-/// values are shared by number and never copied, and strings are views of the stream.
+/// values are shared by number and never copied, strings are views of the stream, and all of it
+/// takes at most `kMaxMemory` bytes. A checkpoint of 10^4 tensors with their optimizer's takes
+/// half.
 class Pickle {
 public:
+  static constexpr size_t kMaxMemory = 64 << 20;
+
   enum class Kind : uint8_t {
     None,
     Bool,
@@ -44,9 +51,9 @@ public:
 
   struct Value {
     Kind kind = Kind::None;
-    int64_t number = 0;            ///< of Bool and Int
-    std::string_view text, module; ///< of String; of Global and Opaque the name and its module
-    std::vector<ValueId> items;    ///< of a Dict: key, value, key, value, ...
+    int64_t number = 0;              ///< of Bool and Int
+    std::string_view text, module;   ///< of String; of Global and Opaque the name and its module
+    std::pmr::vector<ValueId> items; ///< of a Dict: key, value, key, value, ...
   };
 
   /// Reads one pickle of protocol 0 to 5. Throws Error, which says at which byte.
@@ -62,7 +69,8 @@ public:
 
 private:
   friend class PickleReader;
-  std::vector<Value> values;
+  Budget memory{"a pickle's values", kMaxMemory};
+  std::pmr::deque<Value> values{&memory};
   ValueId root = 0;
 };
 

@@ -8,6 +8,7 @@
 
 #include "ns/Checkpoint/SafeTensors.h"
 #include "Bytes.h"
+#include "Formats.h"
 #include "ns/Runtime/Error.h"
 
 #include <nlohmann/json.hpp>
@@ -19,9 +20,9 @@ using namespace ns::checkpoint;
 using namespace ns::runtime;
 using nlohmann::json;
 
-/// What the reference reader accepts at most.
-static constexpr uint64_t kMaxHeader = 100'000'000;
-static constexpr size_t kMaxRank = 16;
+/// A third of what the reference reader accepts: headers take a hundred bytes for each tensor.
+static constexpr uint64_t kMaxHeader = 32 << 20;
+static constexpr size_t kMaxRank = 16, kMaxMetadata = 10'000;
 
 namespace {
 /// Reads the header as it is parsed, so that a hostile one stops at its first odd token and never
@@ -45,6 +46,8 @@ public:
       return true;
     if (inMetadata)
       return true;
+    if (entries.size() == kMaxTensors)
+      return stop(str("expected at most ", kMaxTensors, " tensors, found more"));
     entries.push_back({});
     entries.back().name = member;
     return inEntry = true;
@@ -55,6 +58,9 @@ public:
     return true;
   }
   bool key(string_t &text) override {
+    if (text.size() > kMaxName)
+      return stop(str("expected names of at most ", kMaxName, " bytes, found '",
+                      text.substr(0, 200), "...' of ", text.size()));
     member = text;
     if (depth != 1)
       return true;
@@ -66,7 +72,8 @@ public:
   bool string(string_t &text) override {
     if (depth == 2 && inMetadata) {
       metadata[member] = text;
-      return true;
+      return metadata.size() <= kMaxMetadata ||
+             stop(str("expected at most ", kMaxMetadata, " entries of __metadata__"));
     }
     if (depth != 2 || list || member != "dtype")
       return odd("a string");

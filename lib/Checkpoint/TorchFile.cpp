@@ -154,7 +154,7 @@ std::optional<Tensor> TorchReader::makeTensor(std::string_view name, const Pickl
   if (!isCallOf("_rebuild_tensor"))
     return std::nullopt;
   auto bad = [&](auto... what) { fail("tensor '", name.substr(0, 200), "': ", what...); };
-  const std::vector<ValueId> &arguments = value->items; // with the function itself at 0
+  const std::pmr::vector<ValueId> &arguments = value->items; // with the function itself at 0
   if (arguments.size() < 5 || pickle.at(arguments[1]).kind != Kind::Storage)
     bad("expected a storage, offset, shape and strides");
   // ('storage', class, key, device, elements)
@@ -207,7 +207,7 @@ std::vector<Tensor> TorchReader::read(const OpenOptions &options) {
     }
     if (!seen.insert(key.text).second)
       fail("tensor '", key.text.substr(0, 200), "' is there twice");
-    tensors.push_back(std::move(*tensor));
+    addTensor(tensors, std::move(*tensor));
   }
   if (tensors.empty())
     fail("expected a state dict, found no tensors", other, kAgain);

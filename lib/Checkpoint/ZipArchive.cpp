@@ -20,6 +20,7 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <cstring>
 
 using namespace ns::checkpoint;
 using ns::runtime::fail;
@@ -33,6 +34,8 @@ constexpr uint64_t kEndSize = 22, kEnd64Size = 56, kLocatorSize = 20, kCentralSi
 constexpr uint32_t kInZip64 = 0xffffffff;
 /// Deflate packs at most about 1032 to 1.
 constexpr uint64_t kMaxRatio = 1040;
+/// An entry costs some two hundred bytes here, and 76 in a file.
+constexpr uint64_t kMaxEntries = 100'000;
 
 /// Where the central directory lies.
 struct Directory {
@@ -145,6 +148,8 @@ ZipArchive::ZipArchive(std::string_view archive) {
   if (directory.entries > directory.size / kCentralSize)
     damaged("expected ", directory.entries, " entries, its directory has ", directory.size,
             " bytes");
+  if (directory.entries > kMaxEntries)
+    fail("expected at most ", kMaxEntries, " entries, found ", directory.entries);
   std::vector<Range> ranges;
   std::string_view headers = archive.substr(directory.offset, directory.size);
   for (uint64_t i = 0; i < directory.entries; ++i) {
@@ -198,16 +203,24 @@ std::string ZipArchive::checkStored(std::string_view name) const noexcept {
   return checkCrc(name, entry->crc, entry->packed.data(), entry->packed.size());
 }
 
-/// Unpacks raw deflate data into `out`, which they must fill.
-static bool inflateAll(std::string_view packed, std::vector<uint8_t> &out) {
+/// Unpacks raw deflate data, which must be `size` bytes and pass `check` once the first `kHead` of
+/// them (all, where there are fewer) are there. Memory is taken as bytes come out, so a size that
+/// is merely claimed takes none.
+static bool inflateAll(std::string_view packed, uint64_t size, Bytes &out,
+                       const std::function<void(std::string_view)> &check) {
   z_stream stream{};
   if (inflateInit2(&stream, -15) != Z_OK)
     return false;
+  auto end = [](z_stream *open) { inflateEnd(open); };
+  std::unique_ptr<z_stream, decltype(end)> closer(&stream, end);
   // zlib counts in 32 bits: feed it piece by piece.
-  constexpr uint64_t kPiece = 1 << 30;
+  constexpr uint64_t kPiece = 1 << 30, kHead = 1 << 17;
   int status = Z_OK;
   uint64_t in = 0, done = 0;
+  bool checked = false;
   while (status == Z_OK) {
+    if (done == out.size() && done < size)
+      out.grow(std::min(size, std::max(kHead, 2 * done)));
     uint64_t give = std::min<uint64_t>(packed.size() - in, kPiece),
              room = std::min<uint64_t>(out.size() - done, kPiece);
     stream.next_in = reinterpret_cast<Bytef *>(const_cast<char *>(packed.data())) + in;
@@ -217,24 +230,37 @@ static bool inflateAll(std::string_view packed, std::vector<uint8_t> &out) {
     status = inflate(&stream, Z_NO_FLUSH);
     in += give - stream.avail_in;
     done += room - stream.avail_out;
+    if (!checked && check && (done >= kHead || done == size)) {
+      check({reinterpret_cast<const char *>(out.data()), done});
+      checked = true;
+    }
   }
-  inflateEnd(&stream);
-  return status == Z_STREAM_END && done == out.size();
+  return status == Z_STREAM_END && done == size;
 }
 
-std::vector<uint8_t> ZipArchive::extract(std::string_view name) const {
+void Bytes::grow(uint64_t size) {
+  void *larger = std::realloc(data(), size);
+  if (!larger)
+    fail("there is no memory for ", size, " bytes");
+  (void)memory.release();
+  memory.reset(static_cast<uint8_t *>(larger));
+  count = size;
+}
+
+Bytes ZipArchive::extract(std::string_view name,
+                          const std::function<void(std::string_view)> &check) const {
   const Entry *entry = find(name);
   if (!entry)
     fail("entry '", name, "' is missing");
   if (entry->size / kMaxRatio > entry->packed.size())
     damaged("entry '", name, "' promises ", entry->size, " bytes from ", entry->packed.size());
-  std::vector<uint8_t> bytes;
-  if (entry->deflated) {
-    bytes.resize(entry->size);
-    if (!inflateAll(entry->packed, bytes))
-      fail("entry '", name, "': its compressed data are damaged");
-  } else
-    bytes.assign(entry->packed.begin(), entry->packed.end());
+  Bytes bytes;
+  if (!entry->deflated) {
+    bytes.grow(entry->size);
+    std::memcpy(bytes.data(), entry->packed.data(), entry->size);
+  } else if (!inflateAll(entry->packed, entry->size, bytes, check)) {
+    fail("entry '", name, "': its compressed data are damaged");
+  }
   if (std::string problem = checkCrc(name, entry->crc, bytes.data(), bytes.size());
       !problem.empty())
     fail(problem);

@@ -74,9 +74,26 @@ static Error print(mlir::ModuleOp module, const Draft &draft) {
   return Error::success();
 }
 
+static SmallString<128> weightsBeside(StringRef output) {
+  SmallString<128> path(output);
+  sys::path::replace_extension(path, "safetensors");
+  return path;
+}
+
+/// An import may replace an earlier one, but not, in a folder of transformers, the weights that are
+/// called as its own would be.
+static Error checkOutput(StringRef output) {
+  SmallString<128> weights = weightsBeside(output);
+  if (!sys::fs::exists(weights) || sys::fs::exists(output))
+    return Error::success();
+  return inFile(weights, createStringError("would be overwritten, and is of no earlier import, for "
+                                           "there is no '" +
+                                           sys::path::filename(output) +
+                                           "' beside it: choose another name for -o"));
+}
+
 static Error write(mlir::ModuleOp module, const Program &program, int archive, StringRef output) {
-  SmallString<128> weightsPath(output);
-  sys::path::replace_extension(weightsPath, "safetensors");
+  SmallString<128> weightsPath = weightsBeside(output);
   Expected<Draft> weights = Draft::create(weightsPath);
   if (!weights)
     return weights.takeError();
@@ -170,6 +187,8 @@ static Expected<Program> readProgram(MemoryBufferRef buffer, StringRef path,
 }
 
 Error ns::pt2::importModel(ImportOptions options) {
+  if (Error error = checkOutput(options.output))
+    return error;
   Expected<sys::fs::file_t> archive = sys::fs::openNativeFileForRead(options.input);
   if (!archive)
     return inFile(options.input,

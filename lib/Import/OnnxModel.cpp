@@ -19,6 +19,7 @@ using namespace llvm;
 using namespace ns;
 using namespace ns::onnx;
 using ns::onnx::wire::Field;
+using ns::onnx::wire::Message;
 using pt2::ScalarType;
 
 namespace {
@@ -91,19 +92,21 @@ static Error inside(const Twine &where, Error error) {
 
 /// Reads the message in `field` with `read(bytes, target)`.
 template <typename T>
-static Error readInto(const Field &field, T &target, Error (*read)(StringRef, T &)) {
-  StringRef bytes;
-  if (Error error = field.readBytes(bytes))
+static Error readInto(const Field &field, T &target, Error (*read)(Message, T &)) {
+  Message message;
+  if (Error error = field.read(message))
     return error;
-  return read(bytes, target);
+  return read(message, target);
 }
 
 /// The same for one more element of a list.
 template <typename T>
 static Error readElement(const Field &field, std::vector<T> &list, const char *what,
-                         Error (*read)(StringRef, T &)) {
+                         Error (*read)(Message, T &)) {
   if (list.size() == kMaxMembers)
     return createStringError("expected at most " + Twine(kMaxMembers) + " " + what + "s");
+  if (Error error = field.take(1, sizeof(T)))
+    return error;
   return inside(what + (" " + Twine(list.size())), readInto(field, list.emplace_back(), read));
 }
 
@@ -118,8 +121,8 @@ struct Entry {
 };
 } // namespace
 
-static Error readEntry(StringRef bytes, Entry &entry) {
-  return wire::readMessage(bytes, [&](const Field &field) -> Error {
+static Error readEntry(Message message, Entry &entry) {
+  return wire::readMessage(message, [&](const Field &field) -> Error {
     switch (field.number) {
     case 1:
       return field.read(entry.key);
@@ -179,9 +182,9 @@ static Error checkElements(Tensor &tensor, bool external) {
   return Error::success();
 }
 
-static Error readTensor(StringRef bytes, Tensor &tensor) {
+static Error readTensor(Message message, Tensor &tensor) {
   int64_t dataLocation = 0;
-  Error error = wire::readMessage(bytes, [&](const Field &field) -> Error {
+  Error error = wire::readMessage(message, [&](const Field &field) -> Error {
     switch (field.number) {
     case 1:
       return field.append(tensor.dims, kMaxRank);
@@ -212,11 +215,11 @@ static Error readTensor(StringRef bytes, Tensor &tensor) {
   return inside("tensor '" + tensor.name + "'", std::move(error));
 }
 
-static Error readAttribute(StringRef bytes, Attribute &attribute) {
+static Error readAttribute(Message message, Attribute &attribute) {
   std::vector<float> floats;
   SmallVector<int64_t> integers;
   float number = 0;
-  Error error = wire::readMessage(bytes, [&](const Field &field) -> Error {
+  Error error = wire::readMessage(message, [&](const Field &field) -> Error {
     switch (field.number) {
     case 1:
       return field.read(attribute.name);
@@ -229,6 +232,8 @@ static Error readAttribute(StringRef bytes, Attribute &attribute) {
     case 5:
       if (attribute.tensor)
         return createStringError("two tensors");
+      if (Error error = field.take(1, sizeof(Tensor)))
+        return error;
       attribute.tensor = std::make_unique<Tensor>();
       return readInto(field, *attribute.tensor, readTensor);
     case 7:
@@ -254,11 +259,13 @@ static Error readAttribute(StringRef bytes, Attribute &attribute) {
 static Error readName(const Field &field, SmallVectorImpl<StringRef> &names) {
   if (names.size() == kMaxMembers)
     return createStringError("expected at most " + Twine(kMaxMembers) + " names");
+  if (Error error = field.take(1, sizeof(StringRef)))
+    return error;
   return field.read(names.emplace_back());
 }
 
-static Error readNode(StringRef bytes, Node &node) {
-  return wire::readMessage(bytes, [&](const Field &field) -> Error {
+static Error readNode(Message message, Node &node) {
+  return wire::readMessage(message, [&](const Field &field) -> Error {
     switch (field.number) {
     case 1:
       return readName(field, node.inputs);
@@ -286,8 +293,8 @@ static Error readNode(StringRef bytes, Node &node) {
   });
 }
 
-static Error readDimension(StringRef bytes, Dimension &dimension) {
-  return wire::readMessage(bytes, [&](const Field &field) -> Error {
+static Error readDimension(Message message, Dimension &dimension) {
+  return wire::readMessage(message, [&](const Field &field) -> Error {
     switch (field.number) {
     case 1:
       return field.read(dimension.value);
@@ -298,8 +305,8 @@ static Error readDimension(StringRef bytes, Dimension &dimension) {
   });
 }
 
-static Error readShape(StringRef bytes, SmallVector<Dimension, 4> &dims) {
-  return wire::readMessage(bytes, [&](const Field &field) -> Error {
+static Error readShape(Message message, SmallVector<Dimension, 4> &dims) {
+  return wire::readMessage(message, [&](const Field &field) -> Error {
     if (field.number != 1)
       return Error::success();
     if (dims.size() == kMaxRank)
@@ -308,8 +315,8 @@ static Error readShape(StringRef bytes, SmallVector<Dimension, 4> &dims) {
   });
 }
 
-static Error readTensorType(StringRef bytes, ValueInfo &value) {
-  return wire::readMessage(bytes, [&](const Field &field) -> Error {
+static Error readTensorType(Message message, ValueInfo &value) {
+  return wire::readMessage(message, [&](const Field &field) -> Error {
     switch (field.number) {
     case 1:
       return field.read(value.dataType);
@@ -321,14 +328,14 @@ static Error readTensorType(StringRef bytes, ValueInfo &value) {
   });
 }
 
-static Error readType(StringRef bytes, ValueInfo &value) {
-  return wire::readMessage(bytes, [&](const Field &field) -> Error {
+static Error readType(Message message, ValueInfo &value) {
+  return wire::readMessage(message, [&](const Field &field) -> Error {
     return field.number == 1 ? readInto(field, value, readTensorType) : Error::success();
   });
 }
 
-static Error readValue(StringRef bytes, ValueInfo &value) {
-  Error error = wire::readMessage(bytes, [&](const Field &field) -> Error {
+static Error readValue(Message message, ValueInfo &value) {
+  Error error = wire::readMessage(message, [&](const Field &field) -> Error {
     switch (field.number) {
     case 1:
       return field.read(value.name);
@@ -344,8 +351,8 @@ static Error readValue(StringRef bytes, ValueInfo &value) {
 // The model
 //===----------------------------------------------------------------------===//
 
-static Error readGraph(StringRef bytes, Model &model) {
-  return wire::readMessage(bytes, [&](const Field &field) -> Error {
+static Error readGraph(Message message, Model &model) {
+  return wire::readMessage(message, [&](const Field &field) -> Error {
     switch (field.number) {
     case 1:
       return readElement(field, model.nodes, "node", readNode);
@@ -371,10 +378,10 @@ static Error readGraph(StringRef bytes, Model &model) {
   });
 }
 
-static Error readOpset(StringRef bytes, Model &model) {
+static Error readOpset(Message message, Model &model) {
   StringRef domain;
   int64_t version = 0;
-  if (Error error = wire::readMessage(bytes, [&](const Field &field) -> Error {
+  if (Error error = wire::readMessage(message, [&](const Field &field) -> Error {
         return field.number == 1   ? field.read(domain)
                : field.number == 2 ? field.read(version)
                                    : Error::success();
@@ -385,10 +392,10 @@ static Error readOpset(StringRef bytes, Model &model) {
   return Error::success();
 }
 
-static Error readModel(StringRef bytes, Model &model) {
+static Error readModel(Message message, Model &model) {
   bool graph = false;
   int64_t irVersion = 0;
-  Error error = wire::readMessage(bytes, [&](const Field &field) -> Error {
+  Error error = wire::readMessage(message, [&](const Field &field) -> Error {
     switch (field.number) {
     case 1:
       return field.read(irVersion);
@@ -415,7 +422,8 @@ static Error readModel(StringRef bytes, Model &model) {
 
 Expected<Model> Model::read(MemoryBufferRef buffer, StringRef folder) {
   Model model;
-  if (Error error = inside("ONNX model", readModel(buffer.getBuffer(), model)))
+  uint64_t memory = wire::kMaxMemory;
+  if (Error error = inside("ONNX model", readModel({buffer.getBuffer(), &memory}, model)))
     return error;
   DataFiles files(folder, model.data);
   for (Tensor &tensor : model.initializers)

@@ -461,10 +461,8 @@ Error Translator::finish() {
   if (found == values.end())
     return createStringError("the graph returns '" + logits->name + "', which no node computes");
   program.logitsName = found->second.name.empty() ? logits->name.str() : found->second.name;
-  if (found->second.outside) // `raise` lists the causes; this is only to get there
-    setShape(program.logitsName, {pt2::kProbeBatch, 1});
-  else
-    problems = 0;
+  if (!found->second.outside)
+    problems = 0; // of nodes that the logits do not depend on
   dropUnread();
   return Error::success();
 }

@@ -72,7 +72,23 @@ Error Field::read(StringRef &text) const {
   return Error::success();
 }
 
+Error Field::read(Message &message) const {
+  message.memory = memory;
+  return readBytes(message.bytes);
+}
+
+Error Field::take(uint64_t count, uint64_t size) const {
+  const uint64_t needed = 2 * count * size;
+  if (needed > *memory)
+    return createStringError("field " + Twine(number) +
+                             ": expected all lists of the model to take at most " +
+                             Twine(kMaxMemory >> 20) + " MiB, found more");
+  *memory -= needed;
+  return Error::success();
+}
+
 Error Field::append(SmallVectorImpl<int64_t> &values, size_t most) const {
+  const size_t before = values.size();
   auto add = [&](uint64_t value) {
     values.push_back(static_cast<int64_t>(value));
     return values.size() <= most;
@@ -91,7 +107,7 @@ Error Field::append(SmallVectorImpl<int64_t> &values, size_t most) const {
   if (!fits)
     return createStringError("field " + Twine(number) + ": expected at most " + Twine(most) +
                              " integers");
-  return Error::success();
+  return take(values.size() - before, sizeof(int64_t));
 }
 
 Error Field::append(std::vector<int64_t> &values) const {
@@ -109,13 +125,16 @@ Error Field::append(std::vector<float> &values) const {
   if (values.size() + added > kMaxNumbers)
     return createStringError("field " + Twine(number) + ": expected at most " + Twine(kMaxNumbers) +
                              " floats");
+  if (Error error = take(added, sizeof(float) + sizeof(double)))
+    return error;
   for (size_t i = 0; i < added; ++i)
     values.push_back(bit_cast<float>(type == Bytes ? read32le(bytes.data() + 4 * i)
                                                    : static_cast<uint32_t>(scalar)));
   return Error::success();
 }
 
-Error ns::onnx::wire::readMessage(StringRef bytes, function_ref<Error(const Field &)> onField) {
+Error ns::onnx::wire::readMessage(Message message, function_ref<Error(const Field &)> onField) {
+  const StringRef bytes = message.bytes;
   StringRef rest = bytes;
   while (!rest.empty()) {
     const uint64_t at = bytes.size() - rest.size();
@@ -124,6 +143,7 @@ Error ns::onnx::wire::readMessage(StringRef bytes, function_ref<Error(const Fiel
                                ": " + what);
     };
     Field field;
+    field.memory = message.memory;
     uint64_t key = 0;
     if (!takeVarint(rest, key) || key >> 3 == 0 || key >> 32 != 0)
       return damaged("no field starts there");

@@ -22,6 +22,10 @@ using namespace ns::pt2;
 //===----------------------------------------------------------------------===//
 
 llvm::Error Raiser::outside(const Node &node, const Twine &reason) {
+  return followsPoison(node) ? llvm::Error::success() : refuse(node, reason);
+}
+
+llvm::Error Raiser::refuse(const Node &node, const Twine &reason) {
   problems.push_back(
       ((node.layer.empty() ? "(model)" : node.layer) + ": " + node.target + ": " + reason).str());
   return llvm::Error::success();
@@ -146,8 +150,8 @@ Expected<bool> Raiser::checkTensors(const Node &node) {
         known &= value->second.root != nullptr;
       } else if (const Weight &w = program.weights[weight->second]; isOtherFloat(w.type)) {
         known = false;
-        (void)!outside(node, "weight '" + w.name + "' holds " + nameOf(w.type) +
-                                 ", expected F32 (export the model after .float())");
+        (void)!refuse(node, "weight '" + w.name + "' holds " + nameOf(w.type) +
+                                ", expected F32 (export the model after .float())");
       }
     }
   return known;
@@ -164,17 +168,52 @@ Expected<bool> Raiser::checkOperands(const Node &node, const Rule &rule) {
   for (const NamedArgument &input : node.inputs)
     if (input.value.kind != Argument::Kind::None && !is_contained(rule.tensors, input.name) &&
         !is_contained(rule.others, input.name)) {
-      (void)!outside(node, "its argument '" + input.name + "'");
+      (void)!refuse(node, "its argument '" + input.name + "'");
       return false;
     }
   return true;
 }
 
-/// Results that a rule did not define become null; those that it did must have the shape that the
-/// archive claims.
+/// Whether a value that stands for what could not be raised reaches an operand.
+bool Raiser::followsPoison(const Node &node) const {
+  return any_of(node.inputs, [&](const NamedArgument &input) {
+    return any_of(input.value.names, [&](const std::string &name) {
+      auto value = environment.find(name);
+      return value != environment.end() && poison.contains(value->second.root);
+    });
+  });
+}
+
+/// A value of the shape that the archive claims, so that what follows is looked at, too. A feature
+/// map is laid out as one, B x (H * W) x C, and so are windows (B * windows) x N x C; what has
+/// other dimensions is laid out as it is.
+Raiser::View Raiser::makePoison(const Node &node, ArrayRef<int64_t> shape) {
+  const bool isMap = shape.size() == 4 && shape[0] == kProbeBatch,
+             isWindows = shape.size() == 3 && shape[0] % kProbeBatch == 0;
+  SmallVector<int64_t> root(shape);
+  if (isWindows)
+    root = {kProbeBatch, shape[0] / kProbeBatch * shape[1], shape[2]};
+  if (isMap)
+    root = {shape[0], shape[2] * shape[3], shape[1]};
+  Value value = defer(root, Unknown());
+  placeholders.erase(value); // an operand like any other
+  poison.insert(value);
+  IndexMap map =
+      isMap ? channelsFirst(root, shape.drop_front(2)) : *IndexMap::identity(root).reshape(shape);
+  return {value, map, &node};
+}
+
+/// Results that a rule did not define become poison, or null where the archive claims no shape;
+/// those that it did must have the shape that it claims.
 llvm::Error Raiser::checkResults(const Node &node) {
   for (const std::string &name : node.outputs) {
     View &result = environment[name];
+    if (auto claim = program.values.find(name); !result.root && claim != program.values.end()) {
+      if (problems.empty())
+        (void)!refuse(node, "no nn op stands for it");
+      result = makePoison(node, claim->second.sizes);
+      continue;
+    }
     if (result.root && result.map.shape() != claimedShape(name))
       return malformed(node, "its result '" + name + "' is " + describe(claimedShape(name)) +
                                  " by the archive, " + describe(result.map.shape()) +
@@ -184,7 +223,7 @@ llvm::Error Raiser::checkResults(const Node &node) {
       continue;
     (void)!outside(node, "computes " + nameOf(program.values.find(name)->second.type) +
                              ", expected F32 (export the model after .float())");
-    result.root = nullptr;
+    result = makePoison(node, claimedShape(name));
   }
   return llvm::Error::success();
 }
@@ -204,7 +243,7 @@ llvm::Error Raiser::raiseNode(const Node &node) {
   const bool inFamily = space == "aten" && !node.outputs.empty() &&
                         (rule != rules().end() || (isFoldable(op) && node.outputs.size() == 1));
   if (!inFamily) {
-    (void)!outside(node, "no nn op stands for it");
+    (void)!refuse(node, "no nn op stands for it");
     return checkResults(node);
   }
   ArrayRef<std::string> results(node.outputs);
@@ -217,8 +256,8 @@ llvm::Error Raiser::raiseNode(const Node &node) {
       return malformed(node,
                        "its result '" + name + "' has no shape in the archive, or is there twice");
     if (isOtherFloat(meta->second.type)) {
-      (void)!outside(node, "computes " + nameOf(meta->second.type) +
-                               ", expected F32 (export the model after .float())");
+      (void)!refuse(node, "computes " + nameOf(meta->second.type) +
+                              ", expected F32 (export the model after .float())");
       return checkResults(node);
     }
   }

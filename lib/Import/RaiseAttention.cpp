@@ -166,9 +166,9 @@ Error Raiser::raiseSoftmax(const Node &node) {
 Error Raiser::raiseAttention(const Node &node) {
   for (StringRef flag : {"is_causal", "enable_gqa"})
     if (const Argument *given = node.find(flag); given && given->flag)
-      return outside(node, "attention with " + flag);
+      return refuse(node, "attention with " + flag);
   if (number(node, "dropout_p").value_or(0) != 0)
-    return outside(node, "attention with dropout: export the model after .eval()");
+    return refuse(node, "attention with dropout: export the model after .eval()");
   Scores scores;
   scores.query = view(node, "query");
   scores.key = view(node, "key");

@@ -256,8 +256,7 @@ std::optional<SmallVector<int64_t, 2>> Raiser::Sliding::over(ArrayRef<int64_t> g
   return result;
 }
 
-/// B x C x H x W whose elements are in rows B x (H * W) x C.
-static IndexMap channelsFirst(ArrayRef<int64_t> tokens, ArrayRef<int64_t> grid) {
+IndexMap Raiser::channelsFirst(ArrayRef<int64_t> tokens, ArrayRef<int64_t> grid) {
   const int64_t channels = tokens[2];
   return IndexMap({{tokens[0], tokens[1] * channels},
                    {channels, 1},
@@ -298,21 +297,24 @@ Error Raiser::raiseConvolution(const Node &node) {
   SmallVector<int64_t> image = input.map.shape(), kernel = shapeOf(weight);
   if (image.size() != 4 || kernel.size() != 4 || (bias && shapeOf(bias) != ArrayRef(kernel[0])))
     return malformed(node, "a convolution of " + describe(image) + " by " + describe(kernel));
+  if (image[0] != kProbeBatch)
+    return outside(node, "a convolution of " + describe(image) +
+                             ", expected batch x channels x height x width");
   std::optional<int64_t> groups = node.find("groups") ? integer(node, "groups") : 1;
   const bool depthwise = groups == image[1] && kernel[0] == image[1] && kernel[1] == 1;
   if (!depthwise && groups == 1 && image[1] != kernel[1])
     return malformed(node, "a convolution of " + describe(image) + " by " + describe(kernel));
   if (!depthwise && groups != 1)
-    return outside(node, "a convolution in groups (" + Twine(groups.value_or(0)) + " for " +
-                             Twine(image[1]) + " to " + Twine(kernel[0]) +
-                             " channels), expected one group or as many as channels");
+    return refuse(node, "a convolution in groups (" + Twine(groups.value_or(0)) + " for " +
+                            Twine(image[1]) + " to " + Twine(kernel[0]) +
+                            " channels), expected one group or as many as channels");
   auto stride = pair(node, "stride", 1, 1), padding = pair(node, "padding", 0, 0),
        dilation = pair(node, "dilation", 1, 1);
   Sliding window{{kernel[2], kernel[3]}, {}, {}, {}};
   if (stride && padding && dilation)
     window = {{kernel[2], kernel[3]}, *stride, *padding, *dilation};
   if (window.stride.empty() || kernel[2] > kMaxWindow || kernel[3] > kMaxWindow)
-    return outside(node, "a convolution with padding, stride or dilation that is not a number");
+    return refuse(node, "a convolution with padding, stride or dilation that is not a number");
   auto extents = window.over(ArrayRef(image).drop_front(2));
   if (!extents)
     return malformed(node, "a kernel larger than its input, " + describe(image));
@@ -351,7 +353,7 @@ Error Raiser::raiseMaxPool(const Node &node) {
   if (!stride)
     return malformed(node, "expected its stride as two numbers");
   if ((ceil && ceil->flag) || llvm::any_of(*dilation, std::not_fn(isOne)))
-    return outside(node, "a maximum over windows with dilation or rounded up");
+    return refuse(node, "a maximum over windows with dilation or rounded up");
   SmallVector<int64_t> grid;
   Value tokens = gridOf(node, "self", grid);
   if (!tokens)
@@ -407,7 +409,7 @@ Error Raiser::raiseAdaptivePool(const Node &node) {
   if (!size || size->kind != Argument::Kind::Ints || size->ints.empty())
     return malformed(node, "expected its output_size as numbers");
   if (llvm::any_of(size->ints, std::not_fn(isOne)))
-    return outside(node, "adaptive pooling to " + describe(size->ints) + ", expected to one mean");
+    return refuse(node, "adaptive pooling to " + describe(size->ints) + ", expected to one mean");
   if (view(node, "self").map.rank() != size->ints.size() + 2)
     return malformed(node, "pooling of " + describe(view(node, "self").map.shape()));
   return meanOverGrid(node, 1);
@@ -416,11 +418,11 @@ Error Raiser::raiseAdaptivePool(const Node &node) {
 Error Raiser::raiseBatchNorm(const Node &node) {
   const Argument *training = node.find("training");
   if (training && training->flag)
-    return outside(node, "in training mode: export the model after .eval()");
+    return refuse(node, "in training mode: export the model after .eval()");
   SmallVector<Value, 4> parameters;
   for (StringRef name : {"weight", "bias", "running_mean", "running_var"}) {
     if (!node.find(name))
-      return outside(node, "a batch normalisation without " + name);
+      return refuse(node, "a batch normalisation without " + name);
     parameters.push_back(operand(node, name));
     if (!parameters.back())
       return Error::success();
@@ -449,8 +451,8 @@ Error Raiser::raiseBatchNorm(const Node &node) {
 Error Raiser::raisePad(const Node &node) {
   const Argument *pad = node.find("pad");
   if (!pad || pad->kind != Argument::Kind::Ints || !llvm::all_of(pad->ints, isZero))
-    return outside(node, "pads " + describe(view(node, "self").map.shape()) +
-                             ": windows or patches that do not tile the grid");
+    return refuse(node, "pads " + describe(view(node, "self").map.shape()) +
+                            ": windows or patches that do not tile the grid");
   environment[node.outputs.front()] = view(node, "self"); // keeps its source
   return Error::success();
 }
@@ -459,7 +461,7 @@ Error Raiser::raiseRoll(const Node &node) {
   View operand = view(node, "self");
   const Argument *shifts = node.find("shifts"), *dims = node.find("dims");
   if (!shifts || !dims || shifts->ints.size() != dims->ints.size())
-    return outside(node, "a shift of the flattened tensor");
+    return refuse(node, "a shift of the flattened tensor");
   if (llvm::all_of(shifts->ints, isZero)) {
     environment[node.outputs.front()] = operand;
     return Error::success();

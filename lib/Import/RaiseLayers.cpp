@@ -43,7 +43,7 @@ Error Raiser::raiseLayerNorm(const Node &node) {
   const unsigned rank = input.map.rank();
   if (!normalized || normalized->ints.size() != 1 || rank == 0 ||
       normalized->ints.front() != input.map.extent(rank - 1))
-    return outside(node, "a normalisation over more than the last dimension");
+    return refuse(node, "a normalisation over more than the last dimension");
   const int64_t width = normalized->ints.front();
   for (Value parameter : {gamma, beta})
     if (parameter && shapeOf(parameter) != ArrayRef(width))
@@ -77,7 +77,7 @@ Error Raiser::raiseGelu(const Node &node) {
   std::optional<nn::GeluApproximation> approximate =
       nn::symbolizeGeluApproximation(form ? form->text : "none");
   if (!approximate)
-    return outside(node, "GELU of the form '" + form->text + "'");
+    return refuse(node, "GELU of the form '" + form->text + "'");
   View input = elements(node, "self");
   if (!input.root)
     return Error::success();
@@ -107,9 +107,13 @@ Error Raiser::raiseActivation(const Node &node) {
 //===----------------------------------------------------------------------===//
 
 Error Raiser::raiseAdd(const Node &node) {
+  if (number(node, "other") == 0.0) { // Python's sum() starts with it
+    environment[node.outputs.front()] = view(node, "self");
+    return Error::success();
+  }
   const Argument *other = node.find("other");
   if (!other || other->names.size() != 1 || (node.find("alpha") && number(node, "alpha") != 1.0))
-    return outside(node, "adds a number, or a multiple of a tensor");
+    return refuse(node, "adds a number, or a multiple of a tensor");
   View a = view(node, "self"), b = view(node, "other");
   if (deferred<Scores>(b.root))
     std::swap(a, b);

@@ -110,6 +110,32 @@ Value Raiser::defer(ArrayRef<int64_t> shape, Deferred what) {
                     builder, builder.getUnknownLoc(),
                     TypeRange(RankedTensorType::get(extents, builder.getF32Type())), ValueRange())
                     .getResult(0);
+  const bool isPoison = std::visit(
+      [&](const auto &parts) {
+        using T = std::decay_t<decltype(parts)>;
+        auto any = [&](ArrayRef<Value> roots) {
+          return llvm::any_of(roots, [&](Value root) { return poison.contains(root); });
+        };
+        if constexpr (std::is_same_v<T, Scaled>)
+          return any(parts.value);
+        else if constexpr (std::is_same_v<T, Scores>)
+          return any({parts.query.root, parts.key.root, parts.bias.root, parts.mask.root});
+        else if constexpr (std::is_same_v<T, Sum>)
+          return any({parts.lhs.root, parts.rhs.root});
+        else if constexpr (std::is_same_v<T, Gathered>)
+          return any({parts.table.root, parts.index.root});
+        else if constexpr (std::is_same_v<T, Stacked>)
+          return llvm::any_of(parts.parts, [&](const View &part) { return any(part.root); });
+        else if constexpr (std::is_same_v<T, Product>)
+          return any({parts.heads.root, parts.factors.root});
+        else if constexpr (std::is_same_v<T, Rotated>)
+          return any({parts.heads.root, parts.sin.root, parts.cos.root});
+        else
+          return false;
+      },
+      what);
+  if (isPoison)
+    poison.insert(value);
   placeholders[value] = std::make_unique<Deferred>(std::move(what));
   return value;
 }

@@ -25,7 +25,7 @@ Error Raiser::raiseIdentity(const Node &node) {
 Error Raiser::raiseDropout(const Node &node) {
   const Argument *train = node.find("train");
   if ((!train || train->flag) && number(node, "p") != 0.0)
-    return outside(node, "in training mode: export the model after .eval()");
+    return refuse(node, "in training mode: export the model after .eval()");
   environment[node.outputs.front()] = view(node, "input"); // keeps its source
   return Error::success();
 }
@@ -161,8 +161,8 @@ Error Raiser::raiseResize(const Node &node) {
   const Argument *corners = node.find("align_corners");
   View operand = view(node, "input");
   if (operand.map.shape() != claimedShape(node.outputs.front()) || (corners && corners->flag))
-    return outside(node, "resamples the position embedding: export with --img-size at the size of "
-                         "the model's own grid, or with dynamic_img_size=False");
+    return refuse(node, "resamples the position embedding: export with --img-size at the size of "
+                        "the model's own grid, or with dynamic_img_size=False");
   environment[node.outputs.front()] = operand;
   return Error::success();
 }

@@ -41,9 +41,10 @@ public:
   llvm::Expected<mlir::OwningOpRef<mlir::ModuleOp>> run();
 
 private:
-  /// A value of the graph: elements of `root` through `map`. A null root stands for the result of
-  /// an op that could not be raised; what depends on it is skipped in silence, since the cause is
-  /// in `problems`.
+  /// A value of the graph: elements of `root` through `map`. The result of an op that could not be
+  /// raised is *poison*, a placeholder of the shape that the archive claims, so that what depends
+  /// on it is looked at and its own problems are listed; where no shape is claimed the root is
+  /// null, and what depends on it is skipped.
   struct View {
     mlir::Value root;
     IndexMap map;
@@ -114,9 +115,14 @@ private:
   llvm::Error finish(mlir::ModuleOp module);
   llvm::Error listProblems() const;
 
-  /// Notes that `node` cannot be raised; its results become null. Returns success, for the walk
-  /// goes on.
+  /// Notes that `node` cannot be raised for what its operands are; its results become poison.
+  /// Returns success, for the walk goes on. Where an operand is poison nothing is noted, for that
+  /// may be the cause.
   llvm::Error outside(const Node &node, const llvm::Twine &reason);
+  /// The same where the reason lies in its target or arguments, whatever its operands are.
+  llvm::Error refuse(const Node &node, const llvm::Twine &reason);
+  bool followsPoison(const Node &node) const;
+  View makePoison(const Node &node, llvm::ArrayRef<int64_t> shape);
   /// The archive contradicts itself.
   llvm::Error malformed(const Node &node, const llvm::Twine &what) const;
 
@@ -131,7 +137,8 @@ private:
   /// layer, and the name. No model has modules of that name.
   mlir::Value addBuffer(const Node &node, llvm::StringRef name, llvm::ArrayRef<int64_t> shape,
                         llvm::ArrayRef<double> elements);
-  /// A placeholder for `what`, of this shape with the batch at `kProbeBatch`.
+  /// A placeholder for `what`, of this shape with the batch at `kProbeBatch`; poison where a part
+  /// of it is.
   mlir::Value defer(llvm::ArrayRef<int64_t> shape, Deferred what);
   /// What the root stands for, where it is a placeholder for a `T`; null otherwise.
   template <typename T> const T *deferred(mlir::Value root) const {
@@ -216,6 +223,8 @@ private:
     /// The grid of their positions on `grid`; nothing where not one fits.
     std::optional<llvm::SmallVector<int64_t, 2>> over(llvm::ArrayRef<int64_t> grid) const;
   };
+  /// B x C x H x W whose elements are in rows B x (H * W) x C.
+  static IndexMap channelsFirst(llvm::ArrayRef<int64_t> tokens, llvm::ArrayRef<int64_t> grid);
   /// Whether the view has each element of its root once.
   static bool isWhole(const View &view);
   /// The tokens B x N x C of a view that orders, or groups, those of its root in another way. Null
@@ -346,6 +355,7 @@ private:
   llvm::StringMap<View> environment;
   llvm::DenseMap<size_t, mlir::Value> loaded; ///< canonical weight -> its load, or its constants
   llvm::DenseMap<mlir::Value, std::unique_ptr<Deferred>> placeholders;
+  llvm::DenseSet<mlir::Value> poison;              ///< roots that no op computes
   llvm::DenseMap<mlir::Value, mlir::Value> forced; ///< placeholder -> what `force` made of it
   int64_t folded = 0;                              ///< elements of constants so far
   /// Slices made so far, by root.

@@ -191,91 +191,114 @@ static bool fromJSON(const json::Value &value, Node &out, json::Path path) {
 
 namespace schema {
 
-static bool fromJSON(const json::Value &value, Graph &out, json::Path path) {
-  json::ObjectMapper map(value, path);
-  return map && map.map("nodes", out.nodes) && map.map("tensor_values", out.tensor_values);
-}
-
-static bool fromJSON(const json::Value &value, Signature &out, json::Path path) {
-  json::ObjectMapper map(value, path);
-  return map && map.map("input_specs", out.input_specs) &&
-         map.map("output_specs", out.output_specs);
-}
-
 static bool fromJSON(const json::Value &value, Payload &out, json::Path path) {
   json::ObjectMapper map(value, path);
   return map && map.map("path_name", out.path_name) && map.map("use_pickle", out.use_pickle) &&
          map.map("is_param", out.is_param) && map.map("tensor_meta", out.tensor_meta);
 }
 
-Expected<json::Value> parseJson(StringRef text, StringRef entry) {
-  constexpr unsigned kMaxDepth = 100; // exports have 12
-  unsigned depth = 0;
-  bool inString = false;
-  for (size_t i = 0; i < text.size(); ++i) {
-    char c = text[i];
-    if (inString) {
-      i += c == '\\';
-      inString = c != '"';
-    } else if (c == '"') {
-      inString = true;
-    } else if (c == '[' || c == '{') {
-      if (++depth > kMaxDepth)
-        return createStringError("entry '" + entry + "': JSON nested deeper than " +
-                                 Twine(kMaxDepth) + " levels");
-    } else if ((c == ']' || c == '}') && depth > 0) {
-      --depth;
-    }
-  }
-  Expected<json::Value> value = json::parse(text);
-  if (!value)
-    return createStringError("entry '" + entry + "': " + toString(value.takeError()));
-  return value;
+/// Longer ones than any model has: those of forty blocks have two.
+static constexpr uint64_t kMaxText = 8 << 20;
+
+static Error checkSize(StringRef text, StringRef entry) {
+  if (text.size() <= kMaxText)
+    return Error::success();
+  return createStringError("entry '" + entry + "': expected at most " + Twine(kMaxText >> 20) +
+                           " MiB of JSON, found " + Twine(text.size()) + " bytes");
 }
 
-/// Reads member `key` of an object, which lies in `entry`, into `out`.
+/// Reads `text`, which is `what` of an entry, into `out`.
 template <typename T>
-static Error readMember(const json::Object &object, StringRef key, StringRef entry, T &out) {
-  json::Path::Root root(key);
-  const json::Value *value = object.get(key);
+static Error readPiece(StringRef text, const Twine &what, StringRef entry, T &out) {
+  Expected<json::Value> value = parseJson(text, entry);
   if (!value)
-    return createStringError("entry '" + entry + "': expected a member '" + key + "'");
+    return value.takeError();
+  std::string name = what.str();
+  json::Path::Root root(name);
   if (!fromJSON(*value, out, root))
     return createStringError("entry '" + entry + "': " + toString(root.getError()));
   return Error::success();
 }
 
+/// Appends the elements of an array, one document each.
+template <typename T>
+static Error readList(StringRef text, StringRef what, StringRef entry, std::vector<T> &out) {
+  return forEachElement(text, entry, [&](StringRef element) {
+    return readPiece(element, what + "[" + Twine(out.size()) + "]", entry, out.emplace_back());
+  });
+}
+
+/// Adds the members of an object, one document each.
+template <typename T>
+static Error readMap(StringRef text, StringRef what, StringRef entry,
+                     std::map<std::string, T> &out) {
+  return forEachMember(text, entry, [&](StringRef key, StringRef value) -> Error {
+    std::string name; // with its escapes resolved
+    if (Error error = readPiece(("\"" + key + "\"").str(), what, entry, name))
+      return error;
+    return readPiece(value, what + "." + key, entry, out[name]);
+  });
+}
+
+/// The texts of members `keys` of an object.
+static Expected<SmallVector<StringRef>> membersOf(StringRef text, ArrayRef<StringRef> keys,
+                                                  StringRef entry) {
+  SmallVector<StringRef> found(keys.size());
+  if (Error error = forEachMember(text, entry, [&](StringRef key, StringRef value) {
+        if (const StringRef *known = llvm::find(keys, key); known != keys.end())
+          found[known - keys.begin()] = value;
+        return Error::success();
+      }))
+    return error;
+  for (auto [key, value] : llvm::zip_equal(keys, found))
+    if (value.empty())
+      return createStringError("entry '" + entry + "': expected a member '" + key + "'");
+  return found;
+}
+
 Expected<ExportedProgram> readModel(StringRef text, StringRef entry) {
-  Expected<json::Value> value = parseJson(text, entry);
-  if (!value)
-    return value.takeError();
-  const json::Object *top = value->getAsObject();
-  const json::Object *version = top ? top->getObject("schema_version") : nullptr;
-  const json::Object *module = top ? top->getObject("graph_module") : nullptr;
-  std::optional<int64_t> major = version ? version->getInteger("major") : std::nullopt;
-  if (!major || !module)
-    return createStringError(
-        "entry '" + entry + "': expected an exported program with schema_version and graph_module");
+  if (Error error = checkSize(text, entry))
+    return error;
+  auto top = membersOf(text, {"schema_version", "graph_module"}, entry);
+  if (!top)
+    return top.takeError();
+  Expected<json::Value> version = parseJson((*top)[0], entry);
+  if (!version)
+    return version.takeError();
+  const json::Object *numbers = version->getAsObject();
+  std::optional<int64_t> major = numbers ? numbers->getInteger("major") : std::nullopt;
+  if (!major)
+    return createStringError("entry '" + entry + "': expected a schema_version");
   ExportedProgram result;
   result.schemaMajor = *major;
   if (*major != 8) // the rest may be anything
     return result;
-  if (Error error = readMember(*module, "graph", entry, result.graph))
+  auto module = membersOf((*top)[1], {"graph", "signature"}, entry);
+  if (!module)
+    return module.takeError();
+  auto graph = membersOf((*module)[0], {"nodes", "tensor_values"}, entry);
+  auto signature = membersOf((*module)[1], {"input_specs", "output_specs"}, entry);
+  if (!graph || !signature)
+    return joinErrors(graph.takeError(), signature.takeError());
+  if (Error error = readList((*graph)[0], "nodes", entry, result.graph.nodes))
     return error;
-  if (Error error = readMember(*module, "signature", entry, result.signature))
+  if (Error error = readMap((*graph)[1], "tensor_values", entry, result.graph.tensor_values))
+    return error;
+  if (Error error = readList((*signature)[0], "input_specs", entry, result.signature.input_specs))
+    return error;
+  if (Error error = readList((*signature)[1], "output_specs", entry, result.signature.output_specs))
     return error;
   return result;
 }
 
 Expected<std::map<std::string, Payload>> readPayloads(StringRef text, StringRef entry) {
-  Expected<json::Value> value = parseJson(text, entry);
-  if (!value)
-    return value.takeError();
-  std::map<std::string, Payload> result;
-  const json::Object *top = value->getAsObject();
+  if (Error error = checkSize(text, entry))
+    return error;
+  auto top = membersOf(text, {"config"}, entry);
   if (!top)
-    return createStringError("entry '" + entry + "': expected an object");
-  if (Error error = readMember(*top, "config", entry, result))
+    return top.takeError();
+  std::map<std::string, Payload> result;
+  if (Error error = readMap(top->front(), "config", entry, result))
     return error;
   return result;
 }

@@ -14,6 +14,7 @@
 #ifndef NS_LIB_IMPORT_SCHEMA_H
 #define NS_LIB_IMPORT_SCHEMA_H
 
+#include "JsonText.h"
 #include "ns/Import/Pt2Archive.h"
 
 namespace ns::pt2::schema {
@@ -67,9 +68,6 @@ struct ExportedProgram {
 llvm::Expected<ExportedProgram> readModel(llvm::StringRef text, llvm::StringRef entry);
 llvm::Expected<std::map<std::string, Payload>> readPayloads(llvm::StringRef text,
                                                             llvm::StringRef entry);
-
-/// llvm::json's parser recurses: this refuses nesting that no export has before it does.
-llvm::Expected<llvm::json::Value> parseJson(llvm::StringRef text, llvm::StringRef entry);
 
 /// The value of an extent with the batch at `kProbeBatch`, and the name of its dimension in
 /// `symbol`. Knows what exports have: `Symbol('s0', ...)`, `Integer(n)`, `Mul(...)` of them.

@@ -23,7 +23,7 @@ namespace {
 struct Array {
   ns::checkpoint::NpyHeader header;
   std::string_view elements;
-  std::vector<uint8_t> unpacked;
+  ns::checkpoint::Bytes unpacked;
   const std::vector<int64_t> &shape() const { return header.shape; }
 };
 
@@ -85,17 +85,19 @@ private:
     if (!entry)
       fail("expected an array '", name, "', found ", names.empty() ? "none" : names);
     Array array;
+    auto parse = [&](std::string_view bytes) {
+      try {
+        array.header = ns::checkpoint::parseNpy(bytes, entry->size);
+      } catch (const Error &error) {
+        fail(name, ": ", error.what());
+      }
+    };
     array.elements = entry->packed;
-    if (entry->deflated) {
-      array.unpacked = zip.extract(name + ".npy");
-      array.elements = {reinterpret_cast<const char *>(array.unpacked.data()),
-                        array.unpacked.size()};
+    if (entry->deflated) { // its header and the archive's must agree before all is unpacked
+      array.unpacked = zip.extract(name + ".npy", parse);
+      array.elements = array.unpacked.view();
     }
-    try {
-      array.header = ns::checkpoint::parseNpy(array.elements);
-    } catch (const Error &error) {
-      fail(name, ": ", error.what());
-    }
+    parse(array.elements);
     if (array.header.isFortran || array.shape().empty())
       fail(name, ": expected an array in C order, found ",
            array.header.isFortran ? "fortran_order" : "a number");

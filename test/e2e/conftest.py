@@ -93,6 +93,22 @@ def tool(name: str) -> pathlib.Path:
     return path
 
 
+# Runs a command and prints its peak resident memory in bytes: the one child of a process that is small itself.
+MEASURE = """
+import resource, subprocess, sys
+result = subprocess.run(sys.argv[1:], capture_output=True, text=True)
+sys.stderr.write(result.stderr)
+print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024)
+sys.exit(result.returncode)
+"""
+
+
+def run_with_peak(command) -> tuple[subprocess.CompletedProcess, int]:
+    """Runs a tool; its status and errors, and its peak resident memory in bytes."""
+    result = run([sys.executable, "-c", MEASURE, *command], check=False, timeout=60)
+    return result, int(result.stdout)
+
+
 def imports_or_explains(folder: pathlib.Path, path: pathlib.Path, *flags) -> subprocess.CompletedProcess:
     """Runs ns-import on a damaged file: success, or status 1 with one message that names the file and nothing written."""
     output = folder / "out"

@@ -277,7 +277,8 @@ def test_what_is_outside_is_listed_with_its_layer(tmp_path):
         (
             "resnext50_32x4d",
             {},
-            "layer1.0.conv2: torch.ops.aten.conv2d.default: a convolution in groups (32 for 128 to 128 channels)",
+            "16 ops are outside the supported families:\n"
+            "  layer1.0.conv2: torch.ops.aten.conv2d.default: a convolution in groups (32 for 128 to 128 channels)",
         ),
         # 7x7 windows do not tile 16x16 tokens
         (
@@ -295,6 +296,30 @@ def test_foreign_families_are_refused(tmp_path, name, arguments, message):
     model = timm.create_model(name, num_classes=10, **arguments).eval()
     info = sources.ModelInfo(name, f"timm:{name}", [3, 32, 32], [0.0] * 3, [1.0] * 3)
     assert message in refusal(model, info, tmp_path)
+
+
+class Chain(nn.Module):
+    """Two layers that no nn op stands for, the second on what the first makes, through layers that are inside."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem, self.first = nn.Conv2d(3, 8, 3, 1, 1), nn.Conv2d(8, 8, 3, 1, 1, groups=2)
+        self.norm, self.mix = nn.BatchNorm2d(8), nn.Conv2d(8, 8, 1)
+        self.second, self.head = nn.Conv2d(8, 8, 3, 2, 1, groups=4), nn.Linear(8, 5)
+
+    def forward(self, image):
+        x = self.stem(image)
+        x = x + self.mix(torch.relu(self.norm(self.first(x))))
+        y = torch.cummax(self.second(x), 2)[0]
+        return self.head(y.mean((2, 3)))
+
+
+def test_problems_are_listed_together_and_their_consequences_are_not(tmp_path):
+    info = sources.ModelInfo("chain", "py:chain", [3, 16, 16], [0.0] * 3, [1.0] * 3)
+    lines = refusal(Chain().eval(), info, tmp_path).splitlines()
+    assert "3 ops are outside" in lines[0] and len(lines) == 4
+    for line, part in zip(lines[1:], ("first: torch.ops.aten.conv2d", "second: torch.ops.aten.conv2d", "aten.cummax")):
+        assert part in line
 
 
 @pytest.mark.parametrize("name", ["timm_swin", "torchvision_resnet18"])

@@ -272,7 +272,10 @@ FAULTS = {
     "missing_entry": (lambda n, d: None if n == MODEL else d, "models/model.json' is missing"),
     "missing_weight": (lambda n, d: None if n == "data/weights/weight_3" else d, "weight_3' is missing"),
     "short_weight": (lambda n, d: d[:-4] if n == "data/weights/weight_3" else d, "reach beyond entry 'weight_3' of"),
-    "deep_json": (lambda n, d: b"[" * 100000 + b"]" * 100000 if n == MODEL else d, "nested deeper than 100 levels"),
+    "deep_json": (
+        lambda n, d: b'{"graph_module":' + b"[" * 100000 + b"]" * 100000 + b"}" if n == MODEL else d,
+        "nested deeper than 100 levels",
+    ),
     "not_json": (lambda n, d: d[: len(d) // 2] if n == MODEL else d, "entry 'models/model.json'"),
     "huge_size": (
         with_json(WEIGHTS, lambda c: c["config"]["head.weight"]["tensor_meta"]["sizes"][0].update(as_int=2**62)),

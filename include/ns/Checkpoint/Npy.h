@@ -10,6 +10,7 @@
 #define NS_CHECKPOINT_NPY_H
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -28,8 +29,9 @@ struct NpyHeader {
 };
 
 /// Throws Error, without a name, where `bytes` are no such array: elements of other than 1, 2, 4 or
-/// 8 bytes, of Python objects, big-endian, of an impossible shape, too few or too many.
-NpyHeader parseNpy(std::string_view bytes);
+/// 8 bytes, of Python objects, big-endian, of an impossible shape, too few or too many. With `size`
+/// they are the first of so many bytes.
+NpyHeader parseNpy(std::string_view bytes, std::optional<uint64_t> size = std::nullopt);
 
 } // namespace ns::checkpoint
 

@@ -10,13 +10,32 @@
 #define NS_CHECKPOINT_ZIPARCHIVE_H
 
 #include <cstdint>
+#include <cstdlib>
+#include <functional>
 #include <map>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
-#include <vector>
 
 namespace ns::checkpoint {
+
+/// Bytes that grow in place where the system can: what was not written takes no memory yet.
+class Bytes {
+public:
+  uint8_t *data() { return memory.get(); }
+  uint64_t size() const { return count; }
+  std::string_view view() const { return {reinterpret_cast<const char *>(memory.get()), count}; }
+  /// To `size` bytes, of which the new ones are undefined. Throws Error where there is no memory.
+  void grow(uint64_t size);
+
+private:
+  struct Free {
+    void operator()(uint8_t *bytes) const { std::free(bytes); }
+  };
+  std::unique_ptr<uint8_t, Free> memory;
+  uint64_t count = 0;
+};
 
 /// The entries of a zip archive, as PyTorch and NumPy write them, with ZIP64 for archives above
 /// 4 GiB. A view of the bytes it is opened on: nothing is copied, and entry names never become
@@ -51,8 +70,11 @@ public:
   /// another CRC-32 than the directory's. Empty when nothing is.
   std::string checkStored(std::string_view name) const noexcept;
   /// The bytes of an entry, unpacked and checked against its CRC-32. At most 1040 bytes for each
-  /// packed one, which is what deflate can do. Throws Error.
-  std::vector<uint8_t> extract(std::string_view name) const;
+  /// packed one, which is what deflate can do; memory follows the bytes that really come out.
+  /// `check` sees the first 128 KiB of a deflated entry before the rest is unpacked, and may throw.
+  /// Throws Error.
+  Bytes extract(std::string_view name,
+                const std::function<void(std::string_view)> &check = nullptr) const;
 
 private:
   /// An entry's header and bytes in the archive.

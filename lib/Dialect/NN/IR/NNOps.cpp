@@ -51,10 +51,12 @@ LogicalResult StoreParamOp::verifySymbolUses(SymbolTableCollection &symbols) {
 static LogicalResult verifyChannelValues(Operation *op, StringRef what, ArrayRef<double> values, Value image) {
   if (failed(expectExtent(op, "the number of " + what + " values", extent(image, 1), values.size())))
     return failure();
-  if (what == "std")
-    for (double value : values)
-      if (!(value > 0))
-        return op->emitOpError("expected std to be positive, but got ") << value;
+  for (double value : values) {
+    if (!std::isfinite(value))
+      return op->emitOpError("expected ") << what << " to be finite, but got " << value;
+    if (what == "std" && !(value > 0))
+      return op->emitOpError("expected std to be positive, but got ") << value;
+  }
   return success();
 }
 

@@ -255,7 +255,7 @@ def NN_NormalizeGradOp : NN_PureOp<"normalize_grad", [AllTypesMatch<["grad", "re
   }];
   let arguments = (ins NN_Image:$grad, DenseF64ArrayAttr:$std);
   let results = (outs NN_Image:$result);
-  let assemblyFormat = "$grad `std` $std attr-dict `:` type($grad)";
+  let assemblyFormat = "$grad `std` custom<Decimals>($std) attr-dict `:` type($grad)";
 }
 
 def NN_PatchEmbedGradInputOp : NN_PureOp<"patch_embed_grad_input"> {

@@ -81,7 +81,8 @@ def NN_NormalizeOp : NN_PureOp<"normalize", [AllTypesMatch<["image", "result"]>]
   let summary = "Normalize pixels in [0, 1] by channel mean and standard deviation";
   let description = [{
     `result[b, c, h, w] = (image[b, c, h, w] - mean[c]) / std[c]`. The image is in [0, 1], so an
-    attack's eps and an image noise are in pixels by construction.
+    attack's eps and an image noise are in pixels by construction. Mean and std are finite, and std
+    is positive; text holds the shortest decimals that are these doubles again.
 
     Example:
     ```mlir
@@ -90,7 +91,9 @@ def NN_NormalizeOp : NN_PureOp<"normalize", [AllTypesMatch<["image", "result"]>]
   }];
   let arguments = (ins NN_Image:$image, DenseF64ArrayAttr:$mean, DenseF64ArrayAttr:$std);
   let results = (outs NN_Image:$result);
-  let assemblyFormat = "$image `mean` $mean `std` $std attr-dict `:` type($result)";
+  let assemblyFormat = [{
+    $image `mean` custom<Decimals>($mean) `std` custom<Decimals>($std) attr-dict `:` type($result)
+  }];
 }
 
 def NN_PatchEmbedOp : NN_PureOp<"patch_embed"> {
