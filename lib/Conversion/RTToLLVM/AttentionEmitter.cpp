@@ -9,7 +9,7 @@
 #include "AttentionEmitter.h"
 
 #include "../RowProgram.h"
-#include "HostCalls.h"
+#include "TileProducts.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/SCF/IR/SCF.h"
@@ -75,36 +75,44 @@ class HeadEmitter {
 public:
   HeadEmitter(OpBuilder &b, KernelEmitter &kernels, Operation *op, Value arguments)
       : b(b), loc(op->getLoc()), kernels(kernels), op(op), shape(op), arguments(arguments),
-        host(b, loc, LLVM::LoadOp::create(b, loc, pointerType(), arguments)) {
-    element = typeOf(op->getOperand(0)).getElementType();
-  }
+        host(b, loc, LLVM::LoadOp::create(b, loc, pointerType(), arguments)),
+        element(typeOf(op->getOperand(0)).getElementType()),
+        products(b, loc, host, element, kernels.getVectorBits()) {}
   void emit(Value begin, Value end);
 
 private:
-  /// A matrix in memory.
-  struct Matrix {
-    Value pointer;
-    int64_t ld;
+  /// Rows of the scores that go from product to softmax to product while they lie in the first
+  /// cache.
+  static constexpr int64_t kBlockRows = 24;
+
+  /// q, k or v in its place, and its bias or null.
+  struct Input {
+    Matrix from;
+    Value bias;
   };
 
   LLVM::LLVMPointerType pointerType() { return LLVM::LLVMPointerType::get(b.getContext()); }
   Value argument(unsigned i);
   Matrix headOf(unsigned array, int64_t tokens, int64_t pitch, int64_t channel);
-  Matrix input(unsigned part, int64_t tokens, double scale);
-  Matrix scratch(int64_t rows, int64_t cols);
-  void gemm(bool transA, bool transB, int64_t m, int64_t n, int64_t k, double alpha, Matrix a,
-            Matrix other, Matrix c) {
-    host.gemm(element, transA, transB, m, n, k, host.number(element, alpha), a.pointer, a.ld,
-              other.pointer, other.ld, host.number(element, 0.0), c.pointer, c.ld);
-  }
-  void run(int64_t rows, bool overlap, ArrayRef<Value> pointers,
-           llvm::function_ref<void(RowProgram &, function_ref<Value(ArrayRef<int64_t>)>)> write,
-           std::array<int64_t, 3> space);
-  Value added(unsigned array, Value index);
-  void softmax(Matrix scores);
-  void softmaxGrad(Matrix probabilities, Matrix gradient);
-  void emitForward(Matrix q, Matrix k, Matrix v, double alpha);
-  void emitBackward(Matrix q, Matrix k, Matrix v, double alpha);
+  Input input(unsigned part, int64_t tokens);
+  Matrix result(unsigned part, int64_t tokens);
+  Matrix scratch(int64_t rows, int64_t ld);
+  Matrix copied(const Input &source, int64_t tokens, double scale);
+  TileRight transposed(const Input &source);
+  TileLeft rowsOf(Matrix matrix) { return {matrix.pointer, matrix.ld, 1}; }
+  TileLeft columnsOf(Matrix matrix) { return {matrix.pointer, 1, matrix.ld}; }
+  TileRight vectorsOf(Matrix matrix) { return {matrix.pointer, matrix.ld, products.width()}; }
+  void forEachBlock(llvm::function_ref<void(Value first, int64_t rows)> body);
+  /// Makes the element (r, c) of a matrix, input or result, of a row program of the scores' width.
+  using Operand = llvm::function_ref<Value(int64_t ld)>;
+  void run(int64_t rows, ArrayRef<bool> overlaps, ArrayRef<Value> pointers,
+           llvm::function_ref<void(RowProgram &, Operand)> write);
+  SmallVector<Value> addedToScores(Value row);
+  Value exponentials(RowProgram &p, Operand operand, int64_t ld, unsigned numAdded);
+  void softmax(Matrix scores, Value inverseSums, Value first, int64_t rows);
+  void softmaxGrad(Matrix scores, Matrix gradient, Matrix to, Value first, int64_t rows);
+  void emitForward();
+  void emitBackward();
 
   OpBuilder &b;
   Location loc;
@@ -114,6 +122,7 @@ private:
   Value arguments;
   HostCalls host;
   Type element;
+  TileProducts products;
   Value image, head, scratchBase; // image: one of all windows, where there are any
   int64_t scratchBytes = 0;
 };
@@ -127,135 +136,189 @@ Value HeadEmitter::argument(unsigned i) {
 }
 
 /// The head's columns from `channel` on of argument `array`, tokens x pitch for each image.
-HeadEmitter::Matrix HeadEmitter::headOf(unsigned array, int64_t tokens, int64_t pitch,
-                                        int64_t channel) {
-  Value index = arith::MulIOp::create(b, loc, image, host.i64(tokens * pitch));
-  index = arith::AddIOp::create(b, loc, index,
-                                arith::MulIOp::create(b, loc, head, host.i64(shape.dim)));
-  index = arith::AddIOp::create(b, loc, index, host.i64(channel));
-  return {host.offset(argument(array), element, index), pitch};
+Matrix HeadEmitter::headOf(unsigned array, int64_t tokens, int64_t pitch, int64_t channel) {
+  Value column = products.add(products.mul(head, shape.dim), channel);
+  Matrix images{argument(array), tokens * pitch};
+  return {products.at(images, image, column), pitch};
 }
 
-HeadEmitter::Matrix HeadEmitter::scratch(int64_t rows, int64_t cols) {
+Matrix HeadEmitter::scratch(int64_t rows, int64_t ld) {
   Value pointer = host.bytes(scratchBase, scratchBytes);
-  scratchBytes += llvm::alignTo(rows * cols * (element.getIntOrFloatBitWidth() / 8), 64);
-  return {pointer, cols};
+  scratchBytes += llvm::alignTo(rows * ld * (element.getIntOrFloatBitWidth() / 8), 64);
+  return {pointer, ld};
 }
 
-/// Calls a row kernel on `rows` rows. `write` builds the program; it gets a function that makes an
-/// input or result tensor of a shape.
-void HeadEmitter::run(
-    int64_t rows, bool overlap, ArrayRef<Value> pointers,
-    llvm::function_ref<void(RowProgram &, function_ref<Value(ArrayRef<int64_t>)>)> write,
-    std::array<int64_t, 3> space) {
+//===----------------------------------------------------------------------===//
+// q, k and v
+//===----------------------------------------------------------------------===//
+
+HeadEmitter::Input HeadEmitter::input(unsigned index, int64_t tokens) {
+  const Part &part = shape.parts[index];
+  unsigned firstInput = isa<rt::AttentionOp>(op) ? 1 : 2; // after the host, and the gradient
+  unsigned numInputs = shape.parts[2].input + 1;
+  Matrix from = headOf(firstInput + part.input, tokens, part.pitch, part.channel);
+  if (!shape.biased)
+    return {from, Value()};
+  Value column = products.add(products.mul(head, shape.dim), part.channel);
+  return {from, host.offset(argument(firstInput + numInputs + part.input), element, column)};
+}
+
+/// The gradient of q, k or v.
+Matrix HeadEmitter::result(unsigned index, int64_t tokens) {
+  const Part &part = shape.parts[index];
+  return headOf(1 + shape.numOperands + part.input, tokens, part.pitch, part.channel);
+}
+
+/// (source + bias) * scale in scratch, in rows of whole vectors.
+Matrix HeadEmitter::copied(const Input &source, int64_t tokens, double scale) {
+  Matrix copy = scratch(tokens, products.pitch(shape.dim));
+  products.copy(tokens, shape.dim, source.from, source.bias, scale, copy);
+  return copy;
+}
+
+/// (k or v + bias) transposed, in scratch.
+TileRight HeadEmitter::transposed(const Input &source) {
+  Matrix panels = scratch(llvm::alignTo(shape.keys, products.width()), shape.dim);
+  products.transpose(shape.keys, shape.dim, source.from, source.bias, panels.pointer);
+  return products.panels(panels.pointer, shape.dim);
+}
+
+//===----------------------------------------------------------------------===//
+// Softmax of a block of rows
+//===----------------------------------------------------------------------===//
+
+void HeadEmitter::forEachBlock(llvm::function_ref<void(Value, int64_t)> body) {
+  for (Pieces piece : splitEvenly(shape.queries, kBlockRows))
+    products.loop(piece.count, [&](Value i) {
+      body(products.add(products.mul(i, piece.size), piece.first), piece.size);
+    });
+}
+
+/// Calls a row kernel on `rows` rows of as many columns as there are keys; `overlaps` as in
+/// KernelEmitter. `write` builds the program; it gets a function that makes an operand with rows
+/// `ld` elements apart.
+void HeadEmitter::run(int64_t rows, ArrayRef<bool> overlaps, ArrayRef<Value> pointers,
+                      llvm::function_ref<void(RowProgram &, Operand)> write) {
   OwningOpRef<ModuleOp> holder(
       ModuleOp::create(loc)); // the program is only a pattern for the kernel
   OpBuilder inner = OpBuilder::atBlockEnd(holder->getBody());
-  RowProgram program(inner, loc, element, space);
-  write(program, [&](ArrayRef<int64_t> extents) -> Value {
-    return rt::SlotOp::create(inner, loc, RankedTensorType::get(extents, element), rt::Region::Work,
-                              "operand");
+  RowProgram program(inner, loc, element, {kBlockRows, 1, shape.keys});
+  write(program, [&](int64_t ld) -> Value {
+    auto type = RankedTensorType::get({kBlockRows, ld}, element);
+    return rt::SlotOp::create(inner, loc, type, rt::Region::Work, "operand");
   });
-  LLVM::LLVMFuncOp kernel = kernels.kernel(program.finish(), {overlap});
+  LLVM::LLVMFuncOp kernel = kernels.kernel(program.finish(), overlaps);
   SmallVector<Value> operands(pointers);
   operands.append({host.i64(0), host.i64(rows)});
   LLVM::CallOp::create(b, loc, kernel, operands);
 }
 
-/// q, k or v of the head: in place, or with bias and scale in scratch.
-HeadEmitter::Matrix HeadEmitter::input(unsigned index, int64_t tokens, double scale) {
-  const Part &part = shape.parts[index];
-  unsigned firstInput = isa<rt::AttentionOp>(op) ? 1 : 2; // after the host, and the gradient
-  unsigned numInputs = shape.parts[2].input + 1;
-  Matrix source = headOf(firstInput + part.input, tokens, part.pitch, part.channel);
-  if (!shape.biased)
-    return source;
-  Value at = arith::AddIOp::create(b, loc, arith::MulIOp::create(b, loc, head, host.i64(shape.dim)),
-                                   host.i64(part.channel));
-  Value bias = host.offset(argument(firstInput + numInputs + part.input), element, at);
-  Matrix copy = scratch(tokens, shape.dim);
-  run(tokens, /*overlap=*/false, {source.pointer, bias, copy.pointer},
-      [&](RowProgram &p, auto tensor) {
-        Value x = p.in(tensor({tokens, part.pitch})); // inputs in the order of the pointers
-        x = p.add(x, p.inColumn(tensor({shape.dim})));
-        if (scale != 1.0)
-          x = p.mul(x, p.constant(scale));
-        p.out(x, RankedTensorType::get({tokens, shape.dim}, element));
-      },
-      {tokens, 1, shape.dim});
-  return copy;
-}
-
-/// Matrix `index` of argument `array`, a stack of matrices of the scores' shape.
-Value HeadEmitter::added(unsigned array, Value index) {
-  return host.offset(argument(array), element,
-                     arith::MulIOp::create(b, loc, index, host.i64(shape.queries * shape.keys)));
-}
-
-/// Softmax of each row of the scores, in place, after bias and mask have been added.
-void HeadEmitter::softmax(Matrix scores) {
-  auto type = RankedTensorType::get({shape.queries, shape.keys}, element);
-  SmallVector<Value> pointers = {scores.pointer};
-  if (shape.scoreBiased) // the mask, where there is one, is the last operand
-    pointers.push_back(added(shape.numOperands - shape.masked, head));
-  if (shape.masked)
-    pointers.push_back(
-        added(shape.numOperands, arith::RemUIOp::create(b, loc, image, host.i64(shape.windows))));
-  unsigned numAdded = pointers.size() - 1;
-  pointers.push_back(scores.pointer);
-  run(shape.queries, /*overlap=*/true, pointers,
-      [&](RowProgram &p, auto tensor) {
-        Value x = p.in(tensor(type.getShape()));
-        for (unsigned i = 0; i < numAdded; ++i)
-          x = p.add(x, p.in(tensor(type.getShape())));
-        Value exponentials = p.exp(p.sub(x, p.max(x)));
-        p.out(p.mul(exponentials, p.div(p.constant(1.0), p.sum(exponentials))), type);
-      },
-      {shape.queries, 1, shape.keys});
-}
-
-/// gradient = P * (gradient - rowsum(P * gradient)).
-void HeadEmitter::softmaxGrad(Matrix probabilities, Matrix gradient) {
-  auto type = RankedTensorType::get({shape.queries, shape.keys}, element);
-  run(shape.queries, /*overlap=*/true, {probabilities.pointer, gradient.pointer, gradient.pointer},
-      [&](RowProgram &p, auto tensor) {
-        Value probability = p.in(tensor(type.getShape())), grad = p.in(tensor(type.getShape()));
-        p.out(p.mul(probability, p.sub(grad, p.sum(p.mul(probability, grad)))), type);
-      },
-      {shape.queries, 1, shape.keys});
-}
-
-void HeadEmitter::emitForward(Matrix q, Matrix k, Matrix v, double alpha) {
-  Matrix scores = scratch(shape.queries, shape.keys);
-  gemm(false, true, shape.queries, shape.keys, shape.dim, alpha, q, k, scores);
-  softmax(scores);
-  Matrix out = headOf(1 + op->getNumOperands(), shape.queries, shape.width, 0);
-  gemm(false, false, shape.queries, shape.dim, shape.keys, 1.0, scores, v, out);
-}
-
-void HeadEmitter::emitBackward(Matrix q, Matrix k, Matrix v, double alpha) {
-  int64_t m = shape.queries, n = shape.keys, d = shape.dim;
-  Matrix scores = scratch(m, n), gradient;
-  if (cast<rt::AttentionGradOp>(op).getScoresGrad()) {
-    Value task = arith::AddIOp::create(
-        b, loc, arith::MulIOp::create(b, loc, image, host.i64(shape.heads)), head);
-    gradient = {added(shape.numOperands + op->getNumResults(), task), n};
-  } else {
-    gradient = scratch(m, n);
-  }
-  Matrix dOut = headOf(1, m, shape.width, 0);
-  auto result = [&](unsigned index, int64_t tokens) {
-    const Part &part = shape.parts[index];
-    return headOf(1 + op->getNumOperands() + part.input, tokens, part.pitch, part.channel);
+/// Bias and mask of the scores, from row `row` of the head on: two, one or none.
+SmallVector<Value> HeadEmitter::addedToScores(Value row) {
+  SmallVector<Value> pointers;
+  auto add = [&](unsigned array, Value index) {
+    Matrix stack{argument(array), shape.queries * shape.keys};
+    pointers.push_back(products.at({products.at(stack, index), shape.keys}, row));
   };
-  gemm(false, true, m, n, d, alpha, q, k, scores);
-  softmax(scores);
-  gemm(true, false, n, d, m, 1.0, scores, dOut, result(2, n));
-  gemm(false, true, m, n, d, 1.0, dOut, v, gradient);
-  softmaxGrad(scores, gradient);
-  gemm(false, false, m, d, n, shape.scale, gradient, k, result(0, m));
-  gemm(true, false, n, d, m, alpha, gradient, q,
-       result(1, n)); // q holds the scale where alpha is 1
+  if (shape.scoreBiased) // the mask, where there is one, is the last operand
+    add(shape.numOperands - shape.masked, head);
+  if (shape.masked)
+    add(shape.numOperands, arith::RemUIOp::create(b, loc, image, host.i64(shape.windows)));
+  return pointers;
+}
+
+/// exp(x - max(x)) of a row x of scores with what is added to them: the first inputs of a program.
+Value HeadEmitter::exponentials(RowProgram &p, Operand operand, int64_t ld, unsigned numAdded) {
+  Value x = p.in(operand(ld));
+  for (unsigned i = 0; i < numAdded; ++i)
+    x = p.add(x, p.in(operand(shape.keys)));
+  return p.exp(p.sub(x, p.max(x)));
+}
+
+/// Exponentials in place of the scores of rows [first, first + rows), and for each row what makes
+/// probabilities of them: the second product multiplies by it.
+void HeadEmitter::softmax(Matrix scores, Value inverseSums, Value first, int64_t rows) {
+  SmallVector<Value> pointers = {scores.pointer};
+  llvm::append_range(pointers, addedToScores(first));
+  unsigned numAdded = pointers.size() - 1;
+  pointers.append({scores.pointer, inverseSums});
+  run(rows, {true, false}, pointers, [&](RowProgram &p, Operand operand) {
+    Value e = exponentials(p, operand, scores.ld, numAdded);
+    p.out(e, RankedTensorType::get({kBlockRows, scores.ld}, element));
+    p.out(p.div(p.constant(1.0), p.sum(e)), RankedTensorType::get({kBlockRows}, element), p.r,
+          p.lit(0));
+  });
+}
+
+/// The probabilities P in place of the scores, and to = P * (gradient - rowsum(P * gradient)).
+void HeadEmitter::softmaxGrad(Matrix scores, Matrix gradient, Matrix to, Value first,
+                              int64_t rows) {
+  SmallVector<Value> pointers = {scores.pointer};
+  llvm::append_range(pointers, addedToScores(first));
+  unsigned numAdded = pointers.size() - 1;
+  pointers.append({gradient.pointer, scores.pointer, to.pointer});
+  run(rows, {true, false}, pointers, [&](RowProgram &p, Operand operand) {
+    Value e = exponentials(p, operand, scores.ld, numAdded), grad = p.in(operand(gradient.ld));
+    // Both sums in one pass over the exponentials.
+    Value inverse = p.div(p.constant(1.0), p.sum(e));
+    Value mean = p.mul(p.sum(p.mul(e, grad)), inverse), probability = p.mul(e, inverse);
+    p.out(probability, RankedTensorType::get({kBlockRows, scores.ld}, element));
+    p.out(p.mul(probability, p.sub(grad, mean)),
+          RankedTensorType::get({kBlockRows, to.ld}, element));
+  });
+}
+
+//===----------------------------------------------------------------------===//
+// One head
+//===----------------------------------------------------------------------===//
+
+void HeadEmitter::emitForward() {
+  int64_t m = shape.queries, n = shape.keys, d = shape.dim;
+  Matrix q = copied(input(0, m), m, shape.scale);
+  TileRight keys = transposed(input(1, n));
+  Matrix v = copied(input(2, n), n, 1.0);
+  Matrix scores = scratch(std::min(m, kBlockRows), products.pitch(n));
+  Value inverseSums = scratch(1, kBlockRows).pointer;
+  Matrix out = headOf(1 + shape.numOperands, m, shape.width, 0);
+  forEachBlock([&](Value first, int64_t rows) {
+    Matrix block{products.at(q, first), q.ld}, to{products.at(out, first), out.ld};
+    products.product(rows, n, d, rowsOf(block), keys, {.to = scores, .padded = true});
+    softmax(scores, inverseSums, first, rows);
+    products.product(rows, d, n, rowsOf(scores), vectorsOf(v),
+                     {.to = to, .distant = true, .factors = inverseSums});
+  });
+}
+
+void HeadEmitter::emitBackward() {
+  int64_t m = shape.queries, n = shape.keys, d = shape.dim;
+  Matrix dOut = copied({headOf(1, m, shape.width, 0), Value()}, m, 1.0);
+  Matrix q = copied(input(0, m), m, shape.scale), k = copied(input(1, n), n, 1.0);
+  TileRight keys = transposed({k, Value()}), values = transposed(input(2, n));
+  Matrix probabilities = scratch(m, products.pitch(n));
+  Matrix dProbabilities = scratch(std::min(m, kBlockRows), products.pitch(n)), dScores;
+  if (cast<rt::AttentionGradOp>(op).getScoresGrad()) {
+    Value task = products.mul(image, shape.heads);
+    task = arith::AddIOp::create(b, loc, task, head);
+    Matrix stack{argument(shape.numOperands + op->getNumResults()), m * n};
+    dScores = {products.at(stack, task), n};
+  } else {
+    dScores = scratch(m, products.pitch(n));
+  }
+  Matrix dQ = result(0, m);
+  forEachBlock([&](Value first, int64_t rows) {
+    auto from = [&](Matrix matrix) -> Matrix { return {products.at(matrix, first), matrix.ld}; };
+    Matrix p = from(probabilities), ds = from(dScores);
+    products.product(rows, n, d, rowsOf(from(q)), keys, {.to = p, .padded = true});
+    products.product(rows, n, d, rowsOf(from(dOut)), values,
+                     {.to = dProbabilities, .padded = true});
+    softmaxGrad(p, dProbabilities, ds, first, rows);
+    products.product(rows, d, n, rowsOf(ds), vectorsOf(k),
+                     {.to = from(dQ), .distant = true, .scale = shape.scale});
+  });
+  products.product(n, d, m, columnsOf(probabilities), vectorsOf(dOut),
+                   {.to = result(2, n), .distant = true});
+  products.product(n, d, m, columnsOf(dScores), vectorsOf(q),
+                   {.to = result(1, n), .distant = true}); // q is scaled
 }
 
 void HeadEmitter::emit(Value begin, Value end) {
@@ -272,13 +335,10 @@ void HeadEmitter::emit(Value begin, Value end) {
     b.setInsertionPointToStart(loop.getBody());
     image = arith::DivUIOp::create(b, loc, loop.getInductionVar(), host.i64(shape.heads));
     head = arith::RemUIOp::create(b, loc, loop.getInductionVar(), host.i64(shape.heads));
-    double alpha = shape.biased ? 1.0 : shape.scale;
-    Matrix q = input(0, shape.queries, shape.scale), k = input(1, shape.keys, 1.0),
-           v = input(2, shape.keys, 1.0);
     if (isa<rt::AttentionOp>(op))
-      emitForward(q, k, v, alpha);
+      emitForward();
     else
-      emitBackward(q, k, v, alpha);
+      emitBackward();
   }
   size.setValueAttr(b.getI64IntegerAttr(scratchBytes));
 }

@@ -40,6 +40,7 @@ public:
   mlir::LLVM::LLVMFuncOp task(rt::FusedOp op, llvm::ArrayRef<bool> overlaps);
 
   int64_t numKernels() const { return kernels.size(); }
+  int64_t getVectorBits() const { return vectorBits; }
 
 private:
   mlir::ModuleOp module;
