@@ -120,8 +120,12 @@ Error Raiser::raiseAdd(const Node &node) {
   if (deferred<Scores>(a.root))
     return addToScores(node, a, b);
   auto isBias = [&](const View &v) { return deferred<Gathered>(v.root) || deferred<Sum>(v.root); };
-  if (isBias(a) || isBias(b)) {
-    ArrayRef<int64_t> shape = claimedShape(node.outputs.front());
+  // Weights, repeated for each image: a bias that an exporter computed, and a mask.
+  ArrayRef<int64_t> shape = claimedShape(node.outputs.front());
+  auto isWeight = [&](const View &v) { return v.root && v.root.getDefiningOp<nn::LoadParamOp>(); };
+  const bool isTerm =
+      shape.size() == 4 && shape[0] % kProbeBatch == 0 && isWeight(a) && isWeight(b);
+  if (isBias(a) || isBias(b) || isTerm) {
     define(node, defer(shape, Sum{a, b}), IndexMap::identity(shape));
     return Error::success();
   }

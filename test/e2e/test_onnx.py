@@ -17,9 +17,8 @@ from nn_reference import Network
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxscript")
 
-# What torch.onnx itself cannot export with a dynamic batch, and masks that an exporter computes in another form.
+# What torch.onnx itself cannot export with a dynamic batch.
 UNSUPPORTED = {"timm_beit", "hf_swin"}
-OPTIMIZED_UNSUPPORTED = {"hf_swin_eager"}
 # Flags of a model whose file states no normalisation, as none does.
 NORMALISED = "--mean=0,0,0"
 QUICK = ["timm_vit", "timm_swin", "timm_resnet18", "timm_convnext", "hf_vit_eager", "hf_dinov2", "torchvision_vit"]
@@ -33,6 +32,7 @@ COMPUTED = re.compile(
 TOLERANCE = {
     "hf_vit_eager": 1e-6,
     "hf_dinov2_eager": 1e-6,
+    "hf_swin_eager": 1e-6,
     "timm_eva02": 1e-5,
 }  # softmax or positions in float32 in the model
 
@@ -70,8 +70,7 @@ def trainable(case) -> set[str]:
 
 
 def parameters(optimize):
-    supported = [name for name in FAMILIES if name not in UNSUPPORTED | (OPTIMIZED_UNSUPPORTED if optimize else set())]
-    return [pytest.param(name, optimize, 23) for name in supported]
+    return [pytest.param(name, optimize, 23) for name in FAMILIES if name not in UNSUPPORTED]
 
 
 @pytest.mark.parametrize(
