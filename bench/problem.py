@@ -1,6 +1,7 @@
 """What is timed: one model, one batch, one kind of step. Every peer builds its inputs from here, so all do the same work."""
 
 import dataclasses
+import json
 import os
 import pathlib
 
@@ -10,11 +11,19 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 OUT = ROOT / "bench" / "out"
 BIN = ROOT / "build" / "bin"
 
-KINDS = ("synth", "finetune", "forward")
-MODELS = {"vit_tiny_patch16_224": 16, "vit_base_patch16_224": 8}  # model: batch
+ATTACKS = {"fgsm": "fgsm:eps=4/255", "pgd": "pgd:eps=8/255,alpha=2/255,steps=10,start=clean"}
+KINDS = ("synth", "finetune", "forward", *ATTACKS)
+# model: batch, kinds
+MODELS = {
+    "vit_tiny_patch16_224": (16, KINDS),
+    "vit_base_patch16_224": (8, KINDS),
+    "deit_small_patch16_224": (16, KINDS[:3]),
+    "swin_tiny_patch4_window7_224": (8, KINDS[:3]),
+    "resnet50": (8, ("forward",)),
+}
 NOISE_LR = 0.1
 WEIGHT_LR, WEIGHT_DECAY = 1e-5, 0.05
-CLASSES, SIDE = 1000, 224
+CLASSES = 1000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,9 +31,34 @@ class Problem:
     model: str
     kind: str
     batch: int
+    precision: str = "f32"  # of ours: f32, or bf16 with float32 masters
+    micro: int = 0  # images per call of ours; 0: the batch
+    options: tuple = ()  # arguments of timm.create_model as (name, value) pairs
+    threads: int = dataclasses.field(default_factory=lambda: threads())
+
+    @staticmethod
+    def parse(text: str) -> "Problem":
+        fields = json.loads(text)
+        return Problem(**fields | {"options": tuple(map(tuple, fields["options"]))})
+
+    def text(self) -> str:
+        return json.dumps(dataclasses.asdict(self))
+
+    @property
+    def side(self) -> int:
+        return dict(self.options).get("img_size", 224)
+
+    @property
+    def per_call(self) -> int:
+        return self.micro or self.batch
+
+    def pixels(self) -> np.ndarray:
+        """N x H x W x 3, 8 bits."""
+        return np.random.default_rng(1).integers(0, 256, (self.batch, self.side, self.side, 3)).astype(np.uint8)
 
     def images(self) -> np.ndarray:
-        return np.random.default_rng(1).random((self.batch, 3, SIDE, SIDE), dtype=np.float32)
+        """The same as N x 3 x H x W in [0, 1]."""
+        return np.ascontiguousarray(self.pixels().transpose(0, 3, 1, 2), dtype=np.float32) / np.float32(255)
 
     def labels(self) -> np.ndarray:
         return np.random.default_rng(2).integers(CLASSES, size=self.batch)
@@ -33,17 +67,30 @@ class Problem:
         return np.random.default_rng(3).uniform(-0.5, 0.5, shape).astype(np.float32)
 
     @property
+    def name(self) -> str:
+        """Of the model as it is built."""
+        return "-".join([self.model, *(f"{key}{value}" for key, value in self.options)])
+
+    @property
     def emit(self) -> str:
         """What users compile to take this step."""
-        return {"synth": "synth", "finetune": "finetune", "forward": "evaluate"}[self.kind]
+        return self.kind if self.kind in ("synth", "finetune") else "evaluate"
 
     @property
     def executable(self) -> pathlib.Path:
-        return OUT / f"{self.model}-b{self.batch}-{self.emit}"
+        return OUT / "-".join([self.name, f"b{self.per_call}", self.precision, self.emit])
 
     @property
     def mlir(self) -> pathlib.Path:
-        return OUT / f"{self.model}.mlir"
+        return OUT / f"{self.name}.mlir"
+
+    @property
+    def weights(self) -> pathlib.Path:
+        return OUT / f"{self.name}.safetensors"
+
+    @property
+    def onnx(self) -> pathlib.Path:
+        return OUT / f"{self.name}-b{self.batch}.onnx"
 
 
 def threads() -> int:

@@ -1,6 +1,6 @@
 """One peer in a process of its own: a few steps, then its memory and times as JSON on the last line.
 
-usage: worker.py PEER MODEL KIND BATCH STEPS
+usage: worker.py PEER PROBLEM STEPS (PROBLEM: JSON, problem.py)
 """
 
 import importlib
@@ -12,12 +12,12 @@ from problem import Problem, peak_kilobytes
 
 
 def main() -> None:
-    peer, model, kind, batch, steps = sys.argv[1:]
+    peer, problem, steps = sys.argv[1:]
     module = importlib.import_module(f"peers.{peer}")
     module.load()
     idle = peak_kilobytes()
     start = time.perf_counter()
-    work = module.prepare(Problem(model, kind, int(batch)))
+    work = module.prepare(Problem.parse(problem))
     prepared = time.perf_counter() - start
     seconds = []
     for _ in range(int(steps)):

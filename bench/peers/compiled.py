@@ -8,4 +8,4 @@ load = timm_common.load
 
 
 def prepare(problem):
-    return torch_steps.build(problem, compiled=True)
+    return torch_steps.steps(problem, compiled=True)

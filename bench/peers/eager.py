@@ -4,8 +4,4 @@ import torch_steps
 
 from peers import timm_common
 
-load = timm_common.load
-
-
-def prepare(problem):
-    return torch_steps.build(problem, compiled=False)
+load, prepare = timm_common.load, torch_steps.steps

@@ -1,13 +1,13 @@
-"""Ours: the entries of the executable that ns-compile made for this kind of step, called without a copy between."""
+"""Ours: the entries of the executable that ns-compile made for this kind of step, called without a copy between; attacks run the loop of
+its evaluation.
+"""
 
 import numpy as np
-from problem import NOISE_LR, WEIGHT_DECAY, WEIGHT_LR, threads
+from problem import ATTACKS, NOISE_LR, WEIGHT_DECAY, WEIGHT_LR
 
-ENTRIES = {
-    "synth": ("synth_step", "synth_update"),
-    "finetune": ("finetune_step_noised", "finetune_update"),
-    "forward": ("forward",),
-}
+from peers.timm_common import watched_name
+
+ENTRIES = {"synth": ("synth_step", "synth_update"), "finetune": ("finetune_step_noised", "finetune_update")}
 BETA1, BETA2, EPS = 0.9, 0.999, 1e-8
 
 
@@ -18,48 +18,83 @@ def load() -> None:
 def prepare(problem):
     from nullspace import runtime
 
-    return Steps(problem, runtime.Model(str(problem.executable), threads=threads()))
+    model = runtime.Model(str(problem.executable), threads=problem.threads)
+    kinds = {"synth": Training, "finetune": Training, "forward": Forward}
+    return kinds.get(problem.kind, Attack)(problem, model)
 
 
-class Steps:
+class Forward:
     def __init__(self, problem, model):
-        self.model, self.kind, self.entries, self.count, self.first = (
-            model,
-            problem.kind,
-            ENTRIES[problem.kind],
-            0,
-            None,
-        )
+        self.model = model
         model.slot("image")[:] = problem.images()
-        if self.kind == "forward":
-            return
+
+    def step(self):
+        self.model.run("forward")
+
+    def result(self):
+        return {"logits": np.array(self.model.slot("logits"))}
+
+
+class Attack:
+    def __init__(self, problem, model):
+        self.model, self.text, self.pixels = model, ATTACKS[problem.kind], problem.pixels()
+        self.labels = model.forward(problem.images()).argmax(1)
+
+    def step(self):
+        self.stands = self.model.attack(self.text, self.pixels, self.labels)
+
+    def result(self):
+        return {"adversarial": np.array(self.model.slot("image")), "stands": self.stands.astype(np.float32)}
+
+
+class Training:
+    """A step of the whole batch: one call for each micro-batch, then the update."""
+
+    def __init__(self, problem, model):
+        self.model, self.kind, self.count, self.first = model, problem.kind, 0, None
         noise = model.slot("noise")
         noise[:] = problem.noise(noise.shape)
         model.slot("weights")[:] = 1 / problem.batch
-        model.slot("accumulate")[...] = 0
+        arrays = {"image": problem.images()}
         if self.kind == "finetune":
-            model.slot("labels")[:] = problem.labels()
+            arrays["labels"] = problem.labels()
         else:
-            model.run("forward")
-            model.slot("clean_logits")[:] = model.slot("logits")
+            arrays["clean_logits"] = model.forward(arrays["image"])
+        n = model.batch
+        self.pieces = [{name: a[i : i + n] for name, a in arrays.items()} for i in range(0, problem.batch, n)]
+        self.fill(self.pieces[0])
+
+    def fill(self, piece):
+        for name, array in piece.items():
+            self.model.slot(name)[:] = array
 
     def step(self):
+        step, update = ENTRIES[self.kind]
+        loss = 0.0
+        for index, piece in enumerate(self.pieces):
+            if len(self.pieces) > 1:
+                self.fill(piece)
+            self.model.slot("accumulate")[...] = index > 0
+            self.model.run(step)
+            loss += float(self.model.slot("loss").reshape(-1)[0])
+        if self.first is None:
+            self.first = {"loss": np.array(loss), "gradient": np.array(self.gradient())}
+        self.set_rates()
+        self.model.run(update)
+
+    def gradient(self):
+        if self.kind == "synth":
+            return self.model.slot("noise.grad")
+        gradients = self.model.param_grads()
+        return gradients[watched_name(gradients)]
+
+    def set_rates(self):
         self.count += 1
         corrections = 1 - BETA1**self.count, 1 - BETA2**self.count
         if self.kind == "synth":
             self.model.slot("noise_hyper")[:] = (NOISE_LR, BETA1, BETA2, EPS, 0.0, *corrections, 0.0, 0.0)
-        elif self.kind == "finetune":
+        else:
             self.model.slot("hyper")[:] = (WEIGHT_LR, BETA1, BETA2, EPS, WEIGHT_DECAY, *corrections)
-        self.model.run(self.entries[0])
-        if self.first is None and self.kind != "forward":
-            gradient = (
-                self.model.slot("noise.grad")
-                if self.kind == "synth"
-                else self.model.param_grads()["blocks.0.attn.qkv.weight"]
-            )
-            self.first = {"loss": np.array(self.model.slot("loss")).reshape(()), "gradient": np.array(gradient)}
-        for entry in self.entries[1:]:
-            self.model.run(entry)
 
     def result(self):
-        return self.first if self.kind != "forward" else {"logits": np.array(self.model.slot("logits"))}
+        return self.first

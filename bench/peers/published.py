@@ -19,7 +19,7 @@ def synthesis(inputs):
     def loss():
         with torch.no_grad():
             clean = inputs.logits(inputs.tokens(inputs.image))
-        return (inputs.logits(inputs.tokens(inputs.image) + noise) - clean).square().sum(1).mean()
+        return (inputs.logits(inputs.noised(inputs.tokens(inputs.image), noise)) - clean).square().sum(1).mean()
 
     return timm_common.TrainingStep(loss, optimizer, noise)
 
@@ -29,7 +29,7 @@ def finetune(inputs):
 
     def loss():
         clean = inputs.logits(inputs.tokens(inputs.image))
-        noised = inputs.logits(inputs.tokens(inputs.image) + inputs.noise)
+        noised = inputs.logits(inputs.noised(inputs.tokens(inputs.image), inputs.noise))
         return F.cross_entropy(clean, inputs.labels) + F.cross_entropy(noised, inputs.labels)
 
     model = inputs.model

@@ -1,6 +1,6 @@
 """What the PyTorch peers share: the model, its weights those of the export, and its inputs as tensors."""
 
-from problem import Problem, threads
+from problem import Problem
 
 
 def load() -> None:
@@ -10,34 +10,55 @@ def load() -> None:
     import timm
     import torch
 
-    torch.set_num_threads(threads())
-    timm.layers.set_fused_attn(True)
+    # 2: windows too; on a CPU scaled_dot_product_attention is the faster path for every family here.
+    timm.layers.set_fused_attn(True, experimental=True)
+
+
+def build(problem: Problem):
+    """The model in eval mode; torch runs with the problem's threads from here on."""
+    load()
+    import timm
+    import torch
+
+    torch.set_num_threads(problem.threads)
+    torch.manual_seed(0)  # as nullspace.export does
+    return timm.create_model(problem.model, **dict(problem.options)).eval()
+
+
+def normalisation(model):
+    import torch
+
+    config = model.pretrained_cfg
+    mean, std = (torch.tensor(config[k]).view(1, 3, 1, 1) for k in ("mean", "std"))
+    return lambda image: (image - mean) / std
 
 
 class Inputs:
+    """The network in two halves: up to the noise's site (the compiler's default one), and behind it."""
+
     def __init__(self, problem: Problem):
-        load()
-        import timm
         import torch
 
-        torch.manual_seed(0)  # as nullspace.export does
-        self.model = timm.create_model(problem.model).eval()
-        config = self.model.pretrained_cfg
-        mean, std = (torch.tensor(config[k]).view(1, 3, 1, 1) for k in ("mean", "std"))
+        self.model = build(problem)
+        self.normalize = normalisation(self.model)
         self.image = torch.from_numpy(problem.images())
-        self.normalize = lambda image: (image - mean) / std
         self.labels = torch.from_numpy(problem.labels())
-        shape = (1, self.model.patch_embed.num_patches, self.model.embed_dim)
-        self.noise = torch.from_numpy(problem.noise(shape))
+        self.grid = hasattr(self.model, "layers")  # Swin: tokens lie in a grid, image x H x W x D
+        if hasattr(self.model, "patch_embed"):
+            shape = 1, self.model.patch_embed.num_patches, self.model.embed_dim
+            self.noise = torch.from_numpy(problem.noise(shape))
 
     def tokens(self, image):
         return self.model.patch_embed(self.normalize(image))
 
+    def noised(self, tokens, noise):
+        return tokens + (noise.view(1, *tokens.shape[1:]) if self.grid else noise)
+
     def logits(self, tokens):
         """The network behind the patch embedding, as timm's forward_features and forward_head."""
         model = self.model
-        x = model.norm_pre(model.patch_drop(model._pos_embed(tokens)))
-        return model.forward_head(model.norm(model.blocks(x)))
+        x = tokens if self.grid else model.norm_pre(model.patch_drop(model._pos_embed(tokens)))
+        return model.forward_head(model.norm((model.layers if self.grid else model.blocks)(x)))
 
 
 def weight_optimizer(model):
@@ -82,5 +103,14 @@ class TrainingStep:
         return self.first
 
 
+WATCHED = ("blocks.0.attn.qkv.weight", "layers.0.blocks.0.attn.qkv.weight")
+
+
+def watched_name(names) -> str:
+    """Of the matrix whose gradient is compared: the first block's queries, keys and values."""
+    return next(name for name in WATCHED if name in names)
+
+
 def watched_weight(model):
-    return model.blocks[0].attn.qkv.weight
+    parameters = dict(model.named_parameters())
+    return parameters[watched_name(parameters)]

@@ -26,5 +26,8 @@ void ns::autodiff::registerDifferentiableOpModels(DialectRegistry &registry) {
     attachTokenRules(*context);
     attachLossRules(*context);
   });
-  registry.addExtension(+[](MLIRContext *context, harden::NSDialect *) { attachNoiseRules(*context); });
+  registry.addExtension(+[](MLIRContext *context, harden::NSDialect *) {
+    attachNoiseRules(*context);
+    attachAttackLossRules(*context);
+  });
 }

@@ -56,7 +56,8 @@ Value RowProgram::fma(Value a, Value b, Value c) { return math::FmaOp::create(bo
 Value RowProgram::sqrt(Value a) { return math::SqrtOp::create(body, loc, a); }
 Value RowProgram::exp(Value a) { return math::ExpOp::create(body, loc, a); }
 Value RowProgram::log(Value a) { return math::LogOp::create(body, loc, a); }
-Value RowProgram::erf(Value a) { return math::ErfOp::create(body, loc, a); }
+Value RowProgram::neg(Value a) { return arith::NegFOp::create(body, loc, a); }
+Value RowProgram::erfc(Value a) { return math::ErfcOp::create(body, loc, a); }
 Value RowProgram::tanh(Value a) { return math::TanhOp::create(body, loc, a); }
 Value RowProgram::abs(Value a) { return math::AbsFOp::create(body, loc, a); }
 Value RowProgram::compare(arith::CmpFPredicate predicate, Value a, Value b) {

@@ -62,7 +62,8 @@ public:
   mlir::Value sqrt(mlir::Value a);
   mlir::Value exp(mlir::Value a);
   mlir::Value log(mlir::Value a);
-  mlir::Value erf(mlir::Value a);
+  mlir::Value neg(mlir::Value a);
+  mlir::Value erfc(mlir::Value a);
   mlir::Value tanh(mlir::Value a);
   mlir::Value abs(mlir::Value a);
   mlir::Value compare(mlir::arith::CmpFPredicate predicate, mlir::Value a, mlir::Value b);

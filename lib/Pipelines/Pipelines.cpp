@@ -15,6 +15,7 @@
 #include "ns/Dialect/RT/Transforms/Passes.h"
 
 #include "mlir/Conversion/Passes.h"
+#include "mlir/Dialect/Arith/Transforms/Passes.h"
 #include "mlir/Transforms/Passes.h"
 
 #include "mlir/Pass/PassRegistry.h"
@@ -27,11 +28,12 @@ llvm::ArrayRef<llvm::StringRef> ns::getEntries(StringRef emit) {
   static const StringRef finetune[] = {
       "forward",   "site_norm",     "synth_step",           "synth_step_l2",  "synth_update",
       "stop_test", "finetune_step", "finetune_step_noised", "finetune_update"};
-  static const StringRef evaluate[] = {"forward", "forward_noised", "stop_test", "value_and_grad"};
+  static const StringRef evaluate[] = {"forward", "forward_noised", "stop_test", "value_and_grad",
+                                       "attack_grad"};
   static const StringRef library[] = {"forward",         "forward_noised", "site_norm",
                                       "synth_step",      "synth_step_l2",  "synth_update",
                                       "stop_test",       "finetune_step",  "finetune_step_noised",
-                                      "finetune_update", "value_and_grad"};
+                                      "finetune_update", "value_and_grad",       "attack_grad"};
   if (emit == "synth")
     return synth;
   if (emit == "finetune")
@@ -67,6 +69,8 @@ void ns::buildHardenPipeline(OpPassManager &manager, const HardenOptions &option
     select.entries.push_back(entry.str());
   if (select.entries.empty())
     select.entries.push_back(options.emit);
+  if (options.precision == "bf16" && llvm::is_contained(select.entries, "synth_step"))
+    select.entries.push_back("clean_logits");
   manager.addPass(harden::createSelectEntriesPass(select));
   manager.addPass(harden::createVerifyHardenedPass());
 }
@@ -84,11 +88,21 @@ void ns::buildDifferentiatePipeline(OpPassManager &manager) {
   manager.addPass(harden::createVerifyLowerablePass());
 }
 
-void ns::buildPlanPipeline(OpPassManager &manager) {
+void ns::buildPlanPipeline(OpPassManager &manager, const PlanOptions &options) {
   manager.addPass(createCanonicalizerPass());
   manager.addPass(createCSEPass());
   manager.addPass(createNNToRTPass());
+  if (options.precision == "bf16") { // what trains and attacks; what is measured stays f32
+    rt::RTNarrowProductsPassOptions narrow;
+    for (StringRef entry : {"clean_logits", "synth_step", "synth_step_l2", "finetune_step",
+                            "finetune_step_noised", "value_and_grad", "attack_grad"})
+      narrow.entries.push_back(entry.str());
+    manager.addPass(rt::createRTNarrowProductsPass(narrow));
+  }
   manager.addNestedPass<func::FuncOp>(rt::createRTFusePass());
+  manager.addNestedPass<func::FuncOp>(
+      rt::createRTPackOperandsPass({.products = options.products}));
+  manager.addNestedPass<func::FuncOp>(rt::createRTTileRowsPass());
   manager.addNestedPass<func::FuncOp>(rt::createRTPlanMemoryPass());
 }
 
@@ -96,6 +110,8 @@ void ns::buildEmitPipeline(OpPassManager &manager, const EmitOptions &options) {
   manager.addPass(createRTToLLVMPass(
       {.metadata = options.metadata, .vectorBits = options.vectorBits, .table = options.table}));
   manager.addPass(createExpandMathPass());
+  if (options.expandBf16)
+    manager.addPass(arith::createArithExpandOpsPass({.includeBf16 = true}));
   manager.addPass(createCSEPass());
   manager.addPass(createSCFToControlFlowPass());
   manager.addPass(createConvertVectorToLLVMPass());
@@ -116,8 +132,8 @@ void ns::registerPipelines() {
       buildSimplifyPipeline);
   PassPipelineRegistration<>("ns-differentiate-pipeline", "Gradient requests -> backward ops",
                              buildDifferentiatePipeline);
-  PassPipelineRegistration<>("ns-plan-pipeline", "nn and ns ops -> fused rt ops with offsets",
-                             buildPlanPipeline);
+  PassPipelineRegistration<PlanOptions>(
+      "ns-plan-pipeline", "nn and ns ops -> fused rt ops with offsets", buildPlanPipeline);
   PassPipelineRegistration<EmitOptions>("ns-emit-pipeline", "Planned rt ops -> the LLVM dialect",
                                         buildEmitPipeline);
 }

@@ -176,8 +176,10 @@ Artifact::Artifact(std::string path, Loaded object) : origin(std::move(path)), l
     if (!query)
       fail(origin, ": expected a compiled artefact that exports ", NSRT_QUERY_SYMBOL,
            ", found none");
-    const nsrt_artifact *artifact = query(NSRT_ABI_VERSION, x86Level());
-    if (!artifact || artifact->abi_version != NSRT_ABI_VERSION ||
+    const nsrt_artifact *artifact = nullptr;
+    for (uint32_t version = NSRT_ABI_VERSION; !artifact && version > 0; --version)
+      artifact = query(version, x86Level());
+    if (!artifact || artifact->abi_version > NSRT_ABI_VERSION ||
         artifact->struct_size < sizeof(nsrt_artifact))
       fail(origin, ": expected ABI version ", NSRT_ABI_VERSION, ", found ",
            artifact ? std::to_string(artifact->abi_version) : "another",

@@ -23,7 +23,14 @@ struct Kind {
 };
 } // namespace
 
+static Kind with(Kind kind, const char *key, double value) {
+  kind.numbers[key] = value;
+  return kind;
+}
+
 static const std::map<std::string, Kind> &kinds() {
+  static const Kind apgd = {{{"eps", 8. / 255}, {"steps", 100}, {"restarts", 1}, {"rho", 0.75}},
+                            {{"norm", {"linf", "l2"}}, {"start", {"random", "clean"}}}};
   static const std::map<std::string, Kind> table = {
       {"fgsm", {{{"eps", 4. / 255}}, {}}},
       {"bim",
@@ -33,9 +40,19 @@ static const std::map<std::string, Kind> &kinds() {
        {{{"eps", 8. / 255}, {"alpha", 2. / 255}, {"steps", 10}, {"restarts", 1}},
         {{"norm", {"linf", "l2"}}, {"start", {"random", "clean"}}}}},
       {"mim", {{{"eps", 8. / 255}, {"alpha", 2. / 255}, {"steps", 10}, {"decay", 1}}, {}}},
-      {"apgd-ce",
-       {{{"eps", 8. / 255}, {"steps", 100}, {"restarts", 1}, {"rho", 0.75}},
-        {{"norm", {"linf", "l2"}}, {"start", {"random", "clean"}}}}},
+      {"apgd-ce", apgd},
+      {"apgd-dlr", apgd},
+      {"apgd-t", with(apgd, "targets", 9)},
+      {"cw", {{{"c", 1}, {"kappa", 0}, {"steps", 50}, {"lr", 0.01}, {"search", 0}}, {}}},
+      {"fab-t",
+       {{{"eps", 8. / 255},
+         {"steps", 100},
+         {"targets", 9},
+         {"alpha-max", 0.1},
+         {"eta", 1.05},
+         {"beta", 0.9}},
+        {{"norm", {"linf", "l2"}}}}},
+      {"autoattack", {{{"eps", 8. / 255}, {"steps", 100}, {"targets", 9}, {"queries", 5000}}, {}}},
       {"square", {{{"eps", 8. / 255}, {"queries", 5000}, {"p", 0.8}}, {}}}};
   return table;
 }
@@ -55,19 +72,33 @@ static double parseNumber(const std::string &attack, const std::string &key,
   if (!good || *end || !std::isfinite(value) || value < 0)
     throw UsageError("--attack " + attack + ": expected a number or a fraction for " + key +
                      ", found '" + text + "'");
-  bool count = key == "steps" || key == "restarts" || key == "queries";
-  if ((count && (value < 1 || value > 1e9 || value != std::floor(value))) ||
-      ((key == "p" || key == "rho") && (value <= 0 || value > 1)))
+  bool count = key == "steps" || key == "restarts" || key == "queries" || key == "targets";
+  bool whole = count || key == "search";
+  if ((whole && (value < count || value > 1e9 || value != std::floor(value))) ||
+      ((key == "p" || key == "rho" || key == "alpha-max" || key == "beta") &&
+       (value <= 0 || value > 1)) ||
+      ((key == "c" || key == "lr" || key == "eta") && value <= 0))
     throw UsageError("--attack " + attack + ": " + key + " = " + text + " is out of range");
   return value;
 }
 
+int64_t ns::runtime::numTargetClasses(Session &session, const AttackSpec &spec) {
+  int64_t classes = session.slot("logits").rowCount(), least = spec.kind == "apgd-t" ? 4 : 2;
+  if (classes < least)
+    throw UsageError("--attack " + spec.text + ": expected a model of at least " +
+                     std::to_string(least) + " classes, found " + std::to_string(classes));
+  return std::min(static_cast<int64_t>(spec.number("targets")), classes - 1);
+}
+
 Survivors ns::runtime::attack(AttackContext &context, const AttackSpec &spec) {
-  return spec.kind == "fgsm"      ? attackFgsm(context, spec)
-         : spec.kind == "mim"     ? attackMim(context, spec)
-         : spec.kind == "apgd-ce" ? attackApgd(context, spec)
-         : spec.kind == "square"  ? attackSquare(context, spec)
-                                  : attackPgd(context, spec); // bim and pgd
+  return spec.kind == "fgsm"             ? attackFgsm(context, spec)
+         : spec.kind == "mim"            ? attackMim(context, spec)
+         : spec.kind.starts_with("apgd") ? attackApgd(context, spec)
+         : spec.kind == "cw"             ? attackCw(context, spec)
+         : spec.kind == "fab-t"          ? attackFab(context, spec)
+         : spec.kind == "autoattack"     ? attackAuto(context, spec)
+         : spec.kind == "square"         ? attackSquare(context, spec)
+                                         : attackPgd(context, spec); // bim and pgd
 }
 
 AttackSpec ns::runtime::parseAttack(const std::string &text) {
@@ -76,10 +107,13 @@ AttackSpec ns::runtime::parseAttack(const std::string &text) {
   size_t colon = text.find(':');
   spec.kind = text.substr(0, colon);
   auto it = kinds().find(spec.kind);
-  if (it == kinds().end())
-    throw UsageError("--attack " + text +
-                     ": expected fgsm, bim, pgd, mim, apgd-ce or square, found '" + spec.kind +
+  if (it == kinds().end()) {
+    std::string known;
+    for (auto &[name, kind] : kinds())
+      known += " " + name;
+    throw UsageError("--attack " + text + ": expected one of" + known + ", found '" + spec.kind +
                      "'");
+  }
   spec.numbers = it->second.numbers;
   for (auto &[key, choices] : it->second.words)
     spec.words[key] = choices[0];

@@ -6,12 +6,14 @@
 //
 //===----------------------------------------------------------------------===//
 
+#include "ns/Runtime/Attacks.h"
 #include "ns/Runtime/Corruptions.h"
 #include "ns/Runtime/Error.h"
 #include "ns/Runtime/Runtime.h"
 #include "ns/Runtime/Session.h"
 
 #include <algorithm>
+#include <numeric>
 
 using namespace ns::runtime;
 
@@ -33,6 +35,38 @@ template <class Fn> static int guarded(Fn fn) noexcept {
   }
   return kUserError;
 }
+
+namespace {
+
+/// Labelled images in the caller's memory, all of the model's size.
+class ArrayDataset final : public Dataset {
+public:
+  ArrayDataset(const Metadata &metadata, const uint8_t *pixels, const int32_t *labels,
+               int64_t count)
+      : width(metadata.model.width), height(metadata.model.height), count(count), pixels(pixels),
+        labels(labels) {
+    for (int64_t i = 0; i < count; ++i)
+      if (labels[i] < 0 || labels[i] >= metadata.model.classes)
+        fail("label ", labels[i], " of image ", i, ": expected 0 to ", metadata.model.classes - 1);
+  }
+  int64_t size() const override { return count; }
+  int32_t label(int64_t index) const override { return labels[index]; }
+  Image image(int64_t index) const override {
+    Image image(width, height);
+    std::copy_n(pixels + index * image.pixels.size(), image.pixels.size(), image.pixels.begin());
+    return image;
+  }
+  std::string name(int64_t index) const override { return std::to_string(index); }
+  bool sortedByClass() const override { return false; }
+
+private:
+  int width, height;
+  int64_t count;
+  const uint8_t *pixels;
+  const int32_t *labels;
+};
+
+} // namespace
 
 extern "C" {
 
@@ -76,6 +110,34 @@ int nsrt_run(nsrt_session *session, const char *entry) {
 
 int nsrt_set_threads(nsrt_session *session, int count) {
   return guarded([&] { session->session.host().setThreads(count); });
+}
+
+int nsrt_profile_start(nsrt_session *session) {
+  return guarded([&] { session->session.startProfile(); });
+}
+
+int nsrt_profile_end(nsrt_session *session, const char *path) {
+  return guarded([&] {
+    if (!session->session.profile())
+      fail("no profile was started");
+    session->session.profile()->writeTrace(path);
+    session->session.endProfile();
+  });
+}
+
+int nsrt_attack(nsrt_session *session, const char *attack_text, const uint8_t *images,
+                const int32_t *labels, int64_t count, uint64_t seed, uint8_t *stands) {
+  return guarded([&] {
+    AttackSpec spec = parseAttack(attack_text);
+    ArrayDataset data(session->session.metadata(), images, labels, count);
+    BatchLoader loader(session->session, data);
+    std::vector<int64_t> indices(count);
+    std::iota(indices.begin(), indices.end(), 0);
+    AttackContext context{session->session, loader, indices, seed};
+    QuietProgress quiet;
+    Survivors survivors = attack(context, spec);
+    std::copy(survivors.begin(), survivors.end(), stands);
+  });
 }
 
 int nsrt_corrupt(uint8_t *pixels, int width, int height, const char *kind, int severity,

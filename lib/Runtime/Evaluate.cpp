@@ -182,6 +182,9 @@ void Evaluation::measureAttack(const AttackSpec &spec) {
   for (auto &[key, word] : spec.words)
     parameters[key] = word;
   parameters["seed"] = options.common.seed;
+  parameters.update(context.details);
+  for (const json &flag : context.details.value("flags", json::array()))
+    std::fprintf(stderr, "warning: %s: %s\n", spec.text.c_str(), flag.get<std::string>().c_str());
   double accuracy = results.addShare(spec.kind, spec.text, robust, parameters);
   std::printf("%s: robust accuracy %.4f\n", spec.text.c_str(), accuracy);
 }

@@ -29,6 +29,36 @@ static void prepare(Session &session, const Options &options) {
                     ", weights ", session.weightsHash(), "\n", options.argsYaml));
 }
 
+static int runMode(Session &session, const Options &options) {
+  const std::string &mode = session.metadata().emit;
+  prepare(session, options);
+  if (mode == "synth") { // each step takes all of it
+    session.touchWork();
+    return runSynth(session, options);
+  }
+  return mode == "finetune" ? runFinetune(session, options) : runEvaluate(session, options);
+}
+
+/// Runs the mode under a profile, which is written however the mode ends.
+static int runProfiled(Session &session, const Options &options) {
+  const std::string &file = options.common.profile;
+  session.startProfile();
+  session.profile()->writeTrace(file); // says now that the place cannot be written
+  auto finish = [&] {
+    session.profile()->writeTrace(file);
+    std::printf("%strace: %s (for ui.perfetto.dev)\n", session.profile()->table().c_str(),
+                file.c_str());
+  };
+  try {
+    int status = runMode(session, options);
+    finish();
+    return status;
+  } catch (const Stopped &) {
+    finish();
+    throw;
+  }
+}
+
 static int runExecutable(int argc, char **argv) {
   std::string self = std::filesystem::read_symlink("/proc/self/exe").string();
   int first = 1;
@@ -46,12 +76,8 @@ static int runExecutable(int argc, char **argv) {
   const std::string &mode = session.metadata().emit;
   if (mode != "synth" && mode != "finetune" && mode != "evaluate")
     fail(self, ": expected an artefact for synth, finetune or evaluate, found '", mode, "'");
-  prepare(session, *options);
-  if (mode == "synth") { // each step takes all of it
-    session.touchWork();
-    return runSynth(session, *options);
-  }
-  return mode == "finetune" ? runFinetune(session, *options) : runEvaluate(session, *options);
+  return options->common.profile.empty() ? runMode(session, *options)
+                                         : runProfiled(session, *options);
 }
 
 extern "C" int nsrt_main(int argc, char **argv) {

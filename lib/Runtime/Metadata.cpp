@@ -142,8 +142,8 @@ Metadata ns::runtime::parseMetadata(const std::string &origin, const std::string
   meta.target = root.value("target", "cpu");
   meta.cpu = root.value("cpu", "");
   meta.precision = read.get<std::string>(root, "precision");
-  if (meta.precision != "f32" && meta.precision != "f64")
-    fail(origin, ": expected precision f32 or f64, found '", meta.precision, "'");
+  if (meta.precision != "f32" && meta.precision != "f64" && meta.precision != "bf16")
+    fail(origin, ": expected precision f32, f64 or bf16, found '", meta.precision, "'");
   meta.cpuFeatures = read.get<std::vector<std::string>>(root, "cpu_features");
   meta.batch = read.get<int64_t>(root, "batch");
   if (meta.batch < 1 || meta.batch > 1 << 20)

@@ -111,22 +111,21 @@ void ns::runtime::startNoise(Session &session, BatchLoader &loader, const Synthe
                meanSiteNorm(session, loader, images.first(std::min(images.size(), kNormImages))));
 }
 
-LogitCache::LogitCache(Session &session, size_t images) : session(session), known(images) {
-  TensorView logits = session.slot("logits");
-  rowBytes = logits.rowCount() * sizeOf(logits.dtype);
-  rows.resize(images * rowBytes);
-}
+LogitCache::LogitCache(Session &session, size_t images, std::string entry)
+    : session(session), entry(std::move(entry)),
+      fresh(session.slot(this->entry == "forward" ? "logits" : "clean_logits")),
+      rowBytes(fresh.rowCount() * sizeOf(fresh.dtype)), rows(images * rowBytes), known(images) {}
 
 void LogitCache::provide(std::span<const int64_t> positions) {
   bool missing = false;
   for (int64_t position : positions)
     missing |= !known[position];
   if (missing) {
-    session.run("forward");
-    const char *fresh = static_cast<const char *>(session.slot("logits").data);
+    session.run(entry);
+    const char *from = static_cast<const char *>(fresh.data);
     for (size_t i = 0; i < positions.size(); ++i)
       if (!known[positions[i]]) {
-        std::memcpy(&rows[positions[i] * rowBytes], fresh + i * rowBytes, rowBytes);
+        std::memcpy(&rows[positions[i] * rowBytes], from + i * rowBytes, rowBytes);
         known[positions[i]] = 1;
       }
   }

@@ -8,6 +8,7 @@
 
 #include "ns/Runtime/Options.h"
 #include "ns/Runtime/Error.h"
+#include "ns/Runtime/Host.h"
 
 #include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
@@ -220,7 +221,9 @@ void addEvaluate(Flags &flags, EvaluateOptions &o) {
           "Repeatable: fgsm:eps=4/255 | bim:eps=8/255,alpha=2/255,steps=10 | "
           "pgd:eps=8/255,alpha=2/255,steps=10,restarts=1,norm=linf,start=random | "
           "mim:eps=8/255,alpha=2/255,steps=10,decay=1 | "
-          "apgd-ce:eps=8/255,steps=100,restarts=1,norm=linf | "
+          "apgd-ce:eps=8/255,steps=100,restarts=1,norm=linf | apgd-dlr | apgd-t:targets=9 | "
+          "cw:c=1,kappa=0,steps=50,lr=0.01,search=0 | fab-t:eps=8/255,steps=100,targets=9 | "
+          "autoattack:eps=8/255,steps=100,targets=9,queries=5000 | "
           "square:eps=8/255,queries=5000,p=0.8");
   addList(flags, "corruption", o.corruptionTexts, "KIND[:SEVERITY]",
           "Repeatable: a kind of ImageNet-C such as glass_blur:3, noise, blur, weather, digital, "
@@ -277,6 +280,11 @@ std::optional<Options> ns::runtime::parseCommandLine(const Metadata &meta,
   Flags flags(app);
   app.get_formatter()->column_width(34);
   app.add_flag("--info", info, "Print what was compiled in, as JSON, and stop");
+  // Not among the flags of args.yaml: a profile changes no result.
+  app.add_option("--profile", options.common.profile,
+                 "Write a trace of the run to this file, for ui.perfetto.dev, and print where the "
+                 "time went")
+      ->type_name("FILE.json");
   app.config_formatter(std::make_shared<YamlConfig>());
   app.set_config("--config", "", "Flags from a file, such as args.yaml of a former run")
       ->type_name("FILE");
@@ -298,7 +306,12 @@ std::optional<Options> ns::runtime::parseCommandLine(const Metadata &meta,
     throw UsageError(e.what());
   }
   if (info) {
-    std::cout << json::parse(meta.json).dump(2) << "\n";
+    json facts = json::parse(meta.json);
+    for (json &entry : facts["entries"])
+      entry.erase("ops"); // thousands of lines
+    if (meta.precision == "bf16")
+      facts["bf16_products"] = hasBf16() ? "native" : "emulated";
+    std::cout << facts.dump(2) << "\n";
     return std::nullopt;
   }
   if (meta.emit == "library")
@@ -324,7 +337,7 @@ std::optional<Options> ns::runtime::parseCommandLine(const Metadata &meta,
   for (std::string *path :
        {&options.common.dataDir, &options.common.output, &options.common.weights,
         &options.common.classMap, &options.finetune.noise, &options.evaluate.noise,
-        &options.evaluate.frostDir, &options.evaluate.saveCorrupted})
+        &options.evaluate.frostDir, &options.evaluate.saveCorrupted, &options.common.profile})
     *path = absolute(*path);
   options.argsYaml = flags.yaml();
   return options;

@@ -30,12 +30,17 @@ void ns::runtime::installSignalHandlers() {
 
 int ns::runtime::stopRequested() { return stopSignal ? 128 + stopSignal : 0; }
 
+static thread_local int quiet = 0;
+
+QuietProgress::QuietProgress() { ++quiet; }
+QuietProgress::~QuietProgress() { --quiet; }
+
 Progress::Progress(std::string title, int64_t total, std::string unit)
     : title(std::move(title)), unit(std::move(unit)), total(total),
       terminal(::isatty(STDERR_FILENO)) {}
 
 Progress::~Progress() {
-  if (terminal && done > 0 && !finished)
+  if (terminal && !quiet && done > 0 && !finished)
     std::fputc('\n', stderr);
 }
 
@@ -43,7 +48,7 @@ void Progress::update(int64_t count, const std::string &words) {
   done = count;
   bool last = done >= total;
   double now = clock.seconds();
-  if (finished || (!last && now - lastShown < (terminal ? kRedraw : kLine)))
+  if (quiet || finished || (!last && now - lastShown < (terminal ? kRedraw : kLine)))
     return;
   lastShown = now;
   draw(words, last);
@@ -51,7 +56,7 @@ void Progress::update(int64_t count, const std::string &words) {
 }
 
 void Progress::finish(const std::string &words) {
-  if (!finished)
+  if (!quiet && !finished)
     draw(words, true);
   finished = true;
 }

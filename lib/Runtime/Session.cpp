@@ -13,6 +13,7 @@
 #include <sys/mman.h>
 
 #include <atomic>
+#include <cstdio>
 #include <filesystem>
 
 using namespace ns::runtime;
@@ -41,12 +42,32 @@ void Session::run(const std::string &entry) {
   nsrt_entry_fn fn = artifact.entry(entry);
   if (!fn)
     fail(path(), ": compiled with --emit=", metadata().emit, ", has no entry '", entry, "'");
-  services.waitForBlas();
-  if (int32_t status = fn(services.abi(), regions.data()))
+  {
+    Stretch stretch(services.blasIsLoading() ? profile() : nullptr, "wait for the BLAS",
+                    services.threads());
+    services.waitForBlas();
+  }
+  if (Profile *p = profile())
+    p->beginEntry(entry, services.threads());
+  int32_t status = fn(services.abi(), regions.data());
+  if (Profile *p = profile())
+    p->endEntry();
+  if (status)
     fail(path(), ": entry '", entry, "' failed with status ", status);
 }
 
+void Session::startProfile() {
+  recorded = std::make_unique<Profile>(metadata());
+  services.setProfile(recorded.get());
+}
+
+void Session::endProfile() {
+  services.setProfile(nullptr);
+  recorded.reset();
+}
+
 void Session::touchWork() {
+  Stretch stretch(profile(), "touch memory", services.threads());
   static constexpr uint64_t kPiece = 16 << 20;
   uint64_t bytes = metadata().regions[NSRT_WORK];
   std::atomic<uint64_t> next = 0;
@@ -121,6 +142,7 @@ void Session::loadBuffers(const std::vector<ns::checkpoint::Wanted> &buffers) {
 }
 
 void Session::loadWeights(const std::string &path, const WeightsOptions &options) {
+  Stretch stretch(profile(), "read weights", services.threads());
   bool isDefault = path.empty();
   std::string place = isDefault ? defaultWeights() : path;
   if (isDefault)
@@ -150,6 +172,11 @@ void Session::loadWeights(const std::string &path, const WeightsOptions &options
   loadBuffers(buffers);
   if (has(kPrepare))
     run(kPrepare);
+  if (metadata().precision == "bf16" && !services.multipliesBf16())
+    std::fprintf(stderr,
+                 "note: %s: no bfloat16 products on this CPU: emulated in float32, as exact and no "
+                 "faster\n",
+                 this->path().c_str());
   loadedFile = std::filesystem::absolute(place).string();
   loadedHash = content;
 }
@@ -171,6 +198,7 @@ void Session::saveWeights(const std::string &path,
     fail(this->path(), ": compiled with --emit=", metadata().emit,
          ", which folds weights while loading; only "
          "--emit=finetune and library can save them");
+  Stretch stretch(profile(), "write weights", services.threads());
   ns::checkpoint::SafeTensorsWriter writer;
   for (const ParamInfo &info : metadata().params)
     writer.add(info.name, param(info));

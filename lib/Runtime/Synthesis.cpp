@@ -80,7 +80,10 @@ std::map<std::string, std::string> SynthesisResult::provenance(const SynthesisOp
 Synthesizer::Synthesizer(Session &session, BatchLoader &loader, const SynthesisOptions &options,
                          const TrainSplit &split, uint64_t seed)
     : session(session), loader(loader), options(options), images(split.subset), seed(seed),
-      logits(session, images.size()), test(session, loader, split.stop) {
+      logits(session, images.size(), session.has("clean_logits") ? "clean_logits" : "forward"),
+      test(session, loader, split.stop) {
+  if (session.has("clean_logits") && options.recipe == "paper")
+    testedLogits.emplace(session, images.size());
   if (options.stopSamples > 0 && options.recipe.empty() && split.stop.empty())
     fail("no training images are left for the stop test: ", images.size(),
          " are in the synthesis subset; lower --train-fraction, or give --stop-samples 0");
@@ -94,6 +97,8 @@ int64_t Synthesizer::plannedSteps() const {
 
 void Synthesizer::weightsChanged() {
   logits.clear();
+  if (testedLogits)
+    testedLogits->clear();
   test.clear();
 }
 
@@ -111,16 +116,17 @@ std::vector<int64_t> Synthesizer::positionsOf(int64_t step, uint64_t round) {
   return {order.begin() + first, order.begin() + std::min(first + options.batchSize, count)};
 }
 
-/// Loads the images at these positions, a compiled batch at a time, with their clean logits;
-/// fn(first, count).
+/// Loads the images at these positions, a compiled batch at a time, with their clean logits from
+/// `cache`; fn(first, count).
 template <class Fn>
-void Synthesizer::forEachMicroBatch(const std::vector<int64_t> &positions, Fn fn) {
+void Synthesizer::forEachMicroBatch(const std::vector<int64_t> &positions, LogitCache &cache,
+                                    Fn fn) {
   forEachPiece(positions, loader.batch(), [&](int64_t first, std::span<const int64_t> piece) {
     std::vector<int64_t> list;
     for (int64_t position : piece)
       list.push_back(images[position]);
     loader.load(list, 1.0 / static_cast<double>(positions.size()));
-    logits.provide(piece);
+    cache.provide(piece);
     fn(first, static_cast<int64_t>(piece.size()));
   });
 }
@@ -128,7 +134,7 @@ void Synthesizer::forEachMicroBatch(const std::vector<int64_t> &positions, Fn fn
 double Synthesizer::gradientStep(const std::vector<int64_t> &positions) {
   const char *entry = options.objective == "logit_l2" ? "synth_step_l2" : "synth_step";
   double loss = 0;
-  forEachMicroBatch(positions, [&](int64_t first, int64_t) {
+  forEachMicroBatch(positions, logits, [&](int64_t first, int64_t) {
     session.slot("accumulate").set(0, first == 0 ? 0 : 1);
     session.run(entry);
     loss += session.slot("loss").get(0);
@@ -138,7 +144,8 @@ double Synthesizer::gradientStep(const std::vector<int64_t> &positions) {
 
 double Synthesizer::probMseOn(const std::vector<int64_t> &positions) {
   double sum = 0;
-  forEachMicroBatch(positions, [&](int64_t, int64_t count) {
+  LogitCache &cache = testedLogits ? *testedLogits : logits;
+  forEachMicroBatch(positions, cache, [&](int64_t, int64_t count) {
     session.run("stop_test");
     for (int64_t i = 0; i < count; ++i)
       sum += session.slot("prob_sq").get(i);

@@ -8,6 +8,7 @@
 
 #include "ns/Target/Compile.h"
 
+#include "Reports.h"
 #include "ns/Dialect/NN/IR/NN.h"
 #include "ns/Pipelines/Pipelines.h"
 #include "ns/Runtime/Abi.h"
@@ -96,8 +97,8 @@ public:
          {Phase::Import, Phase::Harden, Phase::Simplify, Phase::Differentiate, Phase::Plan}) {
       if (failed(runPhase(module, phase, targets.front())))
         return failure();
-      if (phase == Phase::Plan)
-        reports();
+      if (phase == Phase::Plan && failed(reports()))
+        return failure();
       if (options.compileTo == phase)
         return writeModule();
     }
@@ -161,6 +162,7 @@ private:
       harden.batchNorm = options.batchNorm;
       harden.dropout = options.dropout;
       harden.dropPath = options.dropPath;
+      harden.precision = options.precision;
       harden.basis = module->hasAttr(nn::NNDialect::kWeightsAttr);
       return buildHardenPipeline(manager, harden);
     }
@@ -172,12 +174,18 @@ private:
     }
     case Phase::Differentiate:
       return buildDifferentiatePipeline(manager);
-    case Phase::Plan:
-      return buildPlanPipeline(manager);
+    case Phase::Plan: {
+      PlanOptions plan;
+      plan.precision = options.precision;
+      plan.products = options.products;
+      return buildPlanPipeline(manager, plan);
+    }
     case Phase::Emit: {
       EmitOptions emit;
       emit.metadata = buildMetadata(unit, options, target.cpu, target.features);
       emit.vectorBits = target.vectorBits;
+      emit.expandBf16 =
+          options.precision == "bf16" && !llvm::is_contained(target.features, "avx512bf16");
       emit.table = table.str();
       return buildEmitPipeline(manager, emit);
     }
@@ -187,11 +195,29 @@ private:
     }
   }
 
-  void reports() {
-    if (options.reportMemory)
-      printMemoryReport(module, llvm::outs());
-    if (options.reportFlops)
-      printFlopReport(module, llvm::outs());
+  LogicalResult writeJson(StringRef path, llvm::json::Object object) {
+    return writeAtomically(
+        path, [&](llvm::raw_ostream &os) { os << llvm::json::Value(std::move(object)) << '\n'; },
+        false);
+  }
+
+  LogicalResult reportMemory(StringRef path) {
+    if (path.ends_with(".html"))
+      return writeAtomically(path, [&](llvm::raw_ostream &os) { drawMemory(module, os); }, false);
+    if (!path.empty())
+      return writeJson(path, memoryReport(module));
+    printMemoryReport(module, llvm::outs());
+    return success();
+  }
+
+  LogicalResult reports() {
+    if (options.reportMemory && failed(reportMemory(*options.reportMemory)))
+      return failure();
+    if (options.reportFlops && options.reportFlops->empty())
+      printFlopReport(module, options.batch, llvm::outs());
+    else if (options.reportFlops)
+      return writeJson(*options.reportFlops, flopReport(module, options.batch));
+    return success();
   }
 
   LogicalResult dump(ModuleOp unit, Phase phase) {

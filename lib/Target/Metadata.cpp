@@ -8,6 +8,7 @@
 
 #include "ns/Target/Compile.h"
 
+#include "OpTable.h"
 #include "ns/Dialect/NN/IR/NN.h"
 #include "ns/Dialect/NS/IR/NS.h"
 #include "ns/Dialect/RT/IR/RT.h"
@@ -60,37 +61,19 @@ static StringRef dtypeOf(Type element) {
   return element.isF64() ? "f64" : element.isInteger(32) ? "i32" : "f32";
 }
 
-/// FLOPs, kernels and matrix products of one entry.
-struct EntryCost {
-  int64_t flops = 0, kernels = 0, gemms = 0;
-};
-
-static EntryCost costOf(func::FuncOp entry) {
-  EntryCost cost;
-  entry.walk([&](Operation *op) {
-    if (auto gemm = dyn_cast<rt::GemmOp>(op)) {
-      cost.gemms += 1;
-      cost.flops += 2 * gemm.getMnk()[0] * gemm.getMnk()[1] * gemm.getMnk()[2];
-    } else if (isa<rt::FusedOp>(op)) {
-      cost.kernels += 1;
-      if (auto flops = op->getAttrOfType<IntegerAttr>(rt::RTDialect::kFlopsAttr))
-        cost.flops += flops.getInt();
-    } else if (isa<rt::AttentionOp, rt::AttentionGradOp>(op)) {
-      cost.kernels += 1;
-      // Forward Q K^T and P V; backward the scores again, dV, dP, dQ, dK.
-      bool forward = isa<rt::AttentionOp>(op);
-      auto tokens = cast<RankedTensorType>(op->getOperand(0).getType());
-      ValueRange inputs = forward ? ValueRange(cast<rt::AttentionOp>(op).getInputs())
-                                  : ValueRange(cast<rt::AttentionGradOp>(op).getInputs());
-      auto keys = cast<RankedTensorType>(inputs.back().getType());
-      int64_t width = forward ? cast<RankedTensorType>(op->getResult(0).getType()).getDimSize(2)
-                              : tokens.getDimSize(2);
-      auto window = op->getAttrOfType<IntegerAttr>("window");
-      cost.flops += (forward ? 2 : 5) * 2 * tokens.getDimSize(0) * tokens.getDimSize(1) *
-                    (window ? window.getInt() : keys.getDimSize(1)) * width;
-    }
-  });
-  return cost;
+static json::Array opsOf(ArrayRef<OpInfo> ops) {
+  json::Array list;
+  for (const OpInfo &info : ops) {
+    json::Object item{{"layer", info.layer},
+                      {"kind", info.kind},
+                      {"shape", info.shape},
+                      {"flops", info.flops + info.recomputed},
+                      {"bytes", info.bytes}};
+    if (!info.members.empty())
+      item["members"] = opsOf(info.members);
+    list.push_back(std::move(item));
+  }
+  return list;
 }
 
 static json::Object regionsOf(ModuleOp module) {
@@ -144,23 +127,31 @@ static json::Array slotsOf(ModuleOp module) {
 static json::Array entriesOf(ModuleOp module) {
   json::Array entries;
   for (auto entry : module.getOps<func::FuncOp>()) {
-    EntryCost cost = costOf(entry);
+    std::vector<OpInfo> ops = listOps(entry);
+    int64_t flops = 0;
+    for (const OpInfo &info : ops)
+      flops += info.flops;
     entries.push_back(json::Object{{"name", entry.getSymName()},
                                    {"inputs", toJson(entry->getAttr("rt.inputs"))},
                                    {"outputs", toJson(entry->getAttr("rt.outputs"))},
-                                   {"flops", cost.flops},
-                                   {"kernels", cost.kernels},
-                                   {"gemms", cost.gemms}});
+                                   {"flops", flops},
+                                   {"ops", opsOf(ops)}});
   }
   return entries;
 }
 
 static json::Object optionsOf(const CompileOptions &options) {
-  return json::Object{{"emit", options.emit},       {"target", options.target},
-                      {"cpu", options.cpu},         {"precision", options.precision},
-                      {"site", options.site},       {"init", options.init},
-                      {"lim", options.lim},    {"batch_norm", options.batchNorm},         {"batch", options.batch},
-                      {"dropout", options.dropout}, {"drop_path", options.dropPath},
+  return json::Object{{"emit", options.emit},
+                      {"target", options.target},
+                      {"cpu", options.cpu},
+                      {"precision", options.precision},
+                      {"site", options.site},
+                      {"init", options.init},
+                      {"lim", options.lim},
+                      {"batch_norm", options.batchNorm},
+                      {"batch", options.batch},
+                      {"dropout", options.dropout},
+                      {"drop_path", options.dropPath},
                       {"input", options.input}};
 }
 
@@ -218,46 +209,4 @@ std::string ns::buildMetadata(ModuleOp module, const CompileOptions &options, St
   std::string text;
   llvm::raw_string_ostream(text) << json::Value(std::move(root));
   return text;
-}
-
-//===----------------------------------------------------------------------===//
-// Reports
-//===----------------------------------------------------------------------===//
-
-void ns::printFlopReport(ModuleOp module, llvm::raw_ostream &os) {
-  os << llvm::formatv("{0,-24} {1,14} {2,8} {3,8}\n", "entry", "GFLOP", "gemms", "kernels");
-  for (auto entry : module.getOps<func::FuncOp>()) {
-    EntryCost cost = costOf(entry);
-    os << llvm::formatv("{0,-24} {1,14:F3} {2,8} {3,8}\n", entry.getSymName(), cost.flops * 1e-9,
-                        cost.gemms, cost.kernels);
-  }
-}
-
-void ns::printMemoryReport(ModuleOp module, llvm::raw_ostream &os) {
-  auto mebibytes = [](int64_t bytes) { return double(bytes) / (1 << 20); };
-  json::Object regions = regionsOf(module);
-  for (StringRef region : {"params", "state", "io", "work"})
-    os << llvm::formatv("region {0,-8} {1,10:F2} MiB\n", region,
-                        mebibytes(*regions.getInteger(region)));
-  for (auto entry : module.getOps<func::FuncOp>()) {
-    os << llvm::formatv(
-        "entry {0,-24} {1,10:F2} MiB of work\n", entry.getSymName(),
-        mebibytes(entry->getAttrOfType<IntegerAttr>(rt::RTDialect::kWorkBytesAttr).getInt()));
-    int64_t position = 0;
-    for (Operation &op : entry.getBody().front()) {
-      ++position;
-      auto offsets = op.getAttrOfType<DenseI64ArrayAttr>(rt::RTDialect::kOffsetsAttr);
-      if (!offsets)
-        continue;
-      for (auto [offset, result] : llvm::zip(offsets.asArrayRef(), op.getResults())) {
-        auto type = cast<RankedTensorType>(result.getType());
-        if (offset < 0 || rt::byteSize(type) < (1 << 20))
-          continue; // in a slot, or small
-        auto layer = op.getAttrOfType<StringAttr>(nn::NNDialect::kLayerAttr);
-        os << llvm::formatv("  op {0,4}  {1,-18} at {2,10:F2} MiB, {3,8:F2} MiB  {4}\n", position,
-                            op.getName().getStringRef(), mebibytes(offset),
-                            mebibytes(rt::byteSize(type)), layer ? layer.getValue() : "");
-      }
-    }
-  }
 }

@@ -33,7 +33,7 @@ using namespace llvm;
 
 static constexpr StringLiteral kTriple = "x86_64-unknown-linux-gnu";
 /// The features of the processors that libnsrt can check, of all that LLVM knows.
-static constexpr StringLiteral kChecked[] = {"avx2",     "fma",      "avx512bw",
+static constexpr StringLiteral kChecked[] = {"avx2",     "fma",      "avx512bf16", "avx512bw",
                                              "avx512cd", "avx512dq", "avx512vl"};
 
 Expected<ns::NativeTarget> ns::resolveTarget(StringRef cpu) {

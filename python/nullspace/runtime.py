@@ -8,6 +8,8 @@
 Any number of images: they run in batches of the compiled size, the last one padded with weight 0.
 """
 
+import contextlib
+import contextlib
 import ctypes
 import json
 import os
@@ -15,7 +17,7 @@ import pathlib
 
 import numpy as np
 
-_DTYPES = {"f32": np.float32, "f64": np.float64, "i32": np.int32}
+_DTYPES = {"f32": np.float32, "f64": np.float64, "i32": np.int32, "bf16": np.float32}  # bf16: of products only
 _library = None
 
 
@@ -56,6 +58,13 @@ def _load() -> ctypes.CDLL:
         ("nsrt_param", [handle, text, out, ctypes.POINTER(ctypes.c_uint64)], ctypes.c_int),
         ("nsrt_run", [handle, text], ctypes.c_int),
         ("nsrt_set_threads", [handle, ctypes.c_int], ctypes.c_int),
+        ("nsrt_profile_start", [handle], ctypes.c_int),
+        ("nsrt_profile_end", [handle, text], ctypes.c_int),
+        (
+            "nsrt_attack",
+            [handle, text, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64, ctypes.c_uint64, ctypes.c_void_p],
+            ctypes.c_int,
+        ),
         (
             "nsrt_corrupt",
             [handle, ctypes.c_int, ctypes.c_int, text, ctypes.c_int, ctypes.c_uint64, text, text],
@@ -148,6 +157,17 @@ class Model:
         """Runs an entry on what the slots hold."""
         self._call("nsrt_run", entry.encode())
 
+    @contextlib.contextmanager
+    def profile(self, path):
+        """Records what runs inside, and writes a trace (docs/executables.md) when it ends well:
+
+        with model.profile("trace.json"):
+            model.forward(images)
+        """
+        self._call("nsrt_profile_start")
+        yield
+        self._call("nsrt_profile_end", os.fsencode(path))
+
     def slot(self, name: str) -> np.ndarray:
         """A view of a slot (docs/abi.md); a scalar has shape (1,)."""
         if name not in self._slots:
@@ -180,9 +200,36 @@ class Model:
         self._set_noise(noise)
         return self._gather(images, entry, [output])[0]
 
+    def clean_logits(self, images) -> np.ndarray:
+        """The clean logits that `synth_gradient` compares with: those of `forward`, but of narrow products where its own are."""
+        narrow = any(entry["name"] == "clean_logits" for entry in self.metadata["entries"])
+        return self._gather(images, "clean_logits", ["clean_logits"])[0] if narrow else self.forward(images)
+
     def value_and_grad(self, images, labels) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """For each image its cross-entropy, its logits, and the gradient of its loss by its pixels."""
         return tuple(self._gather(images, "value_and_grad", ["losses", "logits", "image_grad"], labels=labels))
+
+    def attack(self, attack: str, images, labels, seed: int = 0) -> np.ndarray:
+        """Which images stand an attack, written as for `evaluate --attack`; the attacked images of the last batch are in slot
+        `image` then. images: N x H x W x 3, uint8."""
+        images, labels = np.ascontiguousarray(images), np.ascontiguousarray(labels, np.int32)
+        expected = (*self.slot("image").shape[2:], self.slot("image").shape[1])
+        if images.dtype != np.uint8 or images.shape[1:] != expected or len(labels) != len(images):
+            raise ValueError(
+                f"expected uint8 images of shape N x {' x '.join(map(str, expected))} and N labels, "
+                f"found {images.dtype} {images.shape} and {labels.shape}"
+            )
+        stands = np.empty(len(images), np.uint8)
+        self._call(
+            "nsrt_attack",
+            attack.encode(),
+            images.ctypes.data,
+            labels.ctypes.data,
+            len(images),
+            seed,
+            stands.ctypes.data,
+        )
+        return stands.astype(bool)
 
     def stop_test(self, images, clean_logits, noise=None) -> dict[str, np.ndarray]:
         """For each image logit_sq, prob_sq, conf_diff and same_argmax of noised against clean logits."""

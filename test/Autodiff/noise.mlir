@@ -35,3 +35,16 @@ func.func @image(%u: tensor<4x5x8xf32>, %clean: tensor<4x8xf32>, %w: tensor<4xf3
   %g = ns.gradient %s wrt %v : (tensor<f32>, tensor<1x5x8xf32>) -> tensor<1x5x8xf32>
   return %g : tensor<1x5x8xf32>
 }
+
+// Labels, targets and objective get no gradient.
+// CHECK-LABEL: func.func @attack(
+// CHECK-SAME: %[[Z:.*]]: tensor<4x8xf32>, %[[Y:.*]]: tensor<4xi32>, %[[T:.*]]: tensor<4xi32>, %[[OBJECTIVE:.*]]: tensor<4x6xf32>, %[[W:.*]]: tensor<4xf32>)
+// CHECK: %[[DL:.*]] = nn.weighted_sum_grad
+// CHECK: %[[DZ:.*]] = ns.attack_loss_grad %[[DL]], %[[Z]], %[[Y]], %[[T]], %[[OBJECTIVE]]
+// CHECK: return %[[DZ]]
+func.func @attack(%z: tensor<4x8xf32>, %y: tensor<4xi32>, %t: tensor<4xi32>, %o: tensor<4x6xf32>, %w: tensor<4xf32>) -> tensor<4x8xf32> {
+  %l = ns.attack_loss %z, %y, %t, %o : (tensor<4x8xf32>, tensor<4xi32>, tensor<4xi32>, tensor<4x6xf32>) -> tensor<4xf32>
+  %s = nn.weighted_sum %l, %w : (tensor<4xf32>, tensor<4xf32>) -> tensor<f32>
+  %g = ns.gradient %s wrt %z : (tensor<f32>, tensor<4x8xf32>) -> tensor<4x8xf32>
+  return %g : tensor<4x8xf32>
+}

@@ -76,10 +76,10 @@ func.func @gelu(%x: tensor<4x17x8xf32> {ns.name = "gelu.x"}) -> (tensor<4x17x8xf
   // CHECK-NEXT: ^bb0(%[[X0:.*]]: f32):
   // CHECK-NEXT: %[[E0:.*]] = arith.constant 5.000000e-01 : f32
   // CHECK-NEXT: %[[E1:.*]] = arith.mulf %[[X0]], %[[E0]] : f32
-  // CHECK-NEXT: %[[E2:.*]] = arith.constant 0.707106769 : f32
+  // CHECK-NEXT: %[[E2:.*]] = arith.constant -0.707106769 : f32
   // CHECK-NEXT: %[[E3:.*]] = arith.mulf %[[X0]], %[[E2]] : f32
-  // CHECK-NEXT: %[[E4:.*]] = math.erf %[[E3]] : f32
-  // CHECK-NEXT: %[[E5:.*]] = math.fma %[[E1]], %[[E4]], %[[E1]] : f32
+  // CHECK-NEXT: %[[E4:.*]] = math.erfc %[[E3]] : f32
+  // CHECK-NEXT: %[[E5:.*]] = arith.mulf %[[E1]], %[[E4]] : f32
   // CHECK-NEXT: rt.yield %[[E5]] : f32
   // CHECK-NEXT: }
   %y = nn.gelu %x approximate none : tensor<4x17x8xf32>

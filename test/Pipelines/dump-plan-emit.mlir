@@ -1,5 +1,7 @@
 // The last two phases, pinned.
 // RUN: ns-opt %s --ns-plan-pipeline --dump-pass-pipeline 2>&1 | FileCheck %s --check-prefix=PLAN
+// RUN: ns-opt %s --ns-plan-pipeline=precision=bf16 --dump-pass-pipeline 2>&1 | FileCheck %s --check-prefix=BF16
+// RUN: ns-opt %s --ns-emit-pipeline=expand-bf16 --dump-pass-pipeline 2>&1 | FileCheck %s --check-prefix=EXPAND
 // RUN: ns-opt %s --ns-emit-pipeline="metadata=about vector-bits=256" --dump-pass-pipeline 2>&1 | FileCheck %s --check-prefix=EMIT
 
 // PLAN: builtin.module(
@@ -13,6 +15,14 @@
 // PLAN-NEXT: rt-plan-memory
 // PLAN-NEXT: )
 // PLAN-NEXT: )
+
+// BF16: nn-to-rt,
+// BF16-NEXT: rt-narrow-products{entries=clean_logits,synth_step,synth_step_l2,finetune_step,finetune_step_noised,value_and_grad},
+// BF16-NEXT: func.func(
+// BF16-NEXT: rt-fuse
+
+// EXPAND: rt-expand-math,
+// EXPAND-NEXT: arith-expand{{{.*}}include-bf16=true
 
 // EMIT: builtin.module(
 // EMIT-NEXT: rt-to-llvm{metadata=about table= vector-bits=256},

@@ -39,8 +39,14 @@ static Flag<std::string> cpu("cpu",
                              cl::desc("portable (default: x86-64-v3 and -v4, chosen at load), "
                                       "x86-64-v3, x86-64-v4, native, or a processor's name"),
                              cl::location(options.cpu), cl::cat(category));
-static Flag<std::string> precision("precision", cl::desc("f32 (default) or f64"),
+static Flag<std::string> precision("precision",
+                                   cl::desc("f32 (default), f64, or bf16: matrix products of the "
+                                            "steps in bfloat16, all else in float32"),
                                    cl::location(options.precision), cl::cat(category));
+static Flag<std::string> products("products",
+                                  cl::desc("Matrix products: auto (default: the faster for each "
+                                           "shape), library or generated"),
+                                  cl::location(options.products), cl::cat(category));
 static Flag<std::string>
     site("site",
          cl::desc("Where noise is added: image, tokens, stem, block.K, or the first of "
@@ -77,11 +83,15 @@ static Flag<std::string>
            cl::location(options.driver), cl::cat(category));
 static Flag<bool> emitObject("emit-object", cl::desc("Write the relocatable object and stop"),
                              cl::location(options.emitObject), cl::cat(category));
-static Flag<bool> reportMemory("report-memory",
-                               cl::desc("Print the arena by region, entry and value"),
-                               cl::location(options.reportMemory), cl::cat(category));
-static Flag<bool> reportFlops("report-flops", cl::desc("Print the FLOPs of each entry"),
-                              cl::location(options.reportFlops), cl::cat(category));
+static cl::opt<std::string>
+    reportMemory("report-memory", cl::ValueOptional, cl::value_desc("FILE"),
+                 cl::desc("Print what lies in memory: regions, and each entry's arena by value and "
+                          "by time; with FILE as JSON, or as a picture where it ends in .html"),
+                 cl::cat(category));
+static cl::opt<std::string>
+    reportFlops("report-flops", cl::ValueOptional, cl::value_desc("FILE"),
+                cl::desc("Print the FLOPs of each entry by kind and layer; with FILE as JSON"),
+                cl::cat(category));
 
 /// Prints a usage error; returns exit status 2.
 static int usage(const Twine &message) {
@@ -101,8 +111,11 @@ static int checkOptions() {
   if (options.cpu != "portable")
     if (auto processor = ns::resolveTarget(options.cpu); !processor)
       return usage(toString(processor.takeError()));
-  if (!oneOf(options.precision, {"f32", "f64"}))
-    return usage("--precision: expected f32 or f64, found '" + options.precision + "'");
+  if (!oneOf(options.precision, {"f32", "f64", "bf16"}))
+    return usage("--precision: expected f32, f64 or bf16, found '" + options.precision + "'");
+  if (!oneOf(options.products, {"auto", "library", "generated"}))
+    return usage("--products: expected auto, library or generated, found '" + options.products +
+                 "'");
   if (!oneOf(options.init, {"uniform", "normal", "zero"}))
     return usage("--init: expected uniform, normal or zero, found '" + options.init + "'");
   if (!oneOf(options.batchNorm, {"eval", "train"}))
@@ -115,6 +128,10 @@ static int checkOptions() {
        {std::pair("--dropout", options.dropout), {"--drop-path", options.dropPath}})
     if (!(rate >= 0 && rate < 1))
       return usage(Twine(flag) + ": expected a number in [0, 1)");
+  if (reportMemory.getNumOccurrences())
+    options.reportMemory = reportMemory;
+  if (reportFlops.getNumOccurrences())
+    options.reportFlops = reportFlops;
   if (!compileTo.empty()) {
     options.compileTo = ns::symbolizePhase(compileTo);
     if (options.compileTo == ns::Phase::End)

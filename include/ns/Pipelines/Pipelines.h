@@ -38,6 +38,10 @@ struct HardenOptions : mlir::PassPipelineOptions<HardenOptions> {
       *this, "batch-norm",
       llvm::cl::desc("Statistics of batch norms in finetuning: eval (running) or train (batch)"),
       llvm::cl::init("eval")};
+  Option<std::string> precision{
+      *this, "precision",
+      llvm::cl::desc("bf16 adds @clean_logits, in the arithmetic of the synthesis steps"),
+      llvm::cl::init("f32")};
   Option<bool> basis{
       *this, "basis",
       llvm::cl::desc("Compute the patch embedding's nullspace (needs the weights file)"),
@@ -51,8 +55,19 @@ struct HardenOptions : mlir::PassPipelineOptions<HardenOptions> {
 struct SimplifyOptions : mlir::PassPipelineOptions<SimplifyOptions> {
   Option<int64_t> batch{*this, "batch", llvm::cl::desc("Images per call"), llvm::cl::init(16)};
   Option<std::string> precision{*this, "precision",
-                                llvm::cl::desc("Element type of parameters and values: f32 or f64"),
+                                llvm::cl::desc("f32, f64, or bf16: f32 here, narrow products in the plan"),
                                 llvm::cl::init("f32")};
+};
+
+/// Options of `ns-plan-pipeline`.
+struct PlanOptions : mlir::PassPipelineOptions<PlanOptions> {
+  Option<std::string> precision{
+      *this, "precision",
+      llvm::cl::desc("bf16: products of the entries that train or attack read bf16"),
+      llvm::cl::init("f32")};
+  Option<std::string> products{*this, "products",
+                               llvm::cl::desc("Products are: auto, library or generated"),
+                               llvm::cl::init("auto")};
 };
 
 /// Options of the phase `emit`.
@@ -62,6 +77,9 @@ struct EmitOptions : mlir::PassPipelineOptions<EmitOptions> {
                                llvm::cl::init("{}")};
   Option<int64_t> vectorBits{*this, "vector-bits", llvm::cl::desc("Width of a vector register"),
                              llvm::cl::init(512)};
+  Option<bool> expandBf16{*this, "expand-bf16",
+                          llvm::cl::desc("Round to bf16 by integer instructions"),
+                          llvm::cl::init(false)};
   Option<std::string> table{
       *this, "table",
       llvm::cl::desc("Name of the table, without a query function; empty: both in one object"),
@@ -81,7 +99,7 @@ void buildSimplifyPipeline(mlir::OpPassManager &manager, const SimplifyOptions &
 void buildDifferentiatePipeline(mlir::OpPassManager &manager);
 
 /// nn and ns ops -> fused rt ops with offsets.
-void buildPlanPipeline(mlir::OpPassManager &manager);
+void buildPlanPipeline(mlir::OpPassManager &manager, const PlanOptions &options);
 /// Planned rt ops -> the LLVM dialect. `metadata` is the artefact's JSON.
 void buildEmitPipeline(mlir::OpPassManager &manager, const EmitOptions &options);
 

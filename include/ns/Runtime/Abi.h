@@ -29,7 +29,8 @@
 extern "C" {
 #endif
 
-#define NSRT_ABI_VERSION 1u
+/* Grows where nsrt_host grows: a host serves artefacts of its own version and of older ones. */
+#define NSRT_ABI_VERSION 2u
 #define NSRT_QUERY_SYMBOL "nsrt_artifact_query"
 /* An executable ends with: the artefact's bytes, their count (8 bytes, little endian), this magic. */
 #define NSRT_FOOTER_MAGIC "NSRTEXE1"
@@ -54,8 +55,18 @@ typedef struct nsrt_host {
                    double alpha, const double *a, int64_t lda, const double *b, int64_t ldb, double beta,
                    double *c, int64_t ldc);
 
-  /* The calling thread's scratch memory, 64-byte aligned, of at least `bytes`; valid until the task returns. */
+  /* Scratch memory of the calling task, 64-byte aligned, of at least `bytes`; valid until the task returns or asks for more. A
+     parallel_for inside of a task runs on the task's thread, and its tasks have scratch of their own. */
   void *(*scratch)(void *context, int64_t bytes);
+
+  /* Said before each op of an entry, with its position in the entry's list of ops (docs/abi.md). Never null; does nothing but
+     under a profile. */
+  void (*mark)(void *context, int64_t op);
+
+  /* gemm_f32 of bfloat16 operands (the upper halves of floats): exact products, summed in float32. */
+  void (*gemm_bf16)(void *context, int32_t trans_a, int32_t trans_b, int64_t m, int64_t n, int64_t k,
+                    float alpha, const uint16_t *a, int64_t lda, const uint16_t *b, int64_t ldb,
+                    float beta, float *c, int64_t ldc);
 } nsrt_host;
 
 enum { NSRT_PARAMS = 0, NSRT_STATE = 1, NSRT_IO = 2, NSRT_WORK = 3, NSRT_NUM_REGIONS = 4 };

@@ -10,6 +10,7 @@
 #define NS_RUNTIME_HOST_H
 
 #include "ns/Runtime/Abi.h"
+#include "ns/Runtime/Profile.h"
 
 #include <cstdint>
 #include <exception>
@@ -17,6 +18,10 @@
 #include <mutex>
 
 namespace ns::runtime {
+
+/// Does this processor multiply bfloat16? `NSRT_BF16=emulate` in the environment says no for it; any
+/// other value there is an Error.
+bool hasBf16();
 
 /// The CPU host: one thread pool (libgomp, shared with LibTorch), scratch memory of each thread,
 /// GEMM of the BLAS that was found at configure time, which is loaded on the side. A GEMM inside
@@ -32,6 +37,14 @@ public:
   int threads() const { return numThreads; }
   /// Returns once the BLAS is there; throws Error where it cannot be loaded.
   void waitForBlas();
+  /// Whether products of bfloat16 are the processor's: hasBf16, and a BLAS that uses it. Else they
+  /// are emulated in float32, where they are exact. Waits for the BLAS.
+  bool multipliesBf16();
+  bool blasIsLoading() const { return blasLoad.valid(); }
+
+  /// What hears of ops and pieces of parallel work from now on; null: nobody.
+  void setProfile(Profile *listener) { profile = listener; }
+  Profile *listener() const { return profile; }
 
   /// Runs fn(begin, end) over [0, count) in pieces of at least grain; the first exception of a
   /// piece is thrown again here after all have ended.
@@ -60,6 +73,7 @@ private:
   nsrt_host table;
   std::future<void> blasLoad;
   int numThreads = 1;
+  Profile *profile = nullptr;
 };
 
 } // namespace ns::runtime

@@ -38,10 +38,12 @@ void startNoise(Session &session, BatchLoader &loader, const SynthesisOptions &o
 /// Mean norm of the site's tensor over some images.
 double meanSiteNorm(Session &session, BatchLoader &loader, std::span<const int64_t> images);
 
-/// Clean logits of a list of images, computed once for each and kept in the model's precision.
+/// Clean logits of a list of images, computed once for each and kept in the precision of slots.
 class LogitCache {
 public:
-  LogitCache(Session &session, size_t images);
+  /// `entry` computes them: forward, or clean_logits, in the arithmetic of the synthesis steps where
+  /// that is another one (docs/abi.md).
+  LogitCache(Session &session, size_t images, std::string entry = "forward");
   /// Fills the slot clean_logits for the images at these positions of the list, which the image
   /// slot holds now.
   void provide(std::span<const int64_t> positions);
@@ -50,6 +52,8 @@ public:
 
 private:
   Session &session;
+  std::string entry;
+  TensorView fresh; ///< what the entry writes
   int64_t rowBytes;
   std::vector<char> rows, known;
 };

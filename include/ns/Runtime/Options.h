@@ -22,6 +22,7 @@ namespace ns::runtime {
 /// Flags every executable has.
 struct CommonOptions {
   std::string dataDir, output, weights, classMap;
+  std::string profile; ///< file for a trace; empty: no profile
   uint64_t seed = 42;
   int threads = 0;
   int64_t maxSamples = 0; ///< 0: all

@@ -48,6 +48,13 @@ private:
   bool finished = false;
 };
 
+/// While one lives, this thread's Progress shows nothing: for callers from other languages.
+class QuietProgress {
+public:
+  QuietProgress();
+  ~QuietProgress();
+};
+
 /// A request to stop (SIGTERM, SIGINT): work ends after the step it is at, saves, and leaves with
 /// 128 + the signal.
 void installSignalHandlers();

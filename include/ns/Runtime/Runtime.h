@@ -37,6 +37,17 @@ int nsrt_param(nsrt_session *session, const char *name, void **data, uint64_t *b
 int nsrt_run(nsrt_session *session, const char *entry);
 int nsrt_set_threads(nsrt_session *session, int count);
 
+/* Records calls of entries and their ops from now on; a second call begins anew. nsrt_profile_end writes what was recorded
+ * as a trace (docs/executables.md, "Profile") and records no more. */
+int nsrt_profile_start(nsrt_session *session);
+int nsrt_profile_end(nsrt_session *session, const char *path);
+
+/* Attacks images as `evaluate --attack attack_text` does: `images` holds count x height x width x 3 bytes of the
+ * model's size, `labels` their classes. stands[i]: 1 where image i is still classified right, else 0. Slot `image` then
+ * holds the attacked images of the last batch. The artefact needs entry value_and_grad. */
+int nsrt_attack(nsrt_session *session, const char *attack_text, const uint8_t *images, const int32_t *labels,
+                int64_t count, uint64_t seed, uint8_t *stands);
+
 /* Corrupts an image (Corruptions.h): `pixels` holds height x width x 3 bytes, in place. `name` is what the
  * random numbers are drawn for, beside seed, kind and severity (1 to 5). frost_dir NULL: procedural frost. */
 int nsrt_corrupt(uint8_t *pixels, int width, int height, const char *kind, int severity, uint64_t seed,

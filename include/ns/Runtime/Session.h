@@ -33,6 +33,12 @@ public:
   Host &host() { return services; }
 
   bool has(const std::string &entry) const { return artifact.entry(entry) != nullptr; }
+  /// Records what the session does from now on (ns/Runtime/Profile.h).
+  void startProfile();
+  void endProfile();
+  /// Null without one.
+  Profile *profile() const { return recorded.get(); }
+
   /// Throws Error where the artefact has no such entry.
   void run(const std::string &entry);
 
@@ -65,6 +71,7 @@ private:
 
   Artifact artifact;
   Host services;
+  std::unique_ptr<Profile> recorded;
   struct Unmap {
     uint64_t bytes;
     void operator()(char *p) const;

@@ -13,6 +13,7 @@
 #include "ns/Runtime/Report.h"
 
 #include <functional>
+#include <optional>
 
 namespace ns::runtime {
 
@@ -79,7 +80,8 @@ private:
   double gradientStep(const std::vector<int64_t> &positions);
   /// The published code's test: on the images of the step itself.
   double probMseOn(const std::vector<int64_t> &positions);
-  template <class Fn> void forEachMicroBatch(const std::vector<int64_t> &positions, Fn fn);
+  template <class Fn>
+  void forEachMicroBatch(const std::vector<int64_t> &positions, LogitCache &cache, Fn fn);
   double update(int64_t step, double lr);
   bool passes(SynthesisResult &result);
 
@@ -88,7 +90,9 @@ private:
   const SynthesisOptions &options;
   std::vector<int64_t> images;
   uint64_t seed;
-  LogitCache logits;
+  LogitCache logits; ///< of the loss
+  /// Of the published code's test where those of the loss are not float32.
+  std::optional<LogitCache> testedLogits;
   StopTest test;
   std::vector<int64_t> order; ///< of the current round over the subset
   int64_t orderRound = -1;

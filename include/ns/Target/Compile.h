@@ -13,6 +13,7 @@
 #include "mlir/IR/OwningOpRef.h"
 #include "mlir/Support/LogicalResult.h"
 
+#include <optional>
 #include <string>
 
 namespace ns {
@@ -33,7 +34,8 @@ struct CompileOptions {
   std::string target = "cpu";
   std::string cpu = "portable";  ///< portable (v3 and v4, chosen at load), x86-64-v3, x86-64-v4,
                                  ///< native, or a name that LLVM knows
-  std::string precision = "f32"; ///< f32 or f64
+  std::string precision = "f32"; ///< f32, f64 or bf16
+  std::string products = "auto"; ///< auto, library or generated
   std::string site = "auto";     ///< image, tokens, stem, block.K or auto
   std::string init = "uniform";
   double lim = 3.0;
@@ -44,8 +46,8 @@ struct CompileOptions {
   std::string dumpPhases; ///< directory for the IR after each phase
   std::string driver;     ///< nsrt-driver; empty: beside ns-compile
   bool emitObject = false;
-  bool reportMemory = false;
-  bool reportFlops = false;
+  /// Reports: a table on stdout where the text is empty, else this JSON file.
+  std::optional<std::string> reportMemory, reportFlops;
 };
 
 /// Runs the phases on `module` and writes the output. Errors are diagnostics or on stderr.
@@ -54,11 +56,6 @@ mlir::LogicalResult compile(mlir::ModuleOp module, const CompileOptions &options
 /// The artefact's metadata (docs/abi.md) as JSON text. `module` is planned.
 std::string buildMetadata(mlir::ModuleOp module, const CompileOptions &options, llvm::StringRef cpu,
                           llvm::ArrayRef<std::string> cpuFeatures);
-
-/// Prints bytes of each region, and of each entry's scratch with the values that live at its peak.
-void printMemoryReport(mlir::ModuleOp module, llvm::raw_ostream &os);
-/// Prints the FLOPs of each entry: matrix products and attention, 2 for each multiply-add.
-void printFlopReport(mlir::ModuleOp module, llvm::raw_ostream &os);
 
 } // namespace ns
 

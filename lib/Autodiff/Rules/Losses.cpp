@@ -8,6 +8,7 @@
 
 #include "Rules.h"
 #include "ns/Dialect/NN/IR/NN.h"
+#include "ns/Dialect/NS/IR/NS.h"
 
 #include "mlir/IR/Matchers.h"
 
@@ -37,11 +38,26 @@ struct WeightedSumRule : RuleBase<WeightedSumRule, WeightedSumOp> {
   }
 };
 
+struct AttackLossRule : RuleBase<AttackLossRule, harden::AttackLossOp> {
+  static bool inactive(unsigned index) { return index > 0; } // labels, targets, objective
+  static void save(harden::AttackLossOp op, const BitVector &, SmallVectorImpl<Value> &saved) {
+    saved.append(op->operand_begin(), op->operand_end());
+  }
+  static void vjp(harden::AttackLossOp op, OpBuilder &b, Value dy, const BitVector &wanted, MutableArrayRef<Value> results) {
+    results[0] = harden::AttackLossGradOp::create(b, op.getLoc(), op.getLogits().getType(), dy, op.getLogits(),
+                                                  op.getLabels(), op.getTargets(), op.getObjective());
+  }
+};
+
 } // namespace
 
 void attachLossRules(MLIRContext &context) {
   CrossEntropyOp::attachInterface<CrossEntropyRule>(context);
   WeightedSumOp::attachInterface<WeightedSumRule>(context);
+}
+
+void attachAttackLossRules(MLIRContext &context) {
+  harden::AttackLossOp::attachInterface<AttackLossRule>(context);
 }
 
 } // namespace ns::autodiff

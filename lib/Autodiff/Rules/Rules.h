@@ -19,6 +19,7 @@ void attachGridRules(mlir::MLIRContext &context);
 void attachLinearRules(mlir::MLIRContext &context);
 void attachLossRules(mlir::MLIRContext &context);
 void attachNoiseRules(mlir::MLIRContext &context);
+void attachAttackLossRules(mlir::MLIRContext &context);
 void attachNormRules(mlir::MLIRContext &context);
 void attachTokenRules(mlir::MLIRContext &context);
 

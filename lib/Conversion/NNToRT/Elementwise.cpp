@@ -215,14 +215,15 @@ LogicalResult ns::lower(nn::GeluOp op, Lowering &l) {
   RowProgram p = l.rowwise(op, type);
   Value x = p.in(l.get(op.getInput()));
   Value half = p.mul(x, p.constant(0.5));
-  Value shape;
   if (op.getApproximate() == nn::GeluApproximation::None) {
-    shape = p.erf(p.mul(x, p.constant(std::sqrt(0.5))));
+    // 1 + erf(z) = erfc(-z), which loses no digits where it is small.
+    p.out(p.mul(half, p.erfc(p.mul(x, p.constant(-std::sqrt(0.5))))), type);
   } else {
     Value cube = p.mul(p.mul(x, x), x);
-    shape = p.tanh(p.mul(p.constant(std::sqrt(2.0 / M_PI)), p.fma(p.constant(0.044715), cube, x)));
+    Value shape =
+        p.tanh(p.mul(p.constant(std::sqrt(2.0 / M_PI)), p.fma(p.constant(0.044715), cube, x)));
+    p.out(p.fma(half, shape, half), type);
   }
-  p.out(p.fma(half, shape, half), type);
   l.finish(p, op.getResult());
   return success();
 }
@@ -233,10 +234,10 @@ LogicalResult ns::lower(nn::GeluGradOp op, Lowering &l) {
   Value x = p.in(l.get(op.getInput())), dy = p.in(l.get(op.getGrad()));
   Value half = p.constant(0.5), one = p.constant(1.0), derivative;
   if (op.getApproximate() == nn::GeluApproximation::None) {
-    Value cdf = p.fma(half, p.erf(p.mul(x, p.constant(std::sqrt(0.5)))), half);
-    Value pdf =
-        p.mul(p.constant(1.0 / std::sqrt(2.0 * M_PI)), p.exp(p.mul(p.mul(x, x), p.constant(-0.5))));
-    derivative = p.fma(x, pdf, cdf);
+    Value z = p.mul(x, p.constant(-std::sqrt(0.5)));
+    Value cdf = p.mul(half, p.erfc(z));
+    Value bell = p.exp(p.mul(z, p.neg(z))); // the exponential that erfc needs too
+    derivative = p.fma(p.mul(x, p.constant(1.0 / std::sqrt(2.0 * M_PI))), bell, cdf);
   } else {
     Value k = p.constant(std::sqrt(2.0 / M_PI)), square = p.mul(x, x);
     Value t = p.tanh(p.mul(k, p.fma(p.mul(p.constant(0.044715), square), x, x)));
@@ -256,23 +257,20 @@ static Value inShared(RowProgram &p, Value value, RankedTensorType type) {
   return rows == numRows(type) ? p.in(value) : p.in(value, p.r % rows, p.c);
 }
 
-LogicalResult ns::lower(nn::AddOp op, Lowering &l) {
+/// result = combine(lhs, rhs), element by element.
+template <typename Op>
+static LogicalResult lowerBinary(Op op, Lowering &l, Value (RowProgram::*combine)(Value, Value)) {
   RankedTensorType type = typeOf(op.getResult());
   RowProgram p = l.rowwise(op, type);
   Value lhs = p.in(l.get(op.getLhs()));
-  p.out(p.add(lhs, inShared(p, l.get(op.getRhs()), type)), type);
+  p.out((p.*combine)(lhs, inShared(p, l.get(op.getRhs()), type)), type);
   l.finish(p, op.getResult());
   return success();
 }
 
-LogicalResult ns::lower(nn::MulOp op, Lowering &l) {
-  RankedTensorType type = typeOf(op.getResult());
-  RowProgram p = l.rowwise(op, type);
-  Value lhs = p.in(l.get(op.getLhs()));
-  p.out(p.mul(lhs, inShared(p, l.get(op.getRhs()), type)), type);
-  l.finish(p, op.getResult());
-  return success();
-}
+LogicalResult ns::lower(nn::AddOp op, Lowering &l) { return lowerBinary(op, l, &RowProgram::add); }
+
+LogicalResult ns::lower(nn::MulOp op, Lowering &l) { return lowerBinary(op, l, &RowProgram::mul); }
 
 LogicalResult ns::lower(nn::ScaleOp op, Lowering &l) {
   RankedTensorType type = typeOf(op.getResult());

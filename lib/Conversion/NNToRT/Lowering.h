@@ -197,6 +197,8 @@ mlir::LogicalResult lower(nn::CrossEntropyOp, Lowering &);
 mlir::LogicalResult lower(nn::CrossEntropyGradOp, Lowering &);
 mlir::LogicalResult lower(nn::WeightedSumOp, Lowering &);
 mlir::LogicalResult lower(nn::WeightedSumGradOp, Lowering &);
+mlir::LogicalResult lower(harden::AttackLossOp, Lowering &);
+mlir::LogicalResult lower(harden::AttackLossGradOp, Lowering &);
 mlir::LogicalResult lower(harden::SynthesisLossOp, Lowering &);
 mlir::LogicalResult lower(harden::SynthesisLossGradOp, Lowering &);
 mlir::LogicalResult lower(harden::InvarianceOp, Lowering &);

@@ -81,14 +81,15 @@ LogicalResult Lowering::lowerOp(Operation *op) {
             nn::PadChannelsOp, nn::SliceRowsOp, nn::PadRowsOp, nn::SliceBatchOp, nn::ConcatBatchOp,
             nn::MeanTokensOp, nn::ExpandTokensOp, nn::CrossEntropyOp, nn::CrossEntropyGradOp,
             nn::WeightedSumOp, nn::WeightedSumGradOp, harden::SynthesisLossOp,
-            harden::SynthesisLossGradOp, harden::InvarianceOp, harden::SampleNormOp,
-            nn::LoadParamOp, nn::FoldNormBiasOp, nn::FoldNormWeightOp, nn::FoldScaleBiasOp,
-            nn::FoldScaleWeightOp, nn::StoreParamOp, harden::ReadNoiseOp, harden::StoreGradOp,
-            harden::AdamWParamsOp, harden::AdamWNoiseOp, nn::ActivationOp, nn::ActivationGradOp,
-            nn::BatchNormOp, nn::BatchNormGradOp, nn::BatchNormGradParamsOp, nn::BatchStatsOp,
-            nn::ConvOp, nn::ConvGradInputOp, nn::ConvGradWeightOp, nn::MaxPoolOp, nn::MaxPoolGradOp,
-            nn::ImageToTokensOp, nn::TokensToImageOp, nn::PermuteTokensOp, nn::RollTokensOp,
-            nn::ReshapeTokensOp>([&](auto concrete) { return lower(concrete, *this); })
+            harden::SynthesisLossGradOp, harden::AttackLossOp, harden::AttackLossGradOp,
+            harden::InvarianceOp, harden::SampleNormOp, nn::LoadParamOp, nn::FoldNormBiasOp,
+            nn::FoldNormWeightOp, nn::FoldScaleBiasOp, nn::FoldScaleWeightOp, nn::StoreParamOp,
+            harden::ReadNoiseOp, harden::StoreGradOp, harden::AdamWParamsOp, harden::AdamWNoiseOp,
+            nn::ActivationOp, nn::ActivationGradOp, nn::BatchNormOp, nn::BatchNormGradOp,
+            nn::BatchNormGradParamsOp, nn::BatchStatsOp, nn::ConvOp, nn::ConvGradInputOp,
+            nn::ConvGradWeightOp, nn::MaxPoolOp, nn::MaxPoolGradOp, nn::ImageToTokensOp,
+            nn::TokensToImageOp, nn::PermuteTokensOp, nn::RollTokensOp, nn::ReshapeTokensOp>(
+          [&](auto concrete) { return lower(concrete, *this); })
       .Case<func::ReturnOp>([&](func::ReturnOp op) { return writeResults(op); })
       .Default(
           [](Operation *op) { return op->emitOpError("expected no op without a lowering to rt"); });

@@ -41,7 +41,7 @@ static FailureOr<int64_t> slotOffset(ModuleOp module, rt::SlotOp slot) {
 
 Value EntryEmitter::pointer(Value value) {
   Place place = places.lookup(value);
-  return host->bytes(regions[unsigned(place.region)], place.offset);
+  return host->bytes(regions[place.region], place.offset);
 }
 
 FailureOr<LLVM::LLVMFuncOp> EntryEmitter::emit(func::FuncOp source) {
@@ -58,6 +58,7 @@ FailureOr<LLVM::LLVMFuncOp> EntryEmitter::emit(func::FuncOp source) {
   builder = &b;
   host = &calls;
   places.clear();
+  numTimed = 0;
   regions.clear();
   for (int32_t region = 0; region < NSRT_NUM_REGIONS; ++region) {
     Value at = LLVM::GEPOp::create(b, loc, pointer, pointer, block->getArgument(1),
@@ -76,7 +77,7 @@ LogicalResult EntryEmitter::emitOp(Operation *op) {
     auto offset = slotOffset(module, slot);
     if (failed(offset))
       return failure();
-    places[slot.getResult()] = {slot.getRegion(), *offset};
+    places[slot.getResult()] = {unsigned(slot.getRegion()), *offset};
     return success();
   }
   if (auto view = dyn_cast<rt::ViewOp>(op)) {
@@ -86,24 +87,25 @@ LogicalResult EntryEmitter::emitOp(Operation *op) {
     places[view.getResult()] = place;
     return success();
   }
+  host->mark(numTimed++);
   auto offsets = op->getAttrOfType<DenseI64ArrayAttr>(rt::RTDialect::kOffsetsAttr);
   if (!offsets && op->getNumResults() > 0)
     return op->emitOpError("expected '") << rt::RTDialect::kOffsetsAttr << "'; run rt-plan-memory";
   for (OpResult result : op->getResults()) {
-    Value dest;
-    if (auto gemm = dyn_cast<rt::GemmOp>(op))
-      dest = gemm.getDest();
-    else if (auto fused = dyn_cast<rt::FusedOp>(op))
-      dest = fused.getDestOf(result.getResultNumber());
-    places[result] =
-        dest ? places.lookup(dest) : Place{rt::Region::Work, offsets[result.getResultNumber()]};
+    Value dest = rt::destinationOf(result);
+    places[result] = dest ? places.lookup(dest)
+                          : Place{unsigned(rt::Region::Work), offsets[result.getResultNumber()]};
   }
   if (auto gemm = dyn_cast<rt::GemmOp>(op))
-    return emitGemm(gemm);
+    return gemm.getPacked() ? emitPackedGemm(gemm) : emitGemm(gemm);
+  if (auto pack = dyn_cast<rt::PackOp>(op))
+    return emitPack(pack);
   if (auto fused = dyn_cast<rt::FusedOp>(op))
     return emitFused(fused);
   if (isa<rt::AttentionOp, rt::AttentionGradOp>(op))
     return emitAttention(op);
+  if (auto tile = dyn_cast<rt::TilesOp>(op))
+    return emitTiles(tile);
   return op->emitOpError("expected an rt op");
 }
 
@@ -114,43 +116,54 @@ LogicalResult EntryEmitter::emitGemm(rt::GemmOp op) {
                                                          pointer(op.getAccumulate()))
                                         .getResult()
                                   : host->number(element, 0.0);
-  host->gemm(element, op.getTransA(), op.getTransB(), m, n, k, host->number(element, 1.0),
-             pointer(op.getA()), op.getTransA() ? m : k, pointer(op.getB()), op.getTransB() ? k : n,
-             beta, pointer(op.getResult()), n);
+  host->gemm(typeOf(op.getA()).getElementType(), op.getTransA(), op.getTransB(), host->i64(m), n, k,
+             host->number(element, 1.0), pointer(op.getA()), op.getTransA() ? m : k,
+             pointer(op.getB()), op.getTransB() ? k : n, beta, pointer(op.getResult()), n);
+  return success();
+}
+
+/// A piece of a product worth waking a thread for: a million multiply-adds.
+static int64_t productGrain(int64_t work, int64_t count) {
+  return std::max<int64_t>(1, (int64_t(1) << 20) * count / work);
+}
+
+LogicalResult EntryEmitter::emitPackedGemm(rt::GemmOp op) {
+  int64_t m = op.getMnk()[0], n = op.getMnk()[1], k = op.getMnk()[2];
+  GemmSpec spec{
+      typeOf(op.getResult()).getElementType(), n, k, op.getTransA(), op.getTransA() ? m : k, n};
+  SmallVector<Value> arguments = {pointer(op.getA()), pointer(op.getB()), pointer(op.getResult())};
+  if (Value beta = op.getAccumulate())
+    arguments.push_back(pointer(beta));
+  int64_t count = gemms.taskCount(spec, m);
+  launch(gemms.task(spec, m, bool(op.getAccumulate())), arguments, count,
+         productGrain(m * n * k, count));
+  return success();
+}
+
+LogicalResult EntryEmitter::emitPack(rt::PackOp op) {
+  Type element = typeOf(op.getSource()).getElementType();
+  int64_t n = op.getNk()[0], k = op.getNk()[1];
+  GemmSource source{element, n, k, op.getTransB(), op.getTransB() ? k : n};
+  int64_t count = gemms.panels(element, n).count;
+  launch(gemms.packTask(source), {pointer(op.getSource()), pointer(op.getResult())}, count,
+         productGrain(8 * n * k, count)); // an element costs as much as some eight multiply-adds
   return success();
 }
 
 /// Which results lie over an input's bytes.
 SmallVector<bool> EntryEmitter::overlaps(rt::FusedOp op) {
-  auto overlap = [&](Value a, Value b) {
-    Place x = places.lookup(a), y = places.lookup(b);
-    return x.region == y.region && x.offset < y.offset + rt::byteSize(typeOf(b)) &&
-           y.offset < x.offset + rt::byteSize(typeOf(a));
-  };
   SmallVector<bool> result;
   for (Value made : op.getResults())
-    result.push_back(
-        llvm::any_of(op.getInputs(), [&](Value input) { return overlap(made, input); }));
+    result.push_back(llvm::any_of(op.getInputs(), [&](Value input) {
+      return overlap(places.lookup(made), rt::byteSize(typeOf(made)), places.lookup(input),
+                     rt::byteSize(typeOf(input)));
+    }));
   return result;
 }
 
 void EntryEmitter::launch(LLVM::LLVMFuncOp task, ArrayRef<Value> arguments, int64_t count,
                           int64_t grain) {
-  Location loc = task.getLoc();
-  Type pointer = pointerType(*builder);
-  Value array;
-  {
-    OpBuilder::InsertionGuard guard(*builder);
-    builder->setInsertionPointToStart(builder->getInsertionBlock()); // allocas are static there
-    array = LLVM::AllocaOp::create(
-        *builder, loc, pointer, LLVM::LLVMArrayType::get(pointer, arguments.size()), host->i64(1));
-  }
-  for (auto [i, argument] : llvm::enumerate(arguments)) {
-    Value at = LLVM::GEPOp::create(*builder, loc, pointer, pointer, array,
-                                   ArrayRef<LLVM::GEPArg>{int32_t(i)});
-    LLVM::StoreOp::create(*builder, loc, argument, at);
-  }
-  host->parallelFor(task, array, count, grain);
+  host->parallelFor(task, host->array(arguments), host->i64(count), grain);
   ++numLaunches;
 }
 
@@ -172,10 +185,30 @@ LogicalResult EntryEmitter::emitAttention(Operation *op) {
     arguments.push_back(pointer(operand));
   for (Value result : op->getResults())
     arguments.push_back(pointer(result));
-  auto tokens = typeOf(op->getOperand(0)); // of the queries, or of the result's gradient
-  int64_t tasks = tokens.getDimSize(0) * op->getAttrOfType<IntegerAttr>("heads").getInt();
-  if (auto window = op->getAttrOfType<IntegerAttr>("window"))
-    tasks *= tokens.getDimSize(1) / window.getInt();
-  launch(attention.task(op), arguments, tasks, 1);
+  launch(attention.task(op), arguments, rt::numHeadTasks(op), 1);
+  return success();
+}
+
+/// Multiply-adds of a product, or elements that a row program or attention computes, in all.
+static int64_t workOf(Operation &op) {
+  if (auto gemm = dyn_cast<rt::GemmOp>(op))
+    return gemm.getMnk()[0] * gemm.getMnk()[1] * gemm.getMnk()[2] / 32;
+  if (auto fused = dyn_cast<rt::FusedOp>(op))
+    return fused.getRows() * fused.getInner() * fused.getCols();
+  return isa<rt::AttentionOp, rt::AttentionGradOp>(op) ? int64_t(1) << 20 // always worth a thread
+                                                       : 0;
+}
+
+LogicalResult EntryEmitter::emitTiles(rt::TilesOp op) {
+  LLVM::LLVMFuncOp task = tiles.task(op);
+  SmallVector<Value> arguments = {hostPointer};
+  for (Value value : tiles.outer())
+    arguments.push_back(pointer(value));
+  int64_t work = 1;
+  for (Operation &member : op.getBody().front())
+    work += workOf(member);
+  // As for one program: what is worth waking a thread for.
+  int64_t grain = std::max<int64_t>(1, 32768 * op.getNumBlocks() / work);
+  launch(task, arguments, op.getNumBlocks(), grain);
   return success();
 }

@@ -10,8 +10,10 @@
 #define NS_CONVERSION_RTTOLLVM_ENTRYEMITTER_H
 
 #include "AttentionEmitter.h"
+#include "GemmEmitter.h"
 #include "HostCalls.h"
 #include "KernelEmitter.h"
+#include "TileEmitter.h"
 
 namespace ns {
 
@@ -19,24 +21,22 @@ namespace ns {
 class EntryEmitter {
 public:
   EntryEmitter(mlir::ModuleOp module, KernelEmitter &kernels)
-      : module(module), kernels(kernels), attention(module, kernels) {}
+      : module(module), kernels(kernels), attention(module, kernels),
+        gemms(module, kernels.getVectorBits()), tiles(module, kernels, attention, gemms, places) {}
 
   mlir::FailureOr<mlir::LLVM::LLVMFuncOp> emit(mlir::func::FuncOp source);
 
   int64_t numLaunches = 0;
 
 private:
-  /// Where a value lies: the region and the bytes from its start.
-  struct Place {
-    rt::Region region;
-    int64_t offset;
-  };
-
   mlir::Value pointer(mlir::Value value);
   mlir::LogicalResult emitOp(mlir::Operation *op);
   mlir::LogicalResult emitGemm(rt::GemmOp op);
+  mlir::LogicalResult emitPackedGemm(rt::GemmOp op);
+  mlir::LogicalResult emitPack(rt::PackOp op);
   mlir::LogicalResult emitFused(rt::FusedOp op);
   mlir::LogicalResult emitAttention(mlir::Operation *op);
+  mlir::LogicalResult emitTiles(rt::TilesOp op);
   void launch(mlir::LLVM::LLVMFuncOp task, llvm::ArrayRef<mlir::Value> arguments, int64_t count,
               int64_t grain);
   llvm::SmallVector<bool> overlaps(rt::FusedOp op);
@@ -44,11 +44,14 @@ private:
   mlir::ModuleOp module;
   KernelEmitter &kernels;
   AttentionEmitter attention;
+  GemmEmitter gemms;
+  llvm::DenseMap<mlir::Value, Place> places;
+  TileEmitter tiles;
   mlir::OpBuilder *builder = nullptr;
   HostCalls *host = nullptr;
   mlir::Value hostPointer;
   llvm::SmallVector<mlir::Value> regions;
-  llvm::DenseMap<mlir::Value, Place> places;
+  int64_t numTimed = 0; ///< ops of this entry so far that the host hears of
 };
 
 } // namespace ns

@@ -19,9 +19,9 @@ static LLVM::LLVMPointerType pointerType(OpBuilder &b) {
 
 /// nsrt_host as an LLVM struct.
 static LLVM::LLVMStructType hostType(OpBuilder &b) {
-  Type pointer = pointerType(b);
-  return LLVM::LLVMStructType::getLiteral(b.getContext(), {b.getI32Type(), b.getI32Type(), pointer,
-                                                           pointer, pointer, pointer, pointer});
+  SmallVector<Type> fields(unsigned(HostField::NumFields), pointerType(b));
+  fields[0] = fields[1] = b.getI32Type();
+  return LLVM::LLVMStructType::getLiteral(b.getContext(), fields);
 }
 
 Value HostCalls::i64(int64_t value) {
@@ -61,20 +61,43 @@ static Value callHost(OpBuilder &b, Location loc, HostCalls &host, HostField fie
   return result ? call.getResult() : Value();
 }
 
-void HostCalls::parallelFor(LLVM::LLVMFuncOp task, Value argument, int64_t count, int64_t grain) {
-  Value function = LLVM::AddressOfOp::create(b, loc, task);
-  callHost(b, loc, *this, HostField::ParallelFor, {}, {function, argument, i64(count), i64(grain)});
+Value HostCalls::array(ArrayRef<Value> pointers) {
+  Value array;
+  {
+    OpBuilder::InsertionGuard guard(b);
+    Operation *function = b.getInsertionBlock()->getParentOp();
+    if (!isa<LLVM::LLVMFuncOp>(function))
+      function = function->getParentOfType<LLVM::LLVMFuncOp>();
+    b.setInsertionPointToStart(&function->getRegion(0).front()); // allocas are static there
+    array = LLVM::AllocaOp::create(
+        b, loc, pointerType(b), LLVM::LLVMArrayType::get(pointerType(b), pointers.size()), i64(1));
+  }
+  for (auto [i, pointer] : llvm::enumerate(pointers)) {
+    Value at = LLVM::GEPOp::create(b, loc, pointerType(b), pointerType(b), array,
+                                   ArrayRef<LLVM::GEPArg>{int32_t(i)});
+    LLVM::StoreOp::create(b, loc, pointer, at);
+  }
+  return array;
 }
 
-void HostCalls::gemm(Type element, bool transA, bool transB, int64_t m, int64_t n, int64_t k,
+void HostCalls::parallelFor(LLVM::LLVMFuncOp task, Value argument, Value count, int64_t grain) {
+  Value function = LLVM::AddressOfOp::create(b, loc, task);
+  callHost(b, loc, *this, HostField::ParallelFor, {}, {function, argument, count, i64(grain)});
+}
+
+void HostCalls::gemm(Type element, bool transA, bool transB, Value m, int64_t n, int64_t k,
                      Value alpha, Value a, int64_t lda, Value other, int64_t ldb, Value beta,
                      Value c, int64_t ldc) {
-  HostField field = element.isF64() ? HostField::GemmF64 : HostField::GemmF32;
+  HostField field = element.isF64()    ? HostField::GemmF64
+                    : element.isBF16() ? HostField::GemmBF16
+                                       : HostField::GemmF32;
   callHost(b, loc, *this, field, {},
-           {i32(transA), i32(transB), i64(m), i64(n), i64(k), alpha, a, i64(lda), other, i64(ldb),
-            beta, c, i64(ldc)});
+           {i32(transA), i32(transB), m, i64(n), i64(k), alpha, a, i64(lda), other, i64(ldb), beta,
+            c, i64(ldc)});
 }
 
 Value HostCalls::scratch(int64_t bytes) {
   return callHost(b, loc, *this, HostField::Scratch, pointerType(b), {i64(bytes)});
 }
+
+void HostCalls::mark(int64_t op) { callHost(b, loc, *this, HostField::Mark, {}, {i64(op)}); }

@@ -15,7 +15,16 @@
 namespace ns {
 
 /// Fields of nsrt_host by position (ns/Runtime/Abi.h).
-enum class HostField { Context = 2, ParallelFor = 3, GemmF32 = 4, GemmF64 = 5, Scratch = 6 };
+enum class HostField {
+  Context = 2,
+  ParallelFor = 3,
+  GemmF32 = 4,
+  GemmF64 = 5,
+  Scratch = 6,
+  Mark = 7,
+  GemmBF16 = 8,
+  NumFields
+};
 
 /// Emits loads of the host's fields and calls of its functions.
 class HostCalls {
@@ -24,12 +33,18 @@ public:
       : b(b), loc(loc), host(host) {}
 
   mlir::Value pointerField(HostField field);
-  void parallelFor(mlir::LLVM::LLVMFuncOp task, mlir::Value argument, int64_t count, int64_t grain);
-  /// C[m, n] = alpha op(A) op(B) + beta C; alpha and beta of the element type.
-  void gemm(mlir::Type element, bool transA, bool transB, int64_t m, int64_t n, int64_t k,
+  void parallelFor(mlir::LLVM::LLVMFuncOp task, mlir::Value argument, mlir::Value count,
+                   int64_t grain);
+  /// An array of pointers on the function's stack.
+  mlir::Value array(llvm::ArrayRef<mlir::Value> pointers);
+  /// C[m, n] = alpha op(A) op(B) + beta C on operands of `element`; C, alpha and beta are of it
+  /// too, or f32 where it is bf16.
+  void gemm(mlir::Type element, bool transA, bool transB, mlir::Value m, int64_t n, int64_t k,
             mlir::Value alpha, mlir::Value a, int64_t lda, mlir::Value other, int64_t ldb,
             mlir::Value beta, mlir::Value c, int64_t ldc);
   mlir::Value scratch(int64_t bytes);
+  /// Op number `op` of the entry begins.
+  void mark(int64_t op);
 
   mlir::Value i64(int64_t value);
   mlir::Value i32(int32_t value);

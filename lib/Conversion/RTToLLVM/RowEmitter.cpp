@@ -25,6 +25,8 @@ using rt::typeOf;
 RowEmitter::RowEmitter(OpBuilder &b, rt::FusedOp op, ValueRange pointers, int64_t vectorBits)
     : b(b), loc(op.getLoc()), op(op), stages(op), pointers(pointers) {
   element = typeOf(op.getResult(0)).getElementType();
+  if (element.isBF16()) // only stored: what is computed is f32
+    element = b.getF32Type();
   elementBytes = element.getIntOrFloatBitWidth() / 8;
   width = vectorBits / element.getIntOrFloatBitWidth();
   numChunks = llvm::divideCeil(op.getCols(), width);
@@ -228,9 +230,10 @@ Value RowEmitter::vector(Value v, const Chunk &chunk) {
 }
 
 Value RowEmitter::resultAddress(unsigned i, Value column) {
-  Value index = elementIndex(b, loc, expand(op.getOutMap(i).getResult(0)),
-                             rt::rowPitch(typeOf(op.getResult(i))), column);
-  return address(pointers[op.getInputs().size() + i], element, index);
+  auto type = typeOf(op.getResult(i));
+  Value index =
+      elementIndex(b, loc, expand(op.getOutMap(i).getResult(0)), rt::rowPitch(type), column);
+  return address(pointers[op.getInputs().size() + i], type.getElementType(), index);
 }
 
 Value RowEmitter::pointAddress(unsigned i, Value column) {
@@ -240,6 +243,8 @@ Value RowEmitter::pointAddress(unsigned i, Value column) {
 }
 
 Value RowEmitter::load(Value from, int64_t lanes, Type type) {
+  if (type.isBF16()) // its bits: LLVM takes masked bf16 apart where the processor has no bf16
+    return arith::BitcastOp::create(b, loc, vectorOf(type), load(from, lanes, b.getI16Type()));
   VectorType vector = vectorOf(type);
   unsigned alignment = type.getIntOrFloatBitWidth() / 8;
   if (lanes == width)
@@ -249,10 +254,14 @@ Value RowEmitter::load(Value from, int64_t lanes, Type type) {
 }
 
 void RowEmitter::store(Value value, Value to, int64_t lanes) {
+  Type type = getElementTypeOrSelf(value);
+  if (type.isBF16())
+    return store(arith::BitcastOp::create(b, loc, vectorOf(b.getI16Type()), value), to, lanes);
+  unsigned alignment = type.getIntOrFloatBitWidth() / 8;
   if (lanes == width)
-    LLVM::StoreOp::create(b, loc, value, to, unsigned(elementBytes));
+    LLVM::StoreOp::create(b, loc, value, to, alignment);
   else
-    LLVM::MaskedStoreOp::create(b, loc, value, to, mask(lanes), unsigned(elementBytes));
+    LLVM::MaskedStoreOp::create(b, loc, value, to, mask(lanes), alignment);
 }
 
 void RowEmitter::storeResult(unsigned i, const Chunk &chunk) {

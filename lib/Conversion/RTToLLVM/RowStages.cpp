@@ -13,7 +13,7 @@ using namespace ns;
 
 /// Worth a register or a store and a load rather than computing it again.
 static bool isCostly(Operation *op) {
-  return isa_and_nonnull<math::ExpOp, math::ErfOp, math::TanhOp, math::LogOp, math::SqrtOp,
+  return isa_and_nonnull<math::ExpOp, math::ErfcOp, math::TanhOp, math::LogOp, math::SqrtOp,
                          arith::DivFOp>(op);
 }
 

@@ -1,4 +1,4 @@
-//===- Apgd.cpp - Auto-PGD on cross-entropy -------------------------------===//
+//===- Apgd.cpp - Auto-PGD ------------------------------------------------===//
 //
 // Part of the Nullspace compiler, under the Apache License v2.0 with LLVM Exceptions.
 // See LICENSE for license information.
@@ -6,15 +6,14 @@
 //
 //===----------------------------------------------------------------------===//
 //
-// Croce and Hein, ICML 2020, Algorithm 1, with the constants of their code. Each image has its own
-// step size, halved at checkpoints where the loss oscillates or no longer grows; it then goes on
-// from its best point.
+// Croce and Hein, ICML 2020, Algorithm 1, with the constants of their code, on cross-entropy, the
+// difference of logits ratio, or its targeted form for each of the likeliest wrong classes. Each
+// image has its own step size, halved at checkpoints where the loss oscillates or no longer grows;
+// it then goes on from its best point.
 //
 //===----------------------------------------------------------------------===//
 
 #include "GradientAttack.h"
-
-#include <numeric>
 
 using namespace ns::runtime;
 
@@ -117,8 +116,9 @@ public:
 
   Survivors run() {
     Survivors survivors(context.images.size(), 1);
-    int64_t restarts = static_cast<int64_t>(spec.number("restarts"));
-    for (int64_t restart = 0; restart < restarts; ++restart) {
+    int64_t restarts = static_cast<int64_t>(spec.number("restarts")),
+            runs = restarts * numTargets();
+    for (int64_t index = 0; index < runs; ++index) {
       std::vector<int64_t> images, positions; // only those that stand are attacked again
       for (size_t i = 0; i < survivors.size(); ++i)
         if (survivors[i]) {
@@ -128,7 +128,7 @@ public:
       Progress progress(spec.text, images.size(), "images");
       forEachPiece(images, context.loader.batch(),
                    [&](int64_t first, std::span<const int64_t> piece) {
-                     std::vector<char> stands = attack(piece, restart);
+                     std::vector<char> stands = attack(piece, index, 2 + index / restarts);
                      for (size_t i = 0; i < piece.size(); ++i)
                        survivors[positions[first + i]] = stands[i];
                      progress.update(first + piece.size());
@@ -138,8 +138,29 @@ public:
   }
 
 private:
+  bool targeted() const { return spec.kind == "apgd-t"; }
+  int64_t numTargets() const { return targeted() ? numTargetClasses(context.session, spec) : 1; }
+
+  /// Sets what to climb; `rank`: the place of the target among the clean image's logits.
+  void aim(int64_t count, int64_t rank) {
+    if (spec.kind == "apgd-ce")
+      return;
+    if (targeted())
+      context.session.run("forward");
+    for (int64_t i = 0; i < count; ++i)
+      batch.setObjective(
+          i, targeted() ? Objective{.targetedDlr = 1, .targetClass = batch.rankedClass(i, rank)}
+                        : Objective{.dlr = 1});
+  }
+  void differentiate() {
+    if (spec.kind == "apgd-ce")
+      batch.differentiate();
+    else
+      batch.differentiateObjectives();
+  }
+
   /// Which images every iterate leaves right.
-  std::vector<char> attack(std::span<const int64_t> piece, int64_t restart) {
+  std::vector<char> attack(std::span<const int64_t> piece, int64_t run, int64_t rank) {
     TensorView losses = context.session.slot("losses"), logits = context.session.slot("logits");
     int64_t classes = logits.rowCount();
     std::vector<char> stands(piece.size(), 1);
@@ -147,11 +168,12 @@ private:
       stands[i] &= argmax(logits, i * classes, classes) == context.loader.dataset().label(piece[i]);
     };
     batch.load(piece);
+    aim(piece.size(), rank);
     if (spec.words.at("start") == "random")
       batch.forEachImage([&](auto *y, auto *x, auto *, int64_t i) {
-        farStart(ball, y, x, batch.pixels(), startOf(context, piece[i], restart));
+        farStart(ball, y, x, batch.pixels(), startOf(context, piece[i], run));
       });
-    batch.differentiate();
+    differentiate();
     forEach([&](T *y, const T *, const T *g, int64_t i) {
       check(i);
       iterations[i].begin(y, g, losses.get(i));
@@ -160,7 +182,7 @@ private:
       if (std::none_of(stands.begin(), stands.end(), [](char s) { return s; }))
         break; // all are fooled: nothing can change
       forEach([&](T *y, const T *x, const T *, int64_t i) { iterations[i].step(y, x); });
-      batch.differentiate();
+      differentiate();
       forEach([&](T *y, const T *, const T *g, int64_t i) {
         check(i);
         iterations[i].accept(y, g, losses.get(i));

@@ -14,8 +14,18 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <limits>
+#include <numeric>
 
 namespace ns::runtime {
+
+/// What an image's attack climbs: weights of the losses of ns.attack_loss, the class it aims at,
+/// and the margin's cap. The losses: docs/Dialects/ns.md.
+struct Objective {
+  double crossEntropy = 0, dlr = 0, targetedDlr = 0, margin = 0, target = 0;
+  double cap = std::numeric_limits<double>::infinity();
+  int32_t targetClass = 0;
+};
 
 /// The ball of one norm around an image of n pixels, within [0, 1].
 struct Ball {
@@ -78,6 +88,37 @@ public:
     if (int status = stopRequested())
       throw Stopped{status};
     context.session.run("value_and_grad");
+  }
+
+  /// What `differentiateObjectives` climbs for image i.
+  void setObjective(int64_t i, const Objective &objective) {
+    const double numbers[] = {objective.crossEntropy, objective.dlr,    objective.targetedDlr,
+                              objective.margin,       objective.target, objective.cap};
+    TensorView slot = context.session.slot("objective");
+    for (int64_t k = 0; k < 6; ++k)
+      slot.set(i * 6 + k, numbers[k]);
+    context.session.slot("targets").set(i, objective.targetClass);
+  }
+
+  /// As `differentiate`, of the objectives of all images. Throws Stopped.
+  void differentiateObjectives() {
+    if (int status = stopRequested())
+      throw Stopped{status};
+    context.session.run("attack_grad");
+  }
+
+  /// The class at place `rank` (1: the largest) of image i's logits.
+  int32_t rankedClass(int64_t i, int64_t rank) const {
+    TensorView logits = context.session.slot("logits");
+    int64_t classes = logits.rowCount();
+    std::vector<int32_t> order(classes);
+    std::iota(order.begin(), order.end(), 0);
+    std::nth_element(
+        order.begin(), order.begin() + (rank - 1), order.end(), [&](int32_t a, int32_t b) {
+          double x = logits.get(i * classes + a), y = logits.get(i * classes + b);
+          return x > y || (x == y && a > b); // as a stable ascending sort, from its end
+        });
+    return order[rank - 1];
   }
 
   /// fn(y, x, g, i) for each image, in parallel: iterate, clean image and gradient, of the model's

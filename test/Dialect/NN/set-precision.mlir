@@ -1,5 +1,6 @@
 // RUN: ns-opt %s --nn-set-precision=precision=f64 | FileCheck %s
 // RUN: ns-opt %s --nn-set-precision | FileCheck %s --check-prefix=SAME
+// RUN: ns-opt %s --nn-set-precision=precision=bf16 | FileCheck %s --check-prefix=SAME
 
 // CHECK: nn.param @w : tensor<8x8xf64>
 // SAME: nn.param @w : tensor<8x8xf32>

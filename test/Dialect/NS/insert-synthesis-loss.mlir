@@ -26,6 +26,11 @@
 // CHECK: ns.invariance %{{.*}}, %arg1 : tensor<?x5xf32> -> tensor<?xf32>
 // CHECK-NOT: ns.gradient
 
+// Forward once more, for products of another precision.
+// CHECK-LABEL: func.func @clean_logits(
+// CHECK-SAME: {ns.name = "image"}) -> (tensor<?x5xf32> {ns.name = "clean_logits"}) attributes {ns.entry}
+// CHECK-NOT: ns.inject
+
 // The second objective adds its step only.
 // CHECK-LABEL: func.func @synth_step_l2(
 // CHECK: ns.synthesis_loss %{{.*}} objective logit_l2 :

@@ -129,6 +129,30 @@ func.func @synthesis_loss_grad(%z: tensor<4x10xf32>, %g: tensor<5xf32>) {
 
 // -----
 
+func.func @attack_loss_objective(%z: tensor<4x10xf32>, %y: tensor<4xi32>, %w: tensor<4x5xf32>) {
+  // expected-error @below {{'ns.attack_loss' op expected objective shape to be 4x6, but got 4x5}}
+  %0 = ns.attack_loss %z, %y, %y, %w : (tensor<4x10xf32>, tensor<4xi32>, tensor<4xi32>, tensor<4x5xf32>) -> tensor<4xf32>
+  return
+}
+
+// -----
+
+func.func @attack_loss_labels(%z: tensor<4x10xf32>, %y: tensor<3xi32>, %w: tensor<4x6xf32>) {
+  // expected-error @below {{'ns.attack_loss' op expected labels shape to be 4, but got 3}}
+  %0 = ns.attack_loss %z, %y, %y, %w : (tensor<4x10xf32>, tensor<3xi32>, tensor<3xi32>, tensor<4x6xf32>) -> tensor<4xf32>
+  return
+}
+
+// -----
+
+func.func @attack_loss_grad(%z: tensor<4x10xf32>, %y: tensor<4xi32>, %g: tensor<5xf32>, %w: tensor<4x6xf32>) {
+  // expected-error @below {{'ns.attack_loss_grad' op expected grad shape to be 4, but got 5}}
+  %0 = ns.attack_loss_grad %g, %z, %y, %y, %w : tensor<5xf32>, tensor<4x10xf32>, tensor<4xi32>, tensor<4x6xf32>
+  return
+}
+
+// -----
+
 func.func @invariance_results(%z: tensor<4x10xf32>) {
   // expected-error @below {{'ns.invariance' op expected results shape to be 4, but got 3}}
   %0:4 = ns.invariance %z, %z : tensor<4x10xf32> -> tensor<3xf32>

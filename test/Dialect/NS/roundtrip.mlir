@@ -26,7 +26,11 @@ func.func @injection(%u: tensor<?x16x64xf32>, %i: tensor<?x3x32x32xf32>, %p: ten
 }
 
 // CHECK-LABEL: func.func @losses
-func.func @losses(%n: tensor<?x10xf32>, %c: tensor<?x10xf32>, %g: tensor<?xf32>) {
+func.func @losses(%n: tensor<?x10xf32>, %c: tensor<?x10xf32>, %g: tensor<?xf32>, %y: tensor<?xi32>, %w: tensor<?x6xf32>) {
+  // CHECK: ns.attack_loss %{{.*}}, %{{.*}}, %{{.*}}, %{{.*}} : (tensor<?x10xf32>, tensor<?xi32>, tensor<?xi32>, tensor<?x6xf32>) -> tensor<?xf32>
+  %7 = ns.attack_loss %n, %y, %y, %w : (tensor<?x10xf32>, tensor<?xi32>, tensor<?xi32>, tensor<?x6xf32>) -> tensor<?xf32>
+  // CHECK: ns.attack_loss_grad %{{.*}}, %{{.*}}, %{{.*}}, %{{.*}}, %{{.*}} : tensor<?xf32>, tensor<?x10xf32>, tensor<?xi32>, tensor<?x6xf32>
+  %8 = ns.attack_loss_grad %g, %n, %y, %y, %w : tensor<?xf32>, tensor<?x10xf32>, tensor<?xi32>, tensor<?x6xf32>
   // CHECK: ns.synthesis_loss %{{.*}}, %{{.*}} objective logit_l2sq
   %0 = ns.synthesis_loss %n, %c objective logit_l2sq : tensor<?x10xf32> -> tensor<?xf32>
   // CHECK: ns.synthesis_loss %{{.*}}, %{{.*}} objective logit_l2

@@ -55,10 +55,10 @@ func.func @cheap_producer_is_repeated(%x: tensor<68x8xf32>, %b: tensor<8xf32>, %
   // CHECK-NEXT: %[[G:.*]] = rt.fused [68, 1, 8] ins(%[[X]], %[[B]] :
   // CHECK-NEXT: ^bb0
   // CHECK-NEXT: arith.addf
-  // CHECK-NEXT: math.erf
+  // CHECK-NEXT: math.erfc
   %g = rt.fused [68, 1, 8] ins(%h : tensor<68x8xf32>) maps [#point] -> [#point] : tensor<68x8xf32> {
   ^bb0(%v: f32):
-    %e = math.erf %v : f32
+    %e = math.erfc %v : f32
     rt.yield %e : f32
   }
   // CHECK: %[[M:.*]] = rt.gemm [68, 8, 8] %[[G]], %[[W]]

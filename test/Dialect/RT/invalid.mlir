@@ -333,7 +333,7 @@ func.func @index_scaled_column() {
 // -----
 
 func.func @yield_outside(%x: f32) {
-  // expected-error @below {{'rt.yield' op expects parent op 'rt.fused'}}
+  // expected-error @below {{'rt.yield' op expects parent op to be one of 'rt.fused, rt.tiles'}}
   "rt.yield"(%x) : (f32) -> ()
   return
 }
@@ -388,12 +388,196 @@ func.func @attention_grad_results(%d: tensor<4x6x8xf32>, %p: tensor<4x6x24xf32>)
 
 // -----
 
+func.func @gemm_mixed_operands(%x: tensor<4x8xbf16>, %w: tensor<8x6xf32>) {
+  // expected-error @below {{'rt.gemm' op expected b to be of 'bf16', but got 'f32'}}
+  %0 = rt.gemm [4, 6, 8] %x, %w : (tensor<4x8xbf16>, tensor<8x6xf32>) -> tensor<4x6xf32>
+  return
+}
+
+// -----
+
+func.func @gemm_narrow_result(%x: tensor<4x8xbf16>, %w: tensor<8x6xbf16>) {
+  // expected-error @below {{'rt.gemm' op expected result to be of 'f32', but got 'bf16'}}
+  %0 = rt.gemm [4, 6, 8] %x, %w : (tensor<4x8xbf16>, tensor<8x6xbf16>) -> tensor<4x6xbf16>
+  return
+}
+
+// -----
+
+func.func @narrow_sum(%x: tensor<4x8xf32>) {
+  // expected-error @below {{'rt.fused' op expected result 0, a sum over k, not to be of bf16, but got 'tensor<8xbf16>'}}
+  %0 = rt.fused [1, 4, 8] ins(%x : tensor<4x8xf32>) maps [affine_map<(r, k, c) -> (k, c)>] -> [affine_map<(r, k, c) -> (0, c)>] : tensor<8xbf16> {
+  ^bb0(%v: f32):
+    %y = arith.truncf %v : f32 to bf16
+    rt.yield %y : bf16
+  }
+  return
+}
+
+// -----
+
 func.func @swap_pairs_columns(%x: tensor<4x7xf32>) {
   %0 = rt.fused [4, 1, 7] ins(%x : tensor<4x7xf32>) maps [affine_map<(r, k, c) -> (r, c)>] -> [affine_map<(r, k, c) -> (r, c)>] : tensor<4x7xf32> {
   ^bb0(%v: f32):
     // expected-error @below {{'rt.swap_pairs' op expected an even number of columns, but got 7}}
     %y = rt.swap_pairs %v : f32
     rt.yield %y : f32
+  }
+  return
+}
+
+// -----
+
+func.func @pack_extents(%w: tensor<20x8xf32>) {
+  // expected-error @below {{'rt.pack' op expected nk to have 2 entries, but got 3}}
+  %0 = rt.pack [20, 8, 1] %w : tensor<20x8xf32> -> tensor<8x32xf32>
+  return
+}
+
+// -----
+
+func.func @pack_source(%w: tensor<20x8xf32>) {
+  // expected-error @below {{'rt.pack' op expected source to have 168 elements, but got 160}}
+  %0 = rt.pack [21, 8] %w : tensor<20x8xf32> -> tensor<8x32xf32>
+  return
+}
+
+// -----
+
+func.func @pack_result(%w: tensor<20x8xf32>) {
+  // expected-error @below {{'rt.pack' op expected the result to be 8x32 of 'f32', but got 'tensor<8x20xf32>'}}
+  %0 = rt.pack [20, 8] %w : tensor<20x8xf32> -> tensor<8x20xf32>
+  return
+}
+
+// -----
+
+func.func @gemm_packed_transposed(%x: tensor<4x8xf32>, %p: tensor<8x32xf32>) {
+  // expected-error @below {{'rt.gemm' op expected a packed b not to be transposed}}
+  %0 = rt.gemm [4, 20, 8] %x, %p trans_b packed : (tensor<4x8xf32>, tensor<8x32xf32>) -> tensor<4x20xf32>
+  return
+}
+
+// -----
+
+func.func @tiles_height(%x: tensor<8x8xf32>) {
+  // expected-error @below {{'rt.tiles' op expected a height from 1 to 8 units, but got 9}}
+  rt.tiles [8] height 9 {
+    rt.yield
+  }
+  return
+}
+
+// -----
+
+func.func @tiles_rows(%x: tensor<12x8xf32>, %w: tensor<8x8xf32>) {
+  rt.tiles [8] height 2 {
+    // expected-error @below {{'rt.gemm' op expected an op that runs on blocks of 8 units, but its rows are not a multiple of 8}}
+    %0 = rt.gemm [12, 8, 8] %x, %w : (tensor<12x8xf32>, tensor<8x8xf32>) -> tensor<12x8xf32>
+    rt.yield
+  }
+  return
+}
+
+// -----
+
+func.func @tiles_whole_operand(%x: tensor<8x8xf32>) {
+  rt.tiles [8] height 2 {
+    %0 = rt.gemm [8, 8, 8] %x, %x : (tensor<8x8xf32>, tensor<8x8xf32>) -> tensor<8x8xf32>
+    // expected-error @below {{'rt.gemm' op expected an op that runs on blocks of 8 units, but an operand made inside is needed in full}}
+    %1 = rt.gemm [8, 8, 8] %x, %0 : (tensor<8x8xf32>, tensor<8x8xf32>) -> tensor<8x8xf32>
+    rt.yield
+  }
+  return
+}
+
+// -----
+
+func.func @tiles_scale(%x: tensor<8x8xf32>, %d: tensor<8x8xf32>) {
+  rt.tiles [1] height 1 {
+    %0 = rt.fused [1, 1, 1] ins() maps [] -> [affine_map<(r, k, c) -> (0, 0)>] : tensor<f32> {
+      %one = arith.constant 1.0 : f32
+      rt.yield %one : f32
+    }
+    // expected-error @below {{'rt.gemm' op expected an op that runs on blocks of 1 units, but it scales by a value made inside}}
+    %1 = rt.gemm [8, 8, 8] %x, %x into %d accumulate %0 : (tensor<8x8xf32>, tensor<8x8xf32>, tensor<8x8xf32>, tensor<f32>) -> tensor<8x8xf32>
+    rt.yield
+  }
+  return
+}
+
+// -----
+
+#point = affine_map<(r, k, c) -> (r, c)>
+#next = affine_map<(r, k, c) -> ((r + 1) mod 8, c)>
+func.func @tiles_read(%x: tensor<8x8xf32>) {
+  rt.tiles [8] height 2 {
+    %0 = rt.gemm [8, 8, 8] %x, %x : (tensor<8x8xf32>, tensor<8x8xf32>) -> tensor<8x8xf32>
+    // expected-error @below {{'rt.fused' op expected an op that runs on blocks of 8 units, but input 0 is read outside of the block}}
+    %1 = rt.fused [8, 1, 8] ins(%0 : tensor<8x8xf32>) maps [#next] -> [#point] : tensor<8x8xf32> {
+    ^bb0(%v: f32):
+      rt.yield %v : f32
+    }
+    rt.yield
+  }
+  return
+}
+
+// -----
+
+#point = affine_map<(r, k, c) -> (r, c)>
+#next = affine_map<(r, k, c) -> ((r + 1) mod 8, c)>
+func.func @tiles_write(%x: tensor<8x8xf32>) {
+  rt.tiles [8] height 2 {
+    // expected-error @below {{'rt.fused' op expected an op that runs on blocks of 8 units, but result 0 is written outside of the block}}
+    %0 = rt.fused [8, 1, 8] ins(%x : tensor<8x8xf32>) maps [#point] -> [#next] : tensor<8x8xf32> {
+    ^bb0(%v: f32):
+      rt.yield %v : f32
+    }
+    rt.yield
+  }
+  return
+}
+
+// -----
+
+func.func @tiles_view(%x: tensor<8x8xf32>) {
+  rt.tiles [8] height 2 {
+    %0 = rt.gemm [8, 8, 8] %x, %x : (tensor<8x8xf32>, tensor<8x8xf32>) -> tensor<8x8xf32>
+    // expected-error @below {{'rt.view' op expected an op that runs on blocks of 8 units, but the view is of a part of a value}}
+    %1 = rt.view %0 offset 8 : tensor<8x8xf32> -> tensor<2x8xf32>
+    rt.yield
+  }
+  return
+}
+
+// -----
+
+func.func @tiles_images(%q: tensor<4x1x8xf32>, %kv: tensor<2x17x16xf32>) {
+  rt.tiles [4] height 2 {
+    // expected-error @below {{'rt.attention' op expected an op that runs on blocks of 4 units, but its operands differ in their images}}
+    %0 = rt.attention %q, %kv heads 2 scale 5.000000e-01 : (tensor<4x1x8xf32>, tensor<2x17x16xf32>) -> tensor<4x1x8xf32>
+    rt.yield
+  }
+  return
+}
+
+// -----
+
+func.func @tiles_results(%x: tensor<8x8xf32>) {
+  // expected-error @below {{'rt.tiles' op expected a yielded value of each result's type}}
+  %0 = rt.tiles [8] height 2 : tensor<8x8xf32> {
+    rt.yield
+  }
+  return
+}
+
+// -----
+
+func.func @tiles_yield(%x: tensor<8x8xf32>) {
+  // expected-error @below {{'rt.tiles' op expected yielded values to be made inside}}
+  %0 = rt.tiles [8] height 2 : tensor<8x8xf32> {
+    rt.yield %x : tensor<8x8xf32>
   }
   return
 }

@@ -120,3 +120,27 @@ func.func @alignment(%x: tensor<3x3xf32>) {
   %1 = rt.gemm [3, 3, 3] %0, %x : (tensor<3x3xf32>, tensor<3x3xf32>) -> tensor<3x3xf32>
   return
 }
+
+// Of what is made inside and not yielded, four of sixteen rows lie in scratch: 256 bytes each, the third where the first one lay. What is yielded has its place in
+// the arena, beside the input that the tiles still read.
+// CHECK-LABEL: func.func @tiles
+// CHECK-SAME: rt.work_bytes = 2048 : i64
+func.func @tiles(%x: tensor<16x16xf32>) {
+  // CHECK: rt.gemm {{.*}} {rt.offsets = array<i64: 0>}
+  %0 = rt.gemm [16, 16, 16] %x, %x : (tensor<16x16xf32>, tensor<16x16xf32>) -> tensor<16x16xf32>
+  // CHECK: rt.tiles[16] height 4 : tensor<16x16xf32> attributes {rt.offsets = array<i64: 1024>, rt.scratch_bytes = 512 : i64}
+  %1 = rt.tiles [16] height 4 : tensor<16x16xf32> {
+    // CHECK: rt.gemm {{.*}} {rt.offsets = array<i64: 0>}
+    %2 = rt.gemm [16, 16, 16] %0, %x : (tensor<16x16xf32>, tensor<16x16xf32>) -> tensor<16x16xf32>
+    // CHECK: rt.gemm {{.*}} {rt.offsets = array<i64: 256>}
+    %3 = rt.gemm [16, 16, 16] %2, %x : (tensor<16x16xf32>, tensor<16x16xf32>) -> tensor<16x16xf32>
+    // CHECK: rt.gemm {{.*}} {rt.offsets = array<i64: 0>}
+    %4 = rt.gemm [16, 16, 16] %3, %x : (tensor<16x16xf32>, tensor<16x16xf32>) -> tensor<16x16xf32>
+    // CHECK: rt.gemm {{.*}} {rt.offsets = array<i64: -1>}
+    %5 = rt.gemm [16, 16, 16] %4, %x : (tensor<16x16xf32>, tensor<16x16xf32>) -> tensor<16x16xf32>
+    rt.yield %5 : tensor<16x16xf32>
+  }
+  // CHECK: rt.gemm {{.*}} {rt.offsets = array<i64: 0>}
+  %6 = rt.gemm [16, 16, 16] %1, %x : (tensor<16x16xf32>, tensor<16x16xf32>) -> tensor<16x16xf32>
+  return
+}

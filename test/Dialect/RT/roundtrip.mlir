@@ -104,3 +104,26 @@ func.func @fused_sum(%x: tensor<68x8xf32>, %d: tensor<4x8xf32>) {
   }
   return
 }
+
+// A right operand in panels, and the product that reads it.
+// CHECK-LABEL: func.func @packed
+func.func @packed(%x: tensor<4x8xf32>, %w: tensor<20x8xf32>) -> tensor<4x20xf32> {
+  // CHECK: rt.pack [20, 8] %{{.*}} trans_b : tensor<20x8xf32> -> tensor<8x32xf32>
+  %p = rt.pack [20, 8] %w trans_b : tensor<20x8xf32> -> tensor<8x32xf32>
+  // CHECK: rt.gemm [4, 20, 8] %{{.*}}, %{{.*}} packed : (tensor<4x8xf32>, tensor<8x32xf32>) -> tensor<4x20xf32>
+  %0 = rt.gemm [4, 20, 8] %x, %p packed : (tensor<4x8xf32>, tensor<8x32xf32>) -> tensor<4x20xf32>
+  return %0 : tensor<4x20xf32>
+}
+
+// Two products, block of rows by block of rows.
+// CHECK-LABEL: func.func @tiles
+func.func @tiles(%x: tensor<68x8xf32>, %w: tensor<8x8xf32>) -> tensor<68x8xf32> {
+  // CHECK: rt.tiles[68] height 17 : tensor<68x8xf32>
+  %0 = rt.tiles [68] height 17 : tensor<68x8xf32> {
+    %1 = rt.gemm [68, 8, 8] %x, %w : (tensor<68x8xf32>, tensor<8x8xf32>) -> tensor<68x8xf32>
+    %2 = rt.gemm [68, 8, 8] %1, %w : (tensor<68x8xf32>, tensor<8x8xf32>) -> tensor<68x8xf32>
+    // CHECK: rt.yield %{{.*}} : tensor<68x8xf32>
+    rt.yield %2 : tensor<68x8xf32>
+  }
+  return %0 : tensor<68x8xf32>
+}

@@ -22,10 +22,10 @@ struct SetPrecisionPass : impl::SetPrecisionPassBase<SetPrecisionPass> {
   using SetPrecisionPassBase::SetPrecisionPassBase;
 
   void runOnOperation() override {
-    if (precision == "f32")
+    if (precision == "f32" || precision == "bf16")
       return;
     if (precision != "f64") {
-      emitError(getOperation().getLoc()) << "expected option precision to be f32 or f64, but got " << precision.getValue();
+      emitError(getOperation().getLoc()) << "expected option precision to be f32, f64 or bf16, but got " << precision.getValue();
       return signalPassFailure();
     }
     AttrTypeReplacer replacer;

@@ -86,6 +86,23 @@ static LogicalResult verifyPerImage(Operation *op, StringRef what, Value input, 
 
 LogicalResult SynthesisLossOp::verify() { return verifyPerImage(*this, "result", getNoised(), getResult()); }
 LogicalResult SynthesisLossGradOp::verify() { return verifyPerImage(*this, "grad", getNoised(), getGrad()); }
+/// One label, target and row of weights for each image.
+static LogicalResult verifyAttackLoss(Operation *op, StringRef what, Value perImage, Value logits, Value labels,
+                                      Value targets, Value objective) {
+  int64_t images = extent(logits, 0);
+  return success(succeeded(verifyPerImage(op, what, logits, perImage)) &&
+                 succeeded(expectShape(op, "labels", {images}, labels)) &&
+                 succeeded(expectShape(op, "targets", {images}, targets)) &&
+                 succeeded(expectShape(op, "objective", {images, 6}, objective)));
+}
+
+LogicalResult AttackLossOp::verify() {
+  return verifyAttackLoss(*this, "result", getResult(), getLogits(), getLabels(), getTargets(), getObjective());
+}
+LogicalResult AttackLossGradOp::verify() {
+  return verifyAttackLoss(*this, "grad", getGrad(), getLogits(), getLabels(), getTargets(), getObjective());
+}
+
 LogicalResult InvarianceOp::verify() { return verifyPerImage(*this, "results", getNoised(), getLogitSq()); }
 LogicalResult SampleNormOp::verify() { return verifyPerImage(*this, "result", getInput(), getResult()); }
 

@@ -1,4 +1,4 @@
-//===- InsertAttackGradient.cpp - add the entry value_and_grad -*- C++ -*-===//
+//===- InsertAttackGradient.cpp - add the entries value_and_grad and attack_grad -*- C++ -*-===//
 //
 // Part of the Nullspace compiler, under the Apache License v2.0 with LLVM Exceptions.
 // See LICENSE for license information.
@@ -29,21 +29,44 @@ struct InsertAttackGradientPass : impl::InsertAttackGradientPassBase<InsertAttac
     FailureOr<func::FuncOp> forward = getForward(getOperation());
     if (failed(forward))
       return failure();
-    FailureOr<EntryBuilder> entry = EntryBuilder::cloneForward(*forward, "value_and_grad");
+    return success(succeeded(insert(*forward, "value_and_grad", crossEntropy)) &&
+                   succeeded(insert(*forward, "attack_grad", attackLoss)));
+  }
+
+  /// An entry `name` that returns the losses of `lossOf(entry, logits, labels)`, one for each image, the logits, and
+  /// the gradient by the pixels.
+  static LogicalResult insert(func::FuncOp forward, StringRef name,
+                              function_ref<Value(EntryBuilder &, Value, Value)> lossOf) {
+    FailureOr<EntryBuilder> entry = EntryBuilder::cloneForward(forward, name);
     if (failed(entry))
       return failure();
     OpBuilder &builder = entry->builder();
     Location loc = entry->getLoc();
     Value logits = entry->getLogits();
-    int64_t batch = cast<RankedTensorType>(logits.getType()).getDimSize(0);
+    int64_t batch = batchOf(logits);
     Value labels = entry->addArgument("labels", {batch}, builder.getI32Type());
-    Value weights = entry->addArgument("weights", {batch}, entry->getElementType());
-    Value losses = nn::CrossEntropyOp::create(builder, loc, weights.getType(), logits, labels);
+    Value losses = lossOf(*entry, logits, labels);
+    Value weights = entry->addArgument("weights", losses.getType());
     auto scalar = RankedTensorType::get({}, entry->getElementType());
     Value loss = nn::WeightedSumOp::create(builder, loc, scalar, losses, weights);
     auto gradient = GradientOp::create(builder, loc, entry->getImage().getType(), loss, entry->getImage());
     entry->setResults({{"losses", losses}, {"logits", logits}, {"image_grad", gradient.getResult(0)}});
     return success();
+  }
+
+  static int64_t batchOf(Value logits) { return cast<RankedTensorType>(logits.getType()).getDimSize(0); }
+  static Type lossType(EntryBuilder &entry, Value logits) {
+    return RankedTensorType::get({batchOf(logits)}, entry.getElementType());
+  }
+  static Value crossEntropy(EntryBuilder &entry, Value logits, Value labels) {
+    return nn::CrossEntropyOp::create(entry.builder(), entry.getLoc(), lossType(entry, logits), logits, labels);
+  }
+  static Value attackLoss(EntryBuilder &entry, Value logits, Value labels) {
+    int64_t batch = batchOf(logits);
+    Value targets = entry.addArgument("targets", {batch}, entry.builder().getI32Type());
+    Value objective = entry.addArgument("objective", {batch, 6}, entry.getElementType());
+    return AttackLossOp::create(entry.builder(), entry.getLoc(), lossType(entry, logits), logits, labels, targets,
+                                objective);
   }
 };
 

@@ -24,13 +24,14 @@ struct InsertSynthesisLossPass : impl::InsertSynthesisLossPassBase<InsertSynthes
     FailureOr<func::FuncOp> forward = getForward(getOperation());
     FailureOr<NoiseOp> noise = getNoise(getOperation());
     if (failed(forward) || failed(noise) || failed(insertStep(*forward, *noise)) || failed(insertUpdate(*noise)) ||
-        failed(insertStopTest(*forward, *noise)))
+        failed(insertStopTest(*forward, *noise)) || failed(insertCleanLogits(*forward)))
       signalPassFailure();
   }
 
   LogicalResult insertStep(func::FuncOp forward, NoiseOp noise);
   LogicalResult insertUpdate(NoiseOp noise);
   LogicalResult insertStopTest(func::FuncOp forward, NoiseOp noise);
+  LogicalResult insertCleanLogits(func::FuncOp forward);
 };
 
 LogicalResult InsertSynthesisLossPass::insertStep(func::FuncOp forward, NoiseOp noise) {
@@ -90,6 +91,16 @@ LogicalResult InsertSynthesisLossPass::insertStopTest(func::FuncOp forward, Nois
                      {"prob_sq", op.getProbSq()},
                      {"conf_diff", op.getConfDiff()},
                      {"same_argmax", op.getSameArgmax()}});
+  return success();
+}
+
+LogicalResult InsertSynthesisLossPass::insertCleanLogits(func::FuncOp forward) {
+  if (getOperation().lookupSymbol("clean_logits"))
+    return success(); // by this pass, for the other objective
+  FailureOr<EntryBuilder> entry = EntryBuilder::cloneForward(forward, "clean_logits");
+  if (failed(entry))
+    return failure();
+  entry->setResults({{"clean_logits", entry->getLogits()}});
   return success();
 }
 

@@ -55,11 +55,14 @@ LogicalResult GemmOp::verify() {
   if (getMnk().size() != 3)
     return emitOpError("expected mnk to have 3 entries, but got ") << getMnk().size();
   int64_t m = getMnk()[0], n = getMnk()[1], k = getMnk()[2];
+  if (getPacked() && getTransB())
+    return emitOpError("expected a packed b not to be transposed");
+  int64_t columns = getPacked() ? PackOp::alignedColumns(n) : n;
   struct {
     StringRef name;
     Value value;
     int64_t wanted;
-  } parts[] = {{"a", getA(), m * k}, {"b", getB(), k * n}, {"result", getResult(), m * n}};
+  } parts[] = {{"a", getA(), m * k}, {"b", getB(), k * columns}, {"result", getResult(), m * n}};
   for (auto &part : parts)
     if (int64_t found = typeOf(part.value).getNumElements(); found != part.wanted)
       return emitOpError("expected ")
@@ -69,6 +72,29 @@ LogicalResult GemmOp::verify() {
            << getResult().getType() << ", but got " << getDest().getType();
   if (getAccumulate() && !getDest())
     return emitOpError("expected a dest to accumulate into");
+  Type element = typeOf(getA()).getElementType();
+  Type wanted = element.isBF16() ? Float32Type::get(getContext()) : element;
+  for (auto [name, value, type] : {std::tuple<StringRef, Value, Type>("b", getB(), element),
+                                   {"result", getResult(), wanted}})
+    if (typeOf(value).getElementType() != type)
+      return emitOpError("expected ") << name << " to be of " << type << ", but got "
+                                      << typeOf(value).getElementType();
+  return success();
+}
+
+LogicalResult PackOp::verify() {
+  if (getNk().size() != 2)
+    return emitOpError("expected nk to have 2 entries, but got ") << getNk().size();
+  int64_t n = getNk()[0], k = getNk()[1];
+  auto source = typeOf(getSource()), result = typeOf(getResult());
+  if (source.getNumElements() != n * k)
+    return emitOpError("expected source to have ")
+           << n * k << " elements, but got " << source.getNumElements();
+  if (result.getElementType() != source.getElementType() ||
+      result.getShape() != ArrayRef<int64_t>{k, alignedColumns(n)})
+    return emitOpError("expected the result to be ")
+           << k << "x" << alignedColumns(n) << " of " << source.getElementType() << ", but got "
+           << result;
   return success();
 }
 
@@ -212,6 +238,10 @@ LogicalResult FusedOp::verify() {
   for (unsigned i = 0; i < getNumResults(); ++i) {
     if (failed(verifyMap(*this, getOutMap(i), "result", i)))
       return failure();
+    bool sumsOverInner = getInner() > 1 && !getOutMap(i).isFunctionOfDim(1);
+    if (sumsOverInner && typeOf(getResult(i)).getElementType().isBF16())
+      return emitOpError("expected result ")
+             << i << ", a sum over k, not to be of bf16, but got " << getResult(i).getType();
     if (yield.getOperand(i).getType() != typeOf(getResult(i)).getElementType())
       return emitOpError("expected yielded value ")
              << i << " to be " << typeOf(getResult(i)).getElementType();

@@ -23,33 +23,17 @@ using namespace ns::rt;
 
 namespace {
 
-/// How a producer's point follows from the reader's: producer row = `row`, an expression of the
-/// reader's (r, k).
+/// Where a program is at the point (r, k, c) of the program that takes it in: at (row, inner, c),
+/// expressions of r and k.
 struct Reindex {
-  AffineExpr row;
+  AffineExpr row, inner;
 };
 
-} // namespace
+/// A program of fewer rows than this leaves threads idle; one of fewer elements than a piece of
+/// work for a thread has none to spare.
+constexpr int64_t kMinParallelRows = 8, kMinParallelElements = 32768;
 
-/// An expression of r and k at a point; no part of a row map is negative.
-static int64_t evaluate(AffineExpr expr, int64_t r, int64_t k) {
-  if (auto constant = dyn_cast<AffineConstantExpr>(expr))
-    return constant.getValue();
-  if (auto dim = dyn_cast<AffineDimExpr>(expr))
-    return dim.getPosition() == 0 ? r : k;
-  auto binary = cast<AffineBinaryOpExpr>(expr);
-  int64_t lhs = evaluate(binary.getLHS(), r, k), rhs = evaluate(binary.getRHS(), r, k);
-  switch (expr.getKind()) {
-  case AffineExprKind::Add:
-    return lhs + rhs;
-  case AffineExprKind::Mul:
-    return lhs * rhs;
-  case AffineExprKind::FloorDiv:
-    return lhs / rhs;
-  default:
-    return lhs % rhs;
-  }
-}
+} // namespace
 
 /// Does `row` take each value of [0, R K) once as (r, k) runs over its range? Only then does a
 /// program that follows its reader's rows write all of its own.
@@ -60,7 +44,7 @@ static bool visitsEachRow(AffineExpr row, FusedOp reader) {
   llvm::BitVector seen(count);
   for (int64_t r = 0; r < reader.getRows(); ++r)
     for (int64_t k = 0; k < reader.getInner(); ++k) {
-      int64_t at = evaluate(row, r, k);
+      int64_t at = evaluateRow(row, r, k);
       if (at < 0 || at >= count || seen[at])
         return false;
       seen.set(at);
@@ -68,31 +52,99 @@ static bool visitsEachRow(AffineExpr row, FusedOp reader) {
   return true;
 }
 
-/// The producer's row that the reader reads, if every read of the producer's results is its own
+static int64_t numPoints(FusedOp op) { return op.getRows() * op.getInner() * op.getCols(); }
+
+/// Rows of `inner` are those of `outer`, one each.
+static bool coversSameRows(FusedOp inner, FusedOp outer) {
+  return inner.getInner() == 1 && inner.getCols() == outer.getCols() &&
+         inner.getRows() == outer.getRows() * outer.getInner();
+}
+
+/// Does `inner` keep its parallelism where it follows the rows of `outer`?
+static bool staysParallel(FusedOp inner, FusedOp outer) {
+  return outer.getRows() >= std::min(inner.getRows(), kMinParallelRows) ||
+         numPoints(inner) <= kMinParallelElements;
+}
+
+/// Substitutes the point in a map of the program that is taken in.
+static AffineMap reindexMap(AffineMap map, Reindex reindex) {
+  AffineExpr c = getAffineDimExpr(2, map.getContext());
+  return simplifyAffineMap(map.replaceDimsAndSymbols({reindex.row, reindex.inner, c}, {}, 3, 0));
+}
+
+/// The point of `inner` at a point of `outer` whose row map for a shared value is `row`, where
+/// `inner` has r.
+static FailureOr<Reindex> followRows(FusedOp inner, FusedOp outer, AffineExpr row) {
+  if (!coversSameRows(inner, outer) || !staysParallel(inner, outer) || !visitsEachRow(row, outer))
+    return failure();
+  return Reindex{row, getAffineConstantExpr(0, row.getContext())};
+}
+
+/// The same point.
+static Reindex identity(MLIRContext *context) {
+  return {getAffineDimExpr(0, context), getAffineDimExpr(1, context)};
+}
+
+/// The producer's point that the reader reads, if every read of the producer's results is its own
 /// point (r, c) of some row.
 static FailureOr<Reindex> matchReads(FusedOp producer, FusedOp reader) {
-  if (producer.getInner() != 1 || producer.getCols() != reader.getCols() ||
-      producer.getRows() != reader.getRows() * reader.getInner())
-    return failure();
   MLIRContext *context = producer.getContext();
+  bool sameSpace = producer.getSpace() == reader.getSpace() && producer.getInner() > 1;
+  if (!sameSpace && !coversSameRows(producer, reader))
+    return failure();
+  std::optional<Reindex> reindex;
+  if (sameSpace)
+    reindex = identity(context);
   AffineExpr r = getAffineDimExpr(0, context), c = getAffineDimExpr(2, context);
-  std::optional<AffineExpr> row;
   for (auto [i, input] : llvm::enumerate(reader.getInputs())) {
     if (input.getDefiningOp() != producer)
       continue;
     AffineMap written = producer.getOutMap(cast<OpResult>(input).getResultNumber());
     AffineMap read = reader.getInMap(i);
     bool perRow = written.getResult(1) == getAffineConstantExpr(0, context);
-    if (written.getResult(0) != r || (!perRow && written.getResult(1) != c) ||
-        read.getResult(1) != written.getResult(1))
+    bool isOwnPoint = sameSpace ? written.isFunctionOfDim(1) : written.getResult(0) == r;
+    if (!isOwnPoint || (!perRow && written.getResult(1) != c))
       return failure();
-    if (row && *row != read.getResult(0))
+    if (!reindex) {
+      auto followed = followRows(producer, reader, read.getResult(0));
+      if (failed(followed))
+        return failure();
+      reindex = *followed;
+    }
+    if (reindexMap(written, *reindex) != simplifyAffineMap(read))
       return failure();
-    row = read.getResult(0);
   }
-  if (!row || !visitsEachRow(*row, reader))
+  if (!reindex)
     return failure();
-  return Reindex{*row};
+  return *reindex;
+}
+
+/// Sums over k only: what it makes is small beside what it reads.
+static bool onlySums(FusedOp op) {
+  return op.getInner() > 1 && op.getDests().empty() &&
+         llvm::none_of(llvm::seq(op.getNumResults()),
+                       [&](unsigned i) { return op.getOutMap(i).isFunctionOfDim(1); });
+}
+
+/// The point of `inner` at a point of `outer` if both read an input as large as `inner` at the same
+/// point.
+static FailureOr<Reindex> matchSharedInput(FusedOp inner, FusedOp outer) {
+  MLIRContext *context = inner.getContext();
+  AffineExpr r = getAffineDimExpr(0, context), c = getAffineDimExpr(2, context);
+  for (auto [i, input] : llvm::enumerate(inner.getInputs()))
+    for (auto [j, other] : llvm::enumerate(outer.getInputs())) {
+      AffineMap mine = inner.getInMap(i), its = outer.getInMap(j);
+      if (input != other || typeOf(input).getNumElements() < numPoints(inner) ||
+          mine.getResult(1) != c || its.getResult(1) != c)
+        continue;
+      if (inner.getSpace() == outer.getSpace() && mine == its)
+        return identity(context);
+      if (mine.getResult(0) != r)
+        continue;
+      if (auto followed = followRows(inner, outer, its.getResult(0)); succeeded(followed))
+        return followed;
+    }
+  return failure();
 }
 
 /// A program whose results other reads could see half written: it reads what it overwrites.
@@ -120,31 +172,26 @@ static bool isRepeatable(FusedOp op) {
     large += typeOf(input).getNumElements() == typeOf(op.getResult(0)).getNumElements();
   unsigned ops = 0;
   for (Operation &inner : op.getBody().front().without_terminator()) {
-    if (isa<math::ExpOp, math::ErfOp, math::TanhOp, math::LogOp>(inner))
+    if (isa<math::ExpOp, math::ErfcOp, math::TanhOp, math::LogOp>(inner))
       return false;
     ++ops;
   }
   return large == 1 && ops <= 2;
 }
 
-/// Substitutes the producer's row in a map of the producer: (r, 0, c) becomes (row, 0, c).
-static AffineMap reindexMap(AffineMap map, Reindex reindex) {
-  MLIRContext *context = map.getContext();
-  AffineExpr c = getAffineDimExpr(2, context), zero = getAffineConstantExpr(0, context);
-  return simplifyAffineMap(map.replaceDimsAndSymbols({reindex.row, zero, c}, {}, 3, 0));
-}
-
 namespace {
 
-/// Builds the op that is producer and reader in one, at the reader. With `keep`, those results of
-/// the producer that others read, or that have a destination, stay results.
+/// Builds the op that is two programs in one, over the points of the second (`reader`), which may
+/// read results of the first (`producer`). With `keep`, those results of the producer that others
+/// read, or that have a destination, stay results.
 class Merger {
 public:
   Merger(FusedOp producer, FusedOp reader, Reindex reindex)
       : producer(producer), reader(reader), reindex(reindex) {}
 
-  void merge(bool keep) {
-    OpBuilder b(reader);
+  /// The op stands before `place`.
+  void merge(bool keep, Operation *place) {
+    OpBuilder b(place);
     body = std::make_unique<mlir::Region>();
     Block &block = body->emplaceBlock();
     OpBuilder inner(reader.getContext()); // the block has no parent to ask
@@ -155,7 +202,7 @@ public:
       map.map(arg, addInput(producer.getInputs()[i], reindexMap(producer.getInMap(i), reindex),
                             arg.getType()));
     for (Operation &op : producer.getBody().front().without_terminator())
-      reindexIndex(inner.clone(op, map));
+      append(inner, op, map, reindex);
     auto produced = cast<YieldOp>(producer.getBody().front().getTerminator());
     for (auto [i, arg] : llvm::enumerate(reader.getBody().getArguments())) {
       Value input = reader.getInputs()[i];
@@ -166,7 +213,7 @@ public:
         map.map(arg, addInput(input, reader.getInMap(i), arg.getType()));
     }
     for (Operation &op : reader.getBody().front().without_terminator())
-      inner.clone(op, map);
+      append(inner, op, map, identity(reader.getContext()));
 
     SmallVector<Value> kept;
     for (auto [i, result] : llvm::enumerate(producer.getResults())) {
@@ -223,9 +270,21 @@ private:
       dests.push_back(dest);
   }
 
-  void reindexIndex(Operation *op) {
-    if (auto index = dyn_cast<IndexOp>(op))
-      index.setMap(reindexMap(index.getMap(), reindex));
+  /// Clones `op`, unless the body computes the same already.
+  void append(OpBuilder &inner, Operation &op, IRMapping &map, Reindex at) {
+    Operation *copy = inner.clone(op, map);
+    if (auto index = dyn_cast<IndexOp>(copy))
+      index.setMap(reindexMap(index.getMap(), at));
+    for (Operation &known : body->front()) {
+      if (&known == copy)
+        return;
+      if (!OperationEquivalence::isEquivalentTo(&known, copy,
+                                                OperationEquivalence::IgnoreLocations))
+        continue;
+      map.map(op.getResults(), known.getResults());
+      copy->erase();
+      return;
+    }
   }
 
   FusedOp producer, reader;
@@ -250,6 +309,13 @@ struct RTFusePass : public ns::rt::impl::RTFusePassBase<RTFusePass> {
       if (auto reader = dyn_cast<FusedOp>(op))
         while (FusedOp merged = mergeOneProducer(reader))
           reader = merged;
+      op = next;
+    }
+    for (Operation *op = &block.front(); op;) {
+      Operation *next = op->getNextNode();
+      if (auto program = dyn_cast<FusedOp>(op))
+        while (FusedOp merged = mergeOneSibling(program, next))
+          program = merged;
       op = next;
     }
   }
@@ -277,7 +343,7 @@ struct RTFusePass : public ns::rt::impl::RTFusePassBase<RTFusePass> {
       readers.insert(reader);
     }
     for (FusedOp reader : readers)
-      Merger(producer, reader, *matchReads(producer, reader)).merge(/*keep=*/false);
+      Merger(producer, reader, *matchReads(producer, reader)).merge(/*keep=*/false, reader);
     ++numRepeated;
     return true;
   }
@@ -286,13 +352,15 @@ struct RTFusePass : public ns::rt::impl::RTFusePassBase<RTFusePass> {
   FusedOp mergeOneProducer(FusedOp reader) {
     for (Value input : reader.getInputs()) {
       auto producer = input.getDefiningOp<FusedOp>();
-      if (!producer || updatesInPlace(producer) || updatesInPlace(reader))
+      if (!producer || updatesInPlace(producer) || updatesInPlace(reader) ||
+          destDependsOn(reader, producer))
         continue;
       auto reindex = matchReads(producer, reader);
-      if (failed(reindex) || isUsedBetween(producer, reader) || destDependsOn(reader, producer))
+      Operation *place = failed(reindex) ? nullptr : placeOfBoth(producer, reader);
+      if (!place)
         continue;
       Merger merger(producer, reader, *reindex);
-      merger.merge(/*keep=*/true);
+      merger.merge(/*keep=*/true, place);
       producer.erase();
       ++numMerged;
       return merger.result();
@@ -300,16 +368,63 @@ struct RTFusePass : public ns::rt::impl::RTFusePassBase<RTFusePass> {
     return {};
   }
 
+  /// Merges `program` with a later one that reads one of its large inputs at the same points, where
+  /// one of the two makes nothing but sums over rows: what lives longer is small. `next`, an op of
+  /// the block, moves on where it would be erased.
+  FusedOp mergeOneSibling(FusedOp program, Operation *&next) {
+    if (updatesInPlace(program))
+      return {};
+    for (Value input : program.getInputs())
+      for (Operation *user : input.getUsers()) {
+        auto other = dyn_cast<FusedOp>(user);
+        if (!other || !program->isBeforeInBlock(other) || updatesInPlace(other) ||
+            !(onlySums(program) || onlySums(other)) || reads(other, program))
+          continue;
+        Operation *place = placeOfBoth(program, other);
+        if (!place)
+          continue;
+        FusedOp inner = program, outer = other;
+        auto reindex = matchSharedInput(inner, outer);
+        if (failed(reindex)) {
+          std::swap(inner, outer);
+          reindex = matchSharedInput(inner, outer);
+        }
+        if (failed(reindex))
+          continue;
+        if (next == other)
+          next = other->getNextNode();
+        Merger merger(inner, outer, *reindex);
+        merger.merge(/*keep=*/true, place);
+        inner.erase();
+        ++numSiblings;
+        return merger.result();
+      }
+    return {};
+  }
+
+  static bool reads(Operation *op, Operation *producer) {
+    return llvm::any_of(op->getOperands(),
+                        [&](Value operand) { return operand.getDefiningOp() == producer; });
+  }
+
   static bool destDependsOn(FusedOp reader, FusedOp producer) {
     return llvm::any_of(reader.getDests(),
                         [&](Value dest) { return dest.getDefiningOp() == producer; });
   }
 
-  /// The merged op stands at the reader: nothing before it may need the producer's results.
-  static bool isUsedBetween(FusedOp producer, FusedOp reader) {
-    return llvm::any_of(producer->getUsers(), [&](Operation *user) {
-      return user != reader && user->isBeforeInBlock(reader);
+  /// Where one op can stand for both: at the later one, if nothing in between needs what the first
+  /// makes, or at the first, if all that the later one reads is there already and it writes no
+  /// place that others may read before it. Null if nowhere.
+  static Operation *placeOfBoth(FusedOp first, FusedOp later) {
+    if (llvm::none_of(first->getUsers(), [&](Operation *user) {
+          return user != later && user->isBeforeInBlock(later);
+        }))
+      return later;
+    bool isReady = llvm::all_of(later->getOperands(), [&](Value operand) {
+      Operation *made = operand.getDefiningOp();
+      return !made || made == first || made->isBeforeInBlock(first);
     });
+    return isReady && later.getDests().empty() ? first : nullptr;
   }
 };
 } // namespace

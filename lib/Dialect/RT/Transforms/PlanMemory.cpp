@@ -32,17 +32,16 @@ struct Buffer {
   int64_t offset = -1;
 };
 
-/// Buffers of the values of one entry. Views and values written into a destination share their
-/// source's buffer.
+/// Buffers of the values of one block: of an entry, or of tiles, where a value has room for one
+/// block of units. Views and values written into a destination share their source's buffer.
 class Plan {
 public:
-  explicit Plan(Block &block) {
-    int64_t position = 0;
-    for (Operation &op : block)
-      positions[&op] = position++;
-    for (Operation &op : block)
-      addOp(&op);
-  }
+  /// The arena of an entry.
+  explicit Plan(Block &block) : Plan(block, 1, 1) {}
+  /// The scratch of a thread: a value has room for `height` of its `units` runs. What is yielded,
+  /// or lies in the place of such a value, lies in the arena.
+  explicit Plan(TilesOp tiles)
+      : Plan(tiles.getBody().front(), tiles.getUnits(), tiles.getHeight()) {}
 
   /// Places the buffers, largest first, each at the lowest offset that is free during its life.
   /// Returns the bytes needed.
@@ -93,11 +92,28 @@ public:
   int64_t numInPlace = 0;
 
 private:
+  Plan(Block &block, int64_t units, int64_t height) : units(units), height(height) {
+    if (auto tiles = dyn_cast<TilesOp>(block.getParentOp()))
+      for (Value value : block.getTerminator()->getOperands())
+        inArena.insert(storageOf(value));
+    int64_t position = 0;
+    for (Operation &op : block)
+      positions[&op] = position++;
+    for (Operation &op : block)
+      addOp(&op);
+  }
+
+  int64_t bytesOf(Value value) const {
+    return llvm::alignTo(byteSize(typeOf(value)) / units * height, kAlignment);
+  }
+
   void addOp(Operation *op) {
     int64_t at = positions[op];
-    for (Value operand : op->getOperands())
-      if (Buffer *buffer = bufferOf.lookup(operand))
-        buffer->last = std::max(buffer->last, at);
+    op->walk([&](Operation *reader) { // members of tiles read values of this block
+      for (Value operand : reader->getOperands())
+        if (Buffer *buffer = bufferOf.lookup(operand))
+          buffer->last = std::max(buffer->last, at);
+    });
     if (auto view = dyn_cast<ViewOp>(op)) {
       // A view may be read after its source's last direct use: they share one buffer, whose life
       // covers both.
@@ -111,22 +127,30 @@ private:
       bufferOf[result] = bufferFor(op, result);
   }
 
-  /// The destination's buffer (null: a slot), the buffer of an input that dies here, or a new one.
+  /// The destination's buffer (null: a slot, or outside of the tiles), the buffer of an input that
+  /// dies here, or a new one.
   Buffer *bufferFor(Operation *op, OpResult result) {
-    if (auto gemm = dyn_cast<GemmOp>(op); gemm && gemm.getDest())
-      return bufferOf.lookup(gemm.getDest());
-    auto fused = dyn_cast<FusedOp>(op);
-    if (fused && fused.getDestOf(result.getResultNumber()))
-      return bufferOf.lookup(fused.getDestOf(result.getResultNumber()));
-    if (fused)
+    if (Value dest = destinationOf(result))
+      return bufferOf.lookup(dest);
+    if (inArena.contains(result))
+      return nullptr;
+    if (auto tiles = dyn_cast<TilesOp>(op)) // two results may lie in one place
+      for (OpResult other : op->getResults().take_front(result.getResultNumber()))
+        if (yieldedFrom(tiles, other) == yieldedFrom(tiles, result))
+          return bufferOf.lookup(other);
+    if (auto fused = dyn_cast<FusedOp>(op))
       if (Buffer *dying = overwritable(fused, result)) {
         ++numInPlace;
         dying->last = lastUse(result, positions[op]);
         return dying;
       }
-    int64_t bytes = llvm::alignTo(byteSize(typeOf(result)), kAlignment);
-    buffers.push_back(std::make_unique<Buffer>(Buffer{bytes, positions[op], positions[op]}));
+    buffers.push_back(
+        std::make_unique<Buffer>(Buffer{bytesOf(result), positions[op], positions[op]}));
     return buffers.back().get();
+  }
+
+  static Value yieldedFrom(TilesOp tiles, OpResult result) {
+    return storageOf(tiles.getBody().front().getTerminator()->getOperand(result.getResultNumber()));
   }
 
   /// An input of a single-pass program that is read at the same points as the result is written,
@@ -142,8 +166,7 @@ private:
       auto inputType = typeOf(input);
       if (!buffer || op.getInMap(i) != out || inputType.getNumElements() != type.getNumElements() ||
           inputType.getElementType() != type.getElementType() ||
-          rowPitch(inputType) != rowPitch(type) ||
-          buffer->bytes != int64_t(llvm::alignTo(byteSize(type), kAlignment)) ||
+          rowPitch(inputType) != rowPitch(type) || buffer->bytes != bytesOf(result) ||
           taken.contains({op, buffer}) || otherReads(op, i, buffer) ||
           lastUseOfBuffer(buffer) > positions.lookup(op))
         continue;
@@ -174,13 +197,18 @@ private:
   int64_t lastUse(Value value, int64_t least) {
     int64_t last = least;
     for (Operation *user : value.getUsers()) {
-      last = std::max(last, positions.lookup(user));
+      Operation *reader = user; // in this block, perhaps around the user
+      while (reader && !positions.contains(reader))
+        reader = reader->getParentOp();
+      last = std::max(last, positions.lookup(reader));
       if (auto view = dyn_cast<ViewOp>(user))
         last = lastUse(view.getResult(), last);
     }
     return last;
   }
 
+  int64_t units, height;
+  llvm::SmallDenseSet<Value> inArena; ///< owners of the storage of what tiles yield
   llvm::DenseMap<Operation *, int64_t> positions;
   std::vector<std::unique_ptr<Buffer>> buffers;
   llvm::MapVector<Value, Buffer *> bufferOf;
@@ -194,7 +222,22 @@ struct RTPlanMemoryPass : public ns::rt::impl::RTPlanMemoryPassBase<RTPlanMemory
     func::FuncOp entry = getOperation();
     Block &block = entry.getBody().front();
     Plan plan(block);
-    Builder b(&getContext());
+    int64_t bytes = place(block, plan);
+    entry->setAttr(RTDialect::kWorkBytesAttr, Builder(&getContext()).getI64IntegerAttr(bytes));
+    workBytes = bytes;
+    liveBytes = plan.liveBytes();
+    int64_t mostScratch = 0;
+    for (auto tiles : block.getOps<TilesOp>()) {
+      Plan scratch(tiles);
+      bytes = place(tiles.getBody().front(), scratch);
+      tiles->setAttr(RTDialect::kScratchBytesAttr, Builder(&getContext()).getI64IntegerAttr(bytes));
+      mostScratch = std::max(mostScratch, bytes);
+    }
+    scratchBytes = mostScratch;
+  }
+
+  /// Places the values of a block and writes down where; returns the bytes needed.
+  int64_t place(Block &block, Plan &plan) {
     int64_t bytes = plan.place();
     for (Operation &op : block) {
       if (isa<ViewOp, SlotOp>(op) || op.getNumResults() == 0)
@@ -202,12 +245,10 @@ struct RTPlanMemoryPass : public ns::rt::impl::RTPlanMemoryPassBase<RTPlanMemory
       SmallVector<int64_t> offsets;
       for (Value result : op.getResults())
         offsets.push_back(plan.offsetOf(result));
-      op.setAttr(RTDialect::kOffsetsAttr, b.getDenseI64ArrayAttr(offsets));
+      op.setAttr(RTDialect::kOffsetsAttr, Builder(&getContext()).getDenseI64ArrayAttr(offsets));
     }
-    entry->setAttr(RTDialect::kWorkBytesAttr, b.getI64IntegerAttr(bytes));
-    workBytes = bytes;
-    liveBytes = plan.liveBytes();
-    numInPlace = plan.numInPlace;
+    numInPlace += plan.numInPlace;
+    return bytes;
   }
 };
 } // namespace

@@ -16,6 +16,7 @@
 #include <atomic>
 #include <cstdlib>
 #include <new>
+#include <string_view>
 
 using namespace ns::runtime;
 
@@ -27,9 +28,16 @@ using Gemm = void(const char *transA, const char *transB, const int *m, const in
                   const T *alpha, const T *a, const int *lda, const T *b, const int *ldb,
                   const T *beta, T *c, const int *ldc);
 
+/// MKL's product of bfloat16 operands.
+using GemmBf16 = void(const char *transA, const char *transB, const int *m, const int *n,
+                      const int *k, const float *alpha, const uint16_t *a, const int *lda,
+                      const uint16_t *b, const int *ldb, const float *beta, float *c,
+                      const int *ldc);
+
 struct Blas {
   Gemm<float> *sgemm;
   Gemm<double> *dgemm;
+  GemmBf16 *bf16;              ///< null: emulated
   int (*setLocalThreads)(int); ///< MKL only; returns what held before (0: the global count)
 };
 
@@ -46,6 +54,7 @@ Blas loadBlas() {
   };
   return {reinterpret_cast<Gemm<float> *>(symbol("sgemm_")),
           reinterpret_cast<Gemm<double> *>(symbol("dgemm_")),
+          hasBf16() ? reinterpret_cast<GemmBf16 *>(::dlsym(library, "gemm_bf16bf16f32")) : nullptr,
           reinterpret_cast<int (*)(int)>(::dlsym(library, "MKL_Set_Num_Threads_Local"))};
 }
 
@@ -96,15 +105,20 @@ private:
   int64_t size = 0;
 };
 
-thread_local Scratch threadScratch;
-thread_local bool insideTask = false;
+/// A task, the task it may start in place, and that one's.
+constexpr int kDeepestTask = 3;
+thread_local Scratch scratchAtDepth[kDeepestTask + 1];
+thread_local int taskDepth = 0;
 
-void runPiece(nsrt_task task, void *arg, int64_t begin, int64_t end) {
+void runPiece(Profile *profile, nsrt_task task, void *arg, int64_t begin, int64_t end) {
   SequentialBlas sequential;
-  bool outer = insideTask;
-  insideTask = true;
+  if (++taskDepth > kDeepestTask)
+    fail("expected tasks at most ", kDeepestTask, " deep");
+  int64_t start = profile ? profile->now() : 0;
   task(arg, begin, end);
-  insideTask = outer;
+  if (profile)
+    profile->piece(omp_get_thread_num(), start, profile->now());
+  --taskDepth;
 }
 
 void runParallel(void *context, nsrt_task task, void *arg, int64_t count, int64_t grain) {
@@ -112,13 +126,22 @@ void runParallel(void *context, nsrt_task task, void *arg, int64_t count, int64_
     return;
   int64_t pieces = (count + std::max<int64_t>(grain, 1) - 1) / std::max<int64_t>(grain, 1);
   pieces = std::min<int64_t>(pieces, static_cast<Host *>(context)->threads());
-  if (pieces <= 1 || insideTask) {
-    runPiece(task, arg, 0, count);
-    return;
-  }
+  Profile *profile = taskDepth > 0 ? nullptr : static_cast<Host *>(context)->listener();
+  int64_t begin = profile ? profile->now() : 0;
+  if (pieces <= 1 || taskDepth > 0) {
+    runPiece(profile, task, arg, 0, count);
+  } else {
 #pragma omp parallel for schedule(static, 1) num_threads(static_cast<int>(pieces))
-  for (int64_t i = 0; i < pieces; ++i)
-    runPiece(task, arg, count * i / pieces, count * (i + 1) / pieces);
+    for (int64_t i = 0; i < pieces; ++i)
+      runPiece(profile, task, arg, count * i / pieces, count * (i + 1) / pieces);
+  }
+  if (profile)
+    profile->endParallel(begin, profile->now());
+}
+
+void mark(void *context, int64_t op) {
+  if (Profile *profile = static_cast<Host *>(context)->listener())
+    profile->mark(op);
 }
 
 // Row-major C = op(A) op(B) is column-major C^T = op(B)^T op(A)^T.
@@ -140,15 +163,54 @@ void gemmF64(void *, int32_t transA, int32_t transB, int64_t m, int64_t n, int64
                &C);
 }
 
-void *scratch(void *, int64_t bytes) { return threadScratch.get(bytes); }
+/// A rows x cols matrix of bfloat16 as floats, row after row. A bfloat16 is the upper half of a
+/// float.
+const float *widen(Scratch &memory, const uint16_t *from, int64_t rows, int64_t cols, int64_t ld) {
+  auto *to = static_cast<uint32_t *>(memory.get(rows * cols * int64_t(sizeof(float))));
+#pragma omp parallel for if (taskDepth == 0)
+  for (int64_t r = 0; r < rows; ++r)
+    for (int64_t c = 0; c < cols; ++c)
+      to[r * cols + c] = uint32_t(from[r * ld + c]) << 16;
+  return reinterpret_cast<const float *>(to);
+}
+
+void gemmBf16(void *context, int32_t transA, int32_t transB, int64_t m, int64_t n, int64_t k,
+              float alpha, const uint16_t *a, int64_t lda, const uint16_t *b, int64_t ldb,
+              float beta, float *c, int64_t ldc) {
+  if (GemmBf16 *native = blas().bf16) {
+    int M = static_cast<int>(m), N = static_cast<int>(n), K = static_cast<int>(k),
+        A = static_cast<int>(lda), B = static_cast<int>(ldb), C = static_cast<int>(ldc);
+    native(transB ? "T" : "N", transA ? "T" : "N", &N, &M, &K, &alpha, b, &B, a, &A, &beta, c, &C);
+    return;
+  }
+  static thread_local Scratch wideA, wideB; // beside the task's own
+  int64_t colsA = transA ? m : k, colsB = transB ? k : n;
+  gemmF32(context, transA, transB, m, n, k, alpha, widen(wideA, a, transA ? k : m, colsA, lda),
+          colsA, widen(wideB, b, transB ? n : k, colsB, ldb), colsB, beta, c, ldc);
+}
+
+void *scratch(void *, int64_t bytes) { return scratchAtDepth[taskDepth].get(bytes); }
 
 } // namespace
 
+bool ns::runtime::hasBf16() {
+  const char *wish = std::getenv("NSRT_BF16");
+  if (wish && std::string_view(wish) != "emulate")
+    fail("environment variable NSRT_BF16: expected 'emulate' or none, found '", wish, "'");
+  return !wish && __builtin_cpu_supports("avx512bf16");
+}
+
 Host::Host() {
-  table = {sizeof(nsrt_host), NSRT_ABI_VERSION, this, runParallel, gemmF32, gemmF64, scratch};
+  table = {sizeof(nsrt_host), NSRT_ABI_VERSION, this, runParallel, gemmF32, gemmF64, scratch, mark,
+           gemmBf16};
   setThreads(0);
   // A quarter of a second, while this thread reads the weights.
   blasLoad = std::async(std::launch::async, [] { blas(); });
+}
+
+bool Host::multipliesBf16() {
+  waitForBlas();
+  return blas().bf16 != nullptr;
 }
 
 void Host::waitForBlas() {

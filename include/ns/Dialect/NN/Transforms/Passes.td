@@ -47,13 +47,13 @@ def FoldFrozenPass : Pass<"nn-fold-frozen", "::mlir::ModuleOp"> {
 def SetPrecisionPass : Pass<"nn-set-precision", "::mlir::ModuleOp"> {
   let summary = "Change the element type of every float tensor";
   let description = [{
-    Parameters, noise, arguments and values of type f32 become `precision`; numbers in attributes (eps, factors) are f64 already and stay. The
+    Parameters, noise, arguments and values of type f32 become `precision`; with bf16 they stay f32, and `rt-narrow-products` narrows what products read. Numbers in attributes (eps, factors) are f64 already and stay. The
     runtime converts the stored weights while loading.
 
-    Requires: float tensors are f32. Ensures: they are `precision`.
+    Requires: float tensors are f32. Ensures: they are f64 where `precision` is, else f32.
     Example, with `precision=f64`: `nn.param @w : tensor<8x8xf32>` becomes `nn.param @w : tensor<8x8xf64>`.
   }];
-  let options = [Option<"precision", "precision", "std::string", /*default=*/"\"f32\"", "Element type: f32 or f64">];
+  let options = [Option<"precision", "precision", "std::string", /*default=*/"\"f32\"", "f32, f64 or bf16">];
 }
 
 def SinkTokenSelectPass : Pass<"nn-sink-token-select", "::mlir::ModuleOp"> {

@@ -172,6 +172,7 @@ def NS_SampleNormOp : NS_PureOp<"sample_norm"> {
   let assemblyFormat = "$input attr-dict `:` type($input) `->` type($result)";
 }
 
+include "ns/Dialect/NS/IR/NSAttackOps.td"
 include "ns/Dialect/NS/IR/NSTrainingOps.td"
 
 #endif // NS_DIALECT_NS_IR_NSOPS_TD

@@ -25,12 +25,15 @@ class NS_ModulePass<string flag> : Pass<flag, "::mlir::ModuleOp"> {
 //===----------------------------------------------------------------------===//
 
 def InsertAttackGradientPass : NS_ModulePass<"ns-insert-attack-gradient"> {
-  let summary = "Add the entry value_and_grad";
+  let summary = "Add the entries value_and_grad and attack_grad";
   let description = [{
     `@value_and_grad(image, labels, weights) -> (losses, logits, image_grad)`: the cross-entropy of each image, and the gradient of its
     weighted sum by the pixels. With weights of 1 each image's gradient is that of its own loss.
 
-    Requires: `ns-verify-imported`. Ensures: a gradient request for `ns-differentiate`.
+    `@attack_grad(image, labels, targets, objective, weights) -> (losses, logits, image_grad)`: the same of the losses that attacks climb, mixed by the six
+    numbers of each image's row of `objective` (`ns.attack_loss`).
+
+    Requires: `ns-verify-imported`. Ensures: two gradient requests for `ns-differentiate`.
     Example: `%g = ns.gradient %loss wrt %image : (tensor<f32>, tensor<?x3x32x32xf32>) -> tensor<?x3x32x32xf32>`.
   }];
 }
@@ -96,7 +99,8 @@ def InsertSynthesisLossPass : NS_ModulePass<"ns-insert-synthesis-loss"> {
   let description = [{
     `@synth_step(image, clean_logits, weights, accumulate) -> loss` with the gradient of the loss by the noise (`objective=logit_l2` makes it
     `@synth_step_l2`), `@synth_update(noise_hyper) -> noise_norm`, one AdamW step, and `@stop_test(image, clean_logits) -> (logit_sq, prob_sq,
-    conf_diff, same_argmax)`. The last two are added once.
+    conf_diff, same_argmax)`. `@clean_logits(image) -> clean_logits` is forward once more: where products are narrow, the clean logits of the loss come from
+    the same arithmetic as the noised ones, or the loss has a false floor. The last three are added once.
 
     Requires: `ns-insert-noise`. Ensures: a gradient request for `ns-differentiate`.
     Example: `%l = ns.synthesis_loss %noised, %clean objective logit_l2sq : tensor<?x10xf32> -> tensor<?xf32>`.

@@ -38,6 +38,21 @@ inline mlir::RankedTensorType typeOf(mlir::Value value) {
 int64_t rowPitch(mlir::RankedTensorType type);
 /// Bytes of a tensor.
 int64_t byteSize(mlir::RankedTensorType type);
+/// Leading operands of an attention or its gradient that hold a part for each image; all others serve every image.
+unsigned numImageOperands(mlir::Operation *attention);
+/// Tasks of an attention or its gradient: the heads of all images, or of all windows.
+int64_t numHeadTasks(mlir::Operation *attention);
+/// The operand in whose place an op writes its result, or null for a new value.
+mlir::Value destinationOf(mlir::OpResult result);
+/// The value whose place `value` shares, through views and destinations, as far as they lie in one block.
+mlir::Value storageOf(mlir::Value value);
+/// The row of a map at a point; no part of a row's expression is negative.
+int64_t evaluateRow(mlir::AffineExpr row, int64_t r, int64_t k);
+/// Whether an op of an entry's block takes time: slots and views only name memory. These ops, in order, are the
+/// entry's list of ops in the metadata.
+inline bool isTimed(mlir::Operation *op) {
+  return !mlir::isa<SlotOp, ViewOp>(op) && !op->hasTrait<mlir::OpTrait::IsTerminator>();
+}
 } // namespace ns::rt
 
 #endif // NS_DIALECT_RT_IR_RT_H

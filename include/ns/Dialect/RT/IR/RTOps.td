@@ -29,6 +29,8 @@ def RT_Dialect : Dialect {
   let extraClassDeclaration = [{
     /// Bytes from the start of region work, one for each result: set by `rt-plan-memory`.
     static constexpr llvm::StringLiteral kOffsetsAttr = "rt.offsets";
+    /// Bytes of a thread's scratch that `rt.tiles` needs: set by `rt-plan-memory`.
+    static constexpr llvm::StringLiteral kScratchBytesAttr = "rt.scratch_bytes";
     /// Bytes of region work that an entry needs: set on functions by `rt-plan-memory`.
     static constexpr llvm::StringLiteral kWorkBytesAttr = "rt.work_bytes";
     /// Module attribute: the layout of regions params, state and io (a dictionary).
@@ -82,7 +84,8 @@ def RT_GemmOp : RT_Op<"gemm", [AttrSizedOperandSegments, DeclareOpInterfaceMetho
   let summary = "Matrix product by the library";
   let description = [{
     `C = op(A) op(B)` on the matrices m x k, k x n (before `trans_a`, `trans_b`: their transposes lie in memory). With `dest` the result is written there, and with
-    `accumulate` it is `accumulate * dest + op(A) op(B)`.
+    `accumulate` it is `accumulate * dest + op(A) op(B)`. A `packed` B is the result of `rt.pack`: the product is generated code then, without it the library's.
+    Operands of bf16 are multiplied exactly and summed in f32; the result is f32 then.
 
     Example:
     ```mlir
@@ -90,12 +93,34 @@ def RT_GemmOp : RT_Op<"gemm", [AttrSizedOperandSegments, DeclareOpInterfaceMetho
     ```
   }];
   let arguments = (ins RT_FloatTensor:$a, RT_FloatTensor:$b, Optional<RT_FloatTensor>:$dest, Optional<RT_Scalar>:$accumulate,
-                       DenseI64ArrayAttr:$mnk, UnitAttr:$trans_a, UnitAttr:$trans_b);
+                       DenseI64ArrayAttr:$mnk, UnitAttr:$trans_a, UnitAttr:$trans_b, UnitAttr:$packed);
   let results = (outs RT_FloatTensor:$result);
   let assemblyFormat = [{
-    $mnk $a (`trans_a` $trans_a^)? `,` $b (`trans_b` $trans_b^)? (`into` $dest^)? (`accumulate` $accumulate^)? attr-dict `:` functional-type(operands, results)
+    $mnk $a (`trans_a` $trans_a^)? `,` $b (`trans_b` $trans_b^)? (`packed` $packed^)? (`into` $dest^)? (`accumulate` $accumulate^)? attr-dict `:` functional-type(operands, results)
   }];
   let hasVerifier = 1;
+}
+
+def RT_PackOp : RT_Op<"pack", [Pure]> {
+  let summary = "The right operand of a product in the panels of the micro-kernel";
+  let description = [{
+    The k x n matrix `source` (with `trans_b` its transpose lies in memory) cut into panels of columns, each k rows of the columns of one panel, zeros past
+    column n. How wide a panel is, is the target's.
+
+    Example:
+    ```mlir
+    %p = rt.pack [576, 192] %w trans_b : tensor<576x192xf32> -> tensor<192x576xf32>
+    %c = rt.gemm [3152, 576, 192] %x, %p packed : (tensor<16x197x192xf32>, tensor<192x576xf32>) -> tensor<16x197x576xf32>
+    ```
+  }];
+  let arguments = (ins RT_FloatTensor:$source, DenseI64ArrayAttr:$nk, UnitAttr:$trans_b);
+  let results = (outs RT_FloatTensor:$result);
+  let assemblyFormat = "$nk $source (`trans_b` $trans_b^)? attr-dict `:` type($source) `->` type($result)";
+  let hasVerifier = 1;
+  let extraClassDeclaration = [{
+    /// Columns of the result: n, rounded up to whole vectors of any target.
+    static int64_t alignedColumns(int64_t n) { return (n + 15) / 16 * 16; }
+  }];
 }
 
 def RT_AttentionOp : RT_Op<"attention", [Pure, AttrSizedOperandSegments]> {
@@ -234,10 +259,42 @@ def RT_IndexOp : RT_Op<"index", [Pure]> {
   let hasVerifier = 1;
 }
 
-def RT_YieldOp : RT_Op<"yield", [Pure, Terminator, ParentOneOf<["FusedOp"]>]> {
-  let summary = "The values of a row program's results";
+def RT_TilesOp : RT_Op<"tiles", [SingleBlock, NoRegionArguments, RecursiveMemoryEffects]> {
+  let summary = "Ops that work on the same rows, block of rows by block of rows";
   let description = [{
-    One operand for each result of the `rt.fused`.
+    One parallel task: for each block of `height` of the `units`, the last one perhaps lower, it runs the ops of the region one after the other, so that what one op writes is in the core's cache
+    when the next one reads it. Unit u of a tensor is the u-th of `units` equal runs of its elements: a row, an image. Every op of the region, on the units of the
+    block, writes just those of its results and reads just those of the values made inside; it may read anything of the values made before. So blocks run in
+    any order, and a value that is not yielded exists for one block at a time, in the thread's scratch. The height is part of the program: no bit depends on the number of threads.
+
+    Example: of `%h` only `height` rows exist at a time.
+    ```mlir
+    %y = rt.tiles [3152] height 197 : tensor<16x197x192xf32> {
+      %h = rt.gemm [3152, 768, 192] %x, %w1 trans_b : (tensor<16x197x192xf32>, tensor<768x192xf32>) -> tensor<16x197x768xf32>
+      %o = rt.gemm [3152, 192, 768] %h, %w2 trans_b : (tensor<16x197x768xf32>, tensor<192x768xf32>) -> tensor<16x197x192xf32>
+      rt.yield %o : tensor<16x197x192xf32>
+    }
+    ```
+  }];
+  let arguments = (ins I64Attr:$units, I64Attr:$height);
+  let results = (outs Variadic<RT_FloatTensor>:$results);
+  let regions = (region SizedRegion<1>:$body);
+  let assemblyFormat = "`[` $units `]` `height` $height (`:` type($results)^)? attr-dict-with-keyword $body";
+  let hasRegionVerifier = 1;
+  let extraClassDeclaration = [{
+    int64_t getNumBlocks() { return (int64_t(getUnits()) + int64_t(getHeight()) - 1) / int64_t(getHeight()); }
+    /// What keeps `op` from running block by block of `units`, for an op that is no member yet; empty where nothing does. `isInside`: the value would be
+    /// made inside.
+    static std::string whyNotMember(::mlir::Operation *op, int64_t units, ::llvm::function_ref<bool(::mlir::Value)> isInside);
+    /// How many units an op could be cut into at most: the rows of a program or product, the images of an attention; 0 for other ops.
+    static int64_t unitsOf(::mlir::Operation *op);
+  }];
+}
+
+def RT_YieldOp : RT_Op<"yield", [Pure, Terminator, ParentOneOf<["FusedOp", "TilesOp"]>]> {
+  let summary = "The values of the results of a row program or of tiles";
+  let description = [{
+    One operand for each result of the `rt.fused` or `rt.tiles`.
 
     Example:
     ```mlir
@@ -247,7 +304,7 @@ def RT_YieldOp : RT_Op<"yield", [Pure, Terminator, ParentOneOf<["FusedOp"]>]> {
     }
     ```
   }];
-  let arguments = (ins Variadic<AnyFloat>:$values);
+  let arguments = (ins Variadic<AnyTypeOf<[AnyFloat, RT_FloatTensor]>>:$values);
   let assemblyFormat = "($values^ `:` type($values))? attr-dict";
 }
 

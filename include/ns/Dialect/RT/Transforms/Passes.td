@@ -17,25 +17,80 @@ def RTFusePass : Pass<"rt-fuse", "::mlir::func::FuncOp"> {
     Requires: `nn-to-rt`. Ensures: no row program is read only by row programs that could hold it.
 
     `fused(fused(a))` over the same rows becomes one program; the inner result is still written if others read it. A cheap program of one large input (a
-    bias) is repeated in each of its readers instead: what backward keeps is then the library call's result itself.
+    bias) is repeated in each of its readers instead: what backward keeps is then the library call's result itself. Sums over rows join the program that makes or reads
+    what they add up, if that leaves enough rows to share out among threads: one pass gives the gradient of a layer norm's input, of its scale and shift, and of the bias
+    before it.
 
     Example: bias, residual, and layer normalisation become one program with two results.
   }];
   let statistics = [Statistic<"numMerged", "num-merged", "Programs merged into a reader">,
-                    Statistic<"numRepeated", "num-repeated", "Programs repeated in every reader">];
+                    Statistic<"numRepeated", "num-repeated", "Programs repeated in every reader">,
+                    Statistic<"numSiblings", "num-siblings", "Sums over rows merged with a program that reads the same input">];
+}
+
+def RTNarrowProductsPass : Pass<"rt-narrow-products", "::mlir::ModuleOp"> {
+  let summary = "Multiply in bfloat16 what is float32";
+  let description = [{
+    Each operand of an `rt.gemm` of f32 in the chosen entries becomes a bf16 copy, rounded to nearest even by a program of its own, which `rt-fuse` merges into
+    the program that makes the operand; the product's result stays f32. So does everything else: statistics, losses, residual sums, parameters.
+
+    A parameter that no entry writes is copied once, in `@prepare` (made where it is missing): slot `NAME:bf16` at the end of region params. One that is trained is
+    copied in each entry that reads it.
+
+    Requires: `nn-to-rt`. Ensures: no `rt.gemm` of f32 operands is left in the chosen entries.
+    Example: `rt.gemm [M, N, K] %x, %w : (tensor<MxKxf32>, tensor<KxNxf32>) -> tensor<MxNxf32>` becomes
+    `rt.gemm [M, N, K] %x16, %w16 : (tensor<MxKxbf16>, tensor<KxNxbf16>) -> tensor<MxNxf32>`.
+  }];
+  let options = [ListOption<"entries", "entries", "std::string", "Entries to change; none: all but prepare">];
+  let statistics = [Statistic<"numProducts", "num-products", "Products with narrow operands">,
+                    Statistic<"numCopies", "num-copies", "Values copied in an entry">,
+                    Statistic<"numFrozen", "num-frozen", "Parameters copied in prepare">];
+}
+
+def RTTileRowsPass : Pass<"rt-tile-rows", "::mlir::func::FuncOp"> {
+  let summary = "Run ops that work on the same rows block of rows by block of rows";
+  let description = [{
+    Requires: `rt-fuse`. Ensures: ops that can share blocks of units (rows or whole images) stand in one `rt.tiles`; what needs a value in full, such as a weight's
+    gradient or a sum over the batch, stands after it.
+
+    A chain starts at the first op with at least `min-units` units and takes in every later op that reads what the chain made and nothing that waits for all of it, as long as the units that they have in common are at
+    least `min-units`: the images where the chain crosses attention, rows otherwise. It ends where a product would have fewer than `min-rows` rows in a block of the wanted height, or where
+    what waits for it would keep more than three of the entry's largest values alive.
+
+    Example: projection, bias with residual and layer norm, and the first layer of the MLP run on 197 rows at a time.
+  }];
+  let options = [Option<"minUnits", "min-units", "int64_t", "4", "Fewest units that a chain may have">,
+                 Option<"blockRows", "block-rows", "int64_t", "192", "Rows of the chain's largest product that a block should have">,
+                 Option<"minRows", "min-rows", "int64_t", "1", "Fewest rows of a product in a block">];
+  let statistics = [Statistic<"numTiles", "num-tiles", "Chains that run block by block">,
+                    Statistic<"numTiled", "num-tiled", "Ops in them">,
+                    Statistic<"numInside", "num-inside", "Values that exist for one block at a time">];
+}
+
+def RTPackOperandsPass : Pass<"rt-pack-operands", "::mlir::func::FuncOp"> {
+  let summary = "Choose the products that are generated code and pack their right operands";
+  let description = [{
+    Requires: `nn-to-rt`. Ensures: every product of f32 or f64 that generated code computes faster than the library has a `packed` right operand, made by an `rt.pack`
+    before it. `auto` goes by the product's extents (docs/decisions/gemm.md); `library` packs nothing, `generated` all.
+
+    Example: `rt.gemm [3152, 576, 192] %x, %w trans_b` becomes `rt.pack [576, 192] %w trans_b` and `rt.gemm [3152, 576, 192] %x, %p packed`.
+  }];
+  let options = [Option<"products", "products", "std::string", /*default=*/"\"auto\"", "auto, library or generated">];
+  let statistics = [Statistic<"numPacked", "num-packed", "Products that are generated code">];
 }
 
 def RTPlanMemoryPass : Pass<"rt-plan-memory", "::mlir::func::FuncOp"> {
   let summary = "Give every value a place in the arena";
   let description = [{
     Requires: `rt-fuse`. Ensures: every op with new results has `rt.offsets`, 64-byte aligned; values that live at the same time do not overlap; the
-    function has `rt.work_bytes`. A single-pass program may write over an input that dies in it. Offsets are chosen largest value first, at the lowest place that is free during the value's
+    function has `rt.work_bytes`. Values inside `rt.tiles` that are not yielded get offsets in the thread's scratch, whose size is in `rt.scratch_bytes`; members whose results lie in the arena have offset -1. A single-pass program may write over an input that dies in it. Offsets are chosen largest value first, at the lowest place that is free during the value's
     life.
 
     Example: the gradient of a GELU lies where the gradient of its result lay.
   }];
   let statistics = [Statistic<"workBytes", "work-bytes", "Bytes of scratch that the entry needs">,
                     Statistic<"liveBytes", "live-bytes", "Largest sum of sizes of values that live at once">,
+                    Statistic<"scratchBytes", "scratch-bytes", "Largest scratch of a thread">,
                     Statistic<"numInPlace", "num-in-place", "Results written over a dying input">];
 }
 

@@ -1,0 +1,116 @@
+//===- Profile.h - where the time of a run went -----------------*- C++ -*-===//
+//
+// Part of the Nullspace compiler, under the Apache License v2.0 with LLVM Exceptions.
+// See LICENSE for license information.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef NS_RUNTIME_PROFILE_H
+#define NS_RUNTIME_PROFILE_H
+
+#include "ns/Runtime/Artifact.h"
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+namespace ns::runtime {
+
+/// Records calls of entries, their ops, the pieces of parallel work on each thread, and named
+/// stretches of the host's own work, from its construction on. Times are nanoseconds since then.
+///
+/// One thread runs entries and stretches, which nest; `piece` alone is called by many, each with a
+/// number of its own. Sums are kept of everything, single events of the first million only.
+class Profile {
+public:
+  /// A timed op of an entry, as the metadata lists it (docs/abi.md).
+  struct Op {
+    std::string layer, kind, shape;
+    int64_t flops = 0, bytes = 0;
+    std::vector<std::string> members;
+  };
+  /// An entry, an op of one, or a stretch.
+  struct Item {
+    std::string name; ///< of the entry or stretch; of an op the layer, or its kind
+    int entry = -1;   ///< the item of an op's entry
+    Op op;
+    int64_t calls = 0, total = 0;
+    int64_t inner = 0;   ///< of total: time of items inside
+    int64_t offered = 0; ///< threads times the time of parallel work
+    bool isEntry = false;
+  };
+
+  explicit Profile(const Metadata &metadata);
+
+  int64_t now() const;
+  void beginEntry(const std::string &name, int threads);
+  /// Op number `op` of the entry begins; the one before ends.
+  void mark(int64_t op);
+  void endEntry();
+  void beginStretch(const std::string &name, int threads);
+  void endStretch();
+
+  /// A piece of the current item's work on one thread.
+  void piece(int thread, int64_t begin, int64_t end);
+  /// Work that was offered to all threads has ended.
+  void endParallel(int64_t begin, int64_t end);
+
+  /// Chrome's trace event format, with the sums under the key `nullspace`.
+  void writeTrace(const std::string &path) const;
+  /// Sums by kind, and by layer with the numbers of blocks taken together.
+  std::string table() const;
+
+private:
+  struct Event {
+    int item;
+    int64_t begin, end;
+  };
+  struct Open {
+    int item;
+    int64_t begin;
+  };
+  /// What one thread writes, on cache lines of its own.
+  struct alignas(64) Lane {
+    std::vector<Event> events;
+    std::vector<int64_t> busy; ///< by item
+  };
+  friend class ProfileWriter;
+
+  void open(int item, int threads);
+  void close(int64_t end);
+  void keep(std::vector<Event> &events, Event event);
+  int64_t busy(size_t item) const;
+
+  int64_t start;
+  std::string title;
+  std::vector<Item> items;
+  std::map<std::string, int> entryItems, stretchItems;
+  std::vector<Open> stack;
+  std::vector<Event> events;
+  std::vector<std::unique_ptr<Lane>> lanes;
+};
+
+/// A stretch of the host's work while it lives; no profile, no cost.
+class Stretch {
+public:
+  Stretch(Profile *profile, const char *name, int threads) : profile(profile) {
+    if (profile)
+      profile->beginStretch(name, threads);
+  }
+  Stretch(const Stretch &) = delete;
+  Stretch &operator=(const Stretch &) = delete;
+  ~Stretch() {
+    if (profile)
+      profile->endStretch();
+  }
+
+private:
+  Profile *profile;
+};
+
+} // namespace ns::runtime
+
+#endif // NS_RUNTIME_PROFILE_H

@@ -1,0 +1,179 @@
+//===- CarliniWagner.cpp - the L2 attack of Carlini and Wagner ------------===//
+//
+// Part of the Nullspace compiler, under the Apache License v2.0 with LLVM Exceptions.
+// See LICENSE for license information.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+//
+// Carlini and Wagner 2017, section V. Pixels are (tanh(w) / smoother + 1) / 2, so that those at 0
+// and 1 can move, too. With `search` rounds each image's c is multiplied by 10 until it falls, then
+// bisected; without, c is fixed. An image's round ends early when its cost no longer falls between
+// tenths of the steps.
+//
+//===----------------------------------------------------------------------===//
+
+#include "GradientAttack.h"
+
+using namespace ns::runtime;
+
+namespace {
+
+constexpr double kSmoother = 0.999999;
+constexpr double kBeta1 = 0.9, kBeta2 = 0.999, kEpsilon = 1e-8; // of Adam
+
+/// The attack on one image. T is the model's precision.
+template <class T> class Descent {
+public:
+  explicit Descent(const AttackSpec &spec)
+      : firstC(spec.number("c")), lr(spec.number("lr")),
+        steps(static_cast<int64_t>(spec.number("steps"))) {}
+
+  void begin(const T *x, int64_t n) {
+    clean.assign(x, x + n);
+    lowest = 0;
+    highest = nearest = std::numeric_limits<double>::infinity();
+    c = firstC;
+  }
+
+  /// Starts a round at the clean image; writes it to y.
+  void beginRound(T *y) {
+    w.resize(clean.size());
+    for (size_t i = 0; i < w.size(); ++i)
+      w[i] = std::atanh((2 * clean[i] - 1) * static_cast<T>(kSmoother));
+    m.assign(w.size(), 0);
+    v.assign(w.size(), 0);
+    step = 0;
+    lastCost = std::numeric_limits<double>::infinity();
+    running = true;
+    fell = false;
+    write(y);
+  }
+
+  /// Takes loss - c min(margin, kappa) and its gradient at y, and whether y fools the model; moves
+  /// y.
+  void advance(T *y, const T *g, double loss, bool fools) {
+    if (!running)
+      return;
+    double distance = 0;
+    for (size_t i = 0; i < w.size(); ++i)
+      distance += (static_cast<double>(y[i]) - clean[i]) * (static_cast<double>(y[i]) - clean[i]);
+    if (fools) {
+      fell = true;
+      nearest = std::min(nearest, distance);
+    }
+    if (step % std::max<int64_t>(steps / 10, 1) == 0) {
+      running = !(distance + loss > lastCost);
+      lastCost = distance + loss;
+    }
+    if (++step >= steps)
+      running = false;
+    if (running)
+      move(y, g);
+  }
+
+  /// Chooses c for the next round.
+  void endRound() {
+    (fell ? highest : lowest) = c;
+    c = std::isinf(highest) ? 10 * c : (lowest + highest) / 2;
+  }
+
+  bool isRunning() const { return running; }
+  double weight() const { return c; }
+  /// The squared distance of the nearest image that fools the model; infinite where there is none.
+  double best() const { return nearest; }
+
+private:
+  void move(T *y, const T *g) {
+    T rate = static_cast<T>(lr / (1 - std::pow(kBeta1, step)));
+    T root = static_cast<T>(std::sqrt(1 - std::pow(kBeta2, step)));
+    for (size_t i = 0; i < w.size(); ++i) {
+      T t = std::tanh(w[i]), slope = (1 - t * t) / static_cast<T>(2 * kSmoother);
+      T d = (2 * (y[i] - clean[i]) + g[i]) * slope;
+      m[i] += static_cast<T>(1 - kBeta1) * (d - m[i]);
+      v[i] = static_cast<T>(kBeta2) * v[i] + static_cast<T>(1 - kBeta2) * d * d;
+      w[i] -= rate * m[i] / (std::sqrt(v[i]) / root + static_cast<T>(kEpsilon));
+    }
+    write(y);
+  }
+  void write(T *y) {
+    for (size_t i = 0; i < w.size(); ++i)
+      y[i] = std::clamp((std::tanh(w[i]) / static_cast<T>(kSmoother) + 1) / 2, T(0), T(1));
+  }
+
+  double firstC, lr;
+  int64_t steps, step = 0;
+  double c = 0, lowest = 0, highest = 0, nearest = 0, lastCost = 0;
+  bool running = false, fell = false;
+  std::vector<T> clean, w, m, v;
+};
+
+/// Attacks one piece; returns the squared distances.
+template <class T>
+std::vector<double> attackPiece(AttackContext &context, const AttackSpec &spec,
+                                AttackedBatch &batch, std::vector<Descent<T>> &descents,
+                                std::span<const int64_t> piece) {
+  TensorView losses = context.session.slot("losses"), logits = context.session.slot("logits");
+  T *images = static_cast<T *>(context.session.slot("image").data);
+  int64_t classes = logits.rowCount(), n = batch.pixels(), count = piece.size();
+  batch.load(piece);
+  for (int64_t i = 0; i < count; ++i)
+    descents[i].begin(images + i * n, n);
+  auto forEach = [&](auto fn) {
+    context.session.host().parallelFor(count, 1, [&](int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; ++i)
+        fn(i);
+    });
+  };
+  const T *gradients = static_cast<const T *>(context.session.slot("image_grad").data);
+  int64_t rounds = std::max<int64_t>(static_cast<int64_t>(spec.number("search")), 1);
+  for (int64_t round = 0; round < rounds; ++round) {
+    for (int64_t i = 0; i < count; ++i)
+      batch.setObjective(i, {.margin = -descents[i].weight(), .cap = spec.number("kappa")});
+    forEach([&](int64_t i) { descents[i].beginRound(images + i * n); });
+    while (std::any_of(descents.begin(), descents.begin() + count,
+                       [](const Descent<T> &d) { return d.isRunning(); })) {
+      batch.differentiateObjectives();
+      forEach([&](int64_t i) {
+        bool fools =
+            argmax(logits, i * classes, classes) != context.loader.dataset().label(piece[i]);
+        descents[i].advance(images + i * n, gradients + i * n, losses.get(i), fools);
+      });
+    }
+    for (int64_t i = 0; i < count; ++i)
+      descents[i].endRound();
+  }
+  std::vector<double> distances;
+  for (int64_t i = 0; i < count; ++i)
+    distances.push_back(descents[i].best());
+  return distances;
+}
+
+} // namespace
+
+Survivors ns::runtime::attackCw(AttackContext &context, const AttackSpec &spec) {
+  Survivors survivors;
+  std::vector<double> found;
+  Progress progress(spec.text, context.images.size(), "images");
+  visitFloat(context.session.slot("image"), [&](auto *pixels) {
+    using T = std::remove_pointer_t<decltype(pixels)>;
+    AttackedBatch batch(context);
+    std::vector<Descent<T>> descents(context.loader.batch(), Descent<T>(spec));
+    forEachPiece(context.images, context.loader.batch(),
+                 [&](int64_t first, std::span<const int64_t> piece) {
+                   for (double square : attackPiece(context, spec, batch, descents, piece)) {
+                     survivors.push_back(std::isinf(square));
+                     if (!std::isinf(square))
+                       found.push_back(std::sqrt(square));
+                   }
+                   progress.update(first + piece.size());
+                 });
+  });
+  if (!found.empty()) {
+    std::sort(found.begin(), found.end());
+    context.details["mean_l2"] =
+        std::accumulate(found.begin(), found.end(), 0.0) / static_cast<double>(found.size());
+    context.details["median_l2"] = found[found.size() / 2];
+  }
+  return survivors;
+}
