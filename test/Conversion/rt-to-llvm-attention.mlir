@@ -11,18 +11,24 @@ module attributes {rt.layout = {
 
 // Four images of two windows of two heads: 16 tasks.
 // CHECK-LABEL: llvm.func internal @entry_windows(
-// CHECK: llvm.mlir.addressof @attention_0_task
-// CHECK: arith.constant 16 : i64
+// CHECK: %[[COUNT:.*]] = arith.constant 16 : i64
+// CHECK: %[[ADDRESS:.*]] = llvm.mlir.addressof @attention_0_task
+// CHECK: llvm.call %{{.*}}(%{{.*}}, %[[ADDRESS]], %{{.*}}, %[[COUNT]], %{{.*}})
 // The task: matrix h of the bias, matrix w of the mask, w the window within the image; both are added before the maximum is taken.
 // CHECK-LABEL: llvm.func internal @attention_0_task(
 // CHECK: scf.for
 // CHECK: %[[IMAGE:.*]] = arith.divui
 // CHECK: %[[HEAD:.*]] = arith.remui
-// CHECK: arith.muli %[[HEAD]], %{{.*}} : i64
-// CHECK: %[[WINDOWS:.*]] = arith.constant 2 : i64
-// CHECK: %[[WINDOW:.*]] = arith.remui %[[IMAGE]], %[[WINDOWS]] : i64
+// Keys in panels, transposed by pairs of rows; the scores' products; then the row kernel, which leaves exponentials and one factor for each row.
+// CHECK: vector.shuffle {{.*}} [0, 16, 2, 18, 4, 20, 6, 22, 8, 24, 10, 26, 12, 28, 14, 30]
+// CHECK: math.fma
+// CHECK: %[[WINDOW:.*]] = arith.remui %[[IMAGE]], %{{.*}} : i64
 // CHECK: arith.muli %[[WINDOW]], %{{.*}} : i64
-// CHECK: llvm.call @[[SOFTMAX:kernel_[0-9]+]](%{{.*}}, %{{.*}}, %{{.*}}, %{{.*}}, %{{.*}}, %{{.*}}) : (!llvm.ptr, !llvm.ptr, !llvm.ptr, !llvm.ptr, i64, i64) -> ()
+// CHECK: llvm.call @[[SOFTMAX:kernel_[0-9]+]](%{{.*}}, %{{.*}}, %{{.*}}, %{{.*}}, %{{.*}}, %{{.*}}, %{{.*}}) : (!llvm.ptr, !llvm.ptr, !llvm.ptr, !llvm.ptr, !llvm.ptr, i64, i64) -> ()
+// The second product, times the factors.
+// CHECK: math.fma
+// CHECK: arith.mulf
+// CHECK: llvm.intr.masked.store
 // CHECK: llvm.func internal @[[SOFTMAX]](
 // CHECK: %[[SCORES:.*]] = llvm.intr.masked.load
 // CHECK: %[[BIAS:.*]] = llvm.intr.masked.load
@@ -44,8 +50,8 @@ func.func @windows() {
 // CHECK-LABEL: llvm.func internal @attention_grad_1_task(
 // CHECK: %[[IMAGE:.*]] = arith.divui
 // CHECK: %[[HEAD:.*]] = arith.remui
-// CHECK: arith.muli %[[IMAGE]], %{{.*}} : i64
-// CHECK: %[[TASK:.*]] = arith.addi %{{.*}}, %[[HEAD]] : i64
+// CHECK: %[[TASKS:.*]] = arith.muli %[[IMAGE]], %c2_i64{{[_0-9]*}} : i64
+// CHECK: %[[TASK:.*]] = arith.addi %[[TASKS]], %[[HEAD]] : i64
 // CHECK: arith.muli %[[TASK]], %{{.*}} : i64
 func.func @gradient() {
   %x = rt.slot io "x" : tensor<4x6x24xf32>

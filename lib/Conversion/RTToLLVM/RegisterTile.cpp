@@ -17,6 +17,8 @@
 using namespace mlir;
 using namespace ns;
 
+static constexpr int64_t kLineBytes = 64;
+
 int64_t ns::maxTileRows(int64_t vectors, int64_t vectorBits) {
   // Rows * vectors accumulators, `vectors` right operands and a broadcast one; with fewer than
   // eight chains the latency of the multiply-adds shows.
@@ -24,41 +26,90 @@ int64_t ns::maxTileRows(int64_t vectors, int64_t vectorBits) {
   return (vectorBits == 512 ? kWide : kNarrow)[vectors - 1];
 }
 
-SmallVector<Value> ns::emitRegisterTile(OpBuilder &b, Location loc, VectorType vector, int64_t rows,
-                                        int64_t vectors, int64_t k, TileLeft left,
-                                        TileRight right) {
-  Type element = vector.getElementType();
-  unsigned alignment = element.getIntOrFloatBitWidth() / 8;
-  auto index = [&](int64_t value) -> Value {
+namespace {
+/// Emits the loops of one tile.
+struct TileLoops {
+  OpBuilder &b;
+  Location loc;
+  VectorType vector;
+  int64_t rows, vectors;
+  TileLeft left;
+  TileRight right;
+
+  Value index(int64_t value) {
     return arith::ConstantOp::create(b, loc, b.getI64IntegerAttr(value));
-  };
-  auto at = [&](Value pointer, Value offset) -> Value {
-    return LLVM::GEPOp::create(b, loc, pointer.getType(), element, pointer,
+  }
+  Value at(Value pointer, Value offset) {
+    return LLVM::GEPOp::create(b, loc, pointer.getType(), vector.getElementType(), pointer,
                                ArrayRef<LLVM::GEPArg>{offset});
-  };
-  Value zero = arith::ConstantOp::create(b, loc, b.getZeroAttr(vector));
-  auto loop = scf::ForOp::create(b, loc, index(0), index(k), index(1),
-                                 SmallVector<Value>(rows * vectors, zero));
-  {
+  }
+  Value at(Value pointer, Value count, Value stride) {
+    return at(pointer, arith::MulIOp::create(b, loc, count, stride));
+  }
+  /// for i in [0, count): sums = body(i, sums).
+  SmallVector<Value> repeat(int64_t count, ValueRange sums,
+                            llvm::function_ref<SmallVector<Value>(Value, ValueRange)> body) {
+    auto loop = scf::ForOp::create(b, loc, index(0), index(count), index(1), sums);
     OpBuilder::InsertionGuard guard(b);
     b.setInsertionPointToStart(loop.getBody());
-    Value p = loop.getInductionVar();
-    Value leftRow = at(left.pointer, arith::MulIOp::create(b, loc, p, index(left.kStride)));
-    Value rightRow = at(right.pointer, arith::MulIOp::create(b, loc, p, index(right.kStride)));
-    SmallVector<Value> columns, sums;
-    for (int64_t j = 0; j < vectors; ++j)
-      columns.push_back(LLVM::LoadOp::create(
-          b, loc, vector, at(rightRow, index(j * right.vectorStride)), alignment));
-    for (int64_t i = 0; i < rows; ++i) {
-      Value scalar = LLVM::LoadOp::create(b, loc, element, at(leftRow, index(i * left.rowStride)));
-      Value factor = vector::BroadcastOp::create(b, loc, vector, scalar);
-      for (int64_t j = 0; j < vectors; ++j)
-        sums.push_back(math::FmaOp::create(b, loc, factor, columns[j],
-                                           loop.getRegionIterArg(i * vectors + j)));
-    }
-    scf::YieldOp::create(b, loc, sums);
+    scf::YieldOp::create(b, loc, body(loop.getInductionVar(), loop.getRegionIterArgs()));
+    return loop.getResults();
   }
-  return loop.getResults();
+  SmallVector<Value> step(Value p, ValueRange sums);
+  SmallVector<Value> steps(Value first, int64_t count, ValueRange sums) {
+    return repeat(count, sums, [&](Value i, ValueRange carried) {
+      return step(arith::AddIOp::create(b, loc, first, i), carried);
+    });
+  }
+  void fetch(const TileFetch &lines, Value row);
+};
+} // namespace
+
+/// sums + left(:, p) * right(p, :).
+SmallVector<Value> TileLoops::step(Value p, ValueRange sums) {
+  unsigned alignment = vector.getElementTypeBitWidth() / 8;
+  Value leftRow = at(left.pointer, p, index(left.kStride));
+  Value rightRow = at(right.pointer, p, index(right.kStride));
+  SmallVector<Value> columns, result;
+  for (int64_t j = 0; j < vectors; ++j)
+    columns.push_back(LLVM::LoadOp::create(b, loc, vector,
+                                           at(rightRow, index(j * right.vectorStride)), alignment));
+  for (int64_t i = 0; i < rows; ++i) {
+    Value scalar = LLVM::LoadOp::create(b, loc, vector.getElementType(),
+                                        at(leftRow, index(i * left.rowStride)));
+    Value factor = vector::BroadcastOp::create(b, loc, vector, scalar);
+    for (int64_t j = 0; j < vectors; ++j)
+      result.push_back(math::FmaOp::create(b, loc, factor, columns[j], sums[i * vectors + j]));
+  }
+  return result;
+}
+
+void TileLoops::fetch(const TileFetch &lines, Value row) {
+  int64_t perLine = kLineBytes * 8 / vector.getElementTypeBitWidth();
+  Value start = at(lines.pointer, row, lines.stride);
+  for (int64_t line = 0; line < lines.lines; ++line)
+    LLVM::Prefetch::create(b, loc, at(start, index(line * perLine)), /*rw=*/0u, /*hint=*/3u,
+                           /*cache=*/1u);
+}
+
+SmallVector<Value> ns::emitRegisterTile(OpBuilder &b, Location loc, VectorType vector, int64_t rows,
+                                        int64_t vectors, int64_t k, TileLeft left, TileRight right,
+                                        ArrayRef<TileFetch> fetches) {
+  TileLoops loops{b, loc, vector, rows, vectors, left, right};
+  Value zero = arith::ConstantOp::create(b, loc, b.getZeroAttr(vector));
+  SmallVector<Value> sums(rows * vectors, zero);
+  if (fetches.empty())
+    return loops.steps(loops.index(0), k, sums);
+  int64_t rounds = std::min(k, fetches.front().rows), perRound = k / rounds;
+  sums = loops.repeat(rounds, sums, [&](Value round, ValueRange carried) {
+    for (const TileFetch &lines : fetches)
+      loops.fetch(lines, round);
+    Value first = arith::MulIOp::create(b, loc, round, loops.index(perRound));
+    return loops.steps(first, perRound, carried);
+  });
+  if (int64_t left = k - rounds * perRound)
+    sums = loops.steps(loops.index(rounds * perRound), left, sums);
+  return sums;
 }
 
 SmallVector<Pieces, 2> ns::splitEvenly(int64_t total, int64_t limit) {
