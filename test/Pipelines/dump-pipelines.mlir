@@ -29,7 +29,7 @@
 // BASIS-NEXT: ns-insert-finetune-loss{arm=noised separate=false},
 // BASIS-NEXT: ns-insert-dropout{drop-path=0.000000e+00 dropout=0.000000e+00},
 // BASIS-NEXT: ns-insert-attack-gradient,
-// BASIS-NEXT: ns-select-entries{entries={forward,forward_noised,stop_test,value_and_grad}},
+// BASIS-NEXT: ns-select-entries{entries={forward,forward_noised,stop_test,value_and_grad,attack_grad}},
 // BASIS-NEXT: ns-verify-hardened
 // BASIS-NEXT: )
 

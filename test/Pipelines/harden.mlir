@@ -28,9 +28,10 @@
 // EVALUATE-NEXT: {{.*}}@forward_noised({{.*}}
 // EVALUATE-NEXT: {{.*}}@stop_test({{.*}}
 // EVALUATE-NEXT: {{.*}}@value_and_grad({{.*}}
+// EVALUATE-NEXT: {{.*}}@attack_grad({{.*}}
 // EVALUATE-NOT: func.func
 
-// LIBRARY-COUNT-11: {{.*}}func.func{{.*}}
+// LIBRARY-COUNT-12: {{.*}}func.func{{.*}}
 // LIBRARY-NOT: func.func
 
 // UNKNOWN: error: expected the module to have an entry @train, but got none

@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from conftest import compile_model, run, write_npz
-from test_evaluate import outcomes
+from test_evaluate import measurements, outcomes
 
 COUNT = 40
 
@@ -231,3 +231,49 @@ def test_bad_attacks_are_usage_errors(small, tmp_path, text):
     executable = compile_model(small, "evaluate", "--batch=8")
     failed = run([executable, "--data-dir", tmp_path, "--output", tmp_path / "out", "--attack", text], check=False)
     assert failed.returncode == 2 and f"--attack {text}" in failed.stderr
+
+
+AUTO = "eps=0.25/255,steps=8,targets=2,queries=60"
+
+
+def measurement(folder, kind):
+    (found,) = [m for m in measurements(folder) if m["kind"] == kind]
+    return found
+
+
+def test_autoattack_is_its_parts_on_what_stands(small, tmp_path):
+    *_, x, y = write_npz(tmp_path / "data.npz", small.info, train=4, val=COUNT)
+    with torch.no_grad():
+        y = small.golden()(x).argmax(1)
+    np.savez(tmp_path / "data.npz", **dict(np.load(tmp_path / "data.npz")) | {"y_val": y.numpy()})
+    executable = compile_model(small, "evaluate", "--batch=8")
+    first, auto = "apgd-ce:eps=0.25/255,steps=8", f"autoattack:{AUTO}"
+    data = ["--data-dir", tmp_path / "data.npz", "--output", tmp_path / "out"]
+    run([executable, *data, "--attack", first, "--attack", auto])
+    found = outcomes(tmp_path / "out")
+    parameters = measurement(tmp_path / "out", "autoattack")["parameters"]
+    shares = list(parameters["standing_after"].values())
+    assert list(parameters["standing_after"]) == ["apgd-ce", "apgd-t", "fab-t", "square"]
+    assert shares == sorted(shares, reverse=True) and 0 < shares[-1] < shares[0] < 1
+    assert shares[0] == pytest.approx(found[first].mean()) and shares[-1] == pytest.approx(found[auto].mean())
+    assert (found[auto] <= found[first]).all()
+    assert not [flag for flag in parameters["flags"] if "square" not in flag]
+
+
+def test_autoattack_flags_a_model_without_slope(small, tmp_path):
+    """A head of zeros with one 1 in its bias: no gradient, and outputs that look like probabilities."""
+    from safetensors.torch import load_file, save_file
+
+    weights = load_file(small.weights)
+    weights["head.weight"].zero_()
+    weights["head.bias"].zero_()[0] = 1
+    save_file(weights, tmp_path / "flat.safetensors")
+    write_npz(tmp_path / "data.npz", small.info, train=4, val=8)
+    arrays = dict(np.load(tmp_path / "data.npz"))
+    np.savez(tmp_path / "data.npz", **arrays | {"y_val": np.zeros_like(arrays["y_val"])})
+    executable = compile_model(small, "evaluate", "--batch=8")
+    data = ["--data-dir", tmp_path / "data.npz", "--output", tmp_path / "out", "--weights", tmp_path / "flat.safetensors"]
+    result = run([executable, *data, "--attack", f"autoattack:{AUTO}"])
+    flags = measurement(tmp_path / "out", "autoattack")["parameters"]["flags"]
+    assert any("gradient of 8 of 8 images is zero" in flag for flag in flags) and any("probabilities" in flag for flag in flags)
+    assert all(flag in result.stderr for flag in flags)
