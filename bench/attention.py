@@ -45,7 +45,7 @@ int run(char *io, char *work, int threads) {
   host.abi_version = NSRT_ABI_VERSION;
   host.parallel_for = all;
   host.scratch = scratch;
-  MARK
+  host.mark = mark;
   pieces = threads;
   char *regions[NSRT_NUM_REGIONS] = {0, 0, io, work};
   extern const nsrt_artifact *nsrt_artifact_query(uint32_t, uint32_t);
@@ -159,7 +159,7 @@ class Attention:
         call(llvm("opt"), "-O2", "-S", ir, "-o", ir)
         cpu = f"-mcpu=x86-64-v{4 if vector_bits == 512 else 3}"
         call(llvm("llc"), "-O3", cpu, "-relocation-model=pic", "-filetype=obj", ir, "-o", code)
-        host.write_text(HOST.replace("MARK", "host.mark = mark;" if "mark)" in ABI.read_text() else ""))
+        host.write_text(HOST)
         # OpenMP's symbols are those of the libgomp that torch has loaded: one pool of threads.
         call("cc", "-O2", "-fPIC", "-fopenmp", f"-I{ROOT / 'include'}", "-c", host, "-o", host.with_suffix(".host.o"))
         call("cc", "-shared", host.with_suffix(".host.o"), code, "-o", library)
@@ -210,9 +210,6 @@ class Attention:
         if s.mask:
             added = added + load("mask").repeat(s.images, 1, 1).unsqueeze(1)
         return q, k, v, added if s.score_bias or s.mask else None
-
-
-ABI = ROOT / "include/ns/Runtime/Abi.h"
 
 
 def torch_step(attention, backward):
