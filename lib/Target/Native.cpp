@@ -79,6 +79,7 @@ static void optimize(Module &module, TargetMachine &machine) {
   PipelineTuningOptions tuning; // the loops are vectors already
   tuning.LoopVectorization = false;
   tuning.SLPVectorization = false;
+  tuning.LoopUnrolling = false; // and unrolled as far as they should be
   PassBuilder builder(&machine, tuning);
   builder.registerModuleAnalyses(modules);
   builder.registerCGSCCAnalyses(components);
