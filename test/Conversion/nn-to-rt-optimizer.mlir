@@ -27,6 +27,28 @@ func.func @store_grad(%x: tensor<4x8xf32> {ns.name = "x"}, %dy: tensor<4x16xf32>
   return
 }
 
+// A sum over rows takes what the accumulator held along with its first term.
+// CHECK-LABEL: func.func @store_sum()
+func.func @store_sum(%dy: tensor<4x17x16xf32> {ns.name = "dz"}, %acc: tensor<f32> {ns.name = "accumulate"}) attributes {ns.entry} {
+  // CHECK-DAG: %[[DB:.*]] = rt.slot state "params.grad:b" : tensor<16xf32>
+  // CHECK-DAG: %[[ACC:.*]] = rt.slot io "accumulate" : tensor<f32>
+  // CHECK: %[[P:.*]] = rt.fused [4, 17, 16]
+  // CHECK: rt.fused [1, 4, 16] ins(%[[P]], %[[DB]], %[[ACC]] : tensor<4x16xf32>, tensor<16xf32>, tensor<f32>) into(%[[DB]] : tensor<16xf32>) [0]
+  // CHECK-NEXT: ^bb0(%[[X:.*]]: f32, %[[OLD:.*]]: f32, %[[FACTOR:.*]]: f32):
+  // CHECK-NEXT: %[[ZERO:.*]] = arith.constant 0.000000e+00 : f32
+  // CHECK-NEXT: %[[COUNTS:.*]] = arith.cmpf une, %[[FACTOR]], %[[ZERO]] : f32
+  // CHECK: %[[FIRST:.*]] = arith.cmpi eq,
+  // CHECK: %[[BOTH:.*]] = arith.andi %[[COUNTS]], %[[FIRST]] : i1
+  // CHECK: %[[KEPT:.*]] = arith.select %[[BOTH]], %{{.*}}, %[[ZERO]] : f32
+  // CHECK-NEXT: %[[SUM:.*]] = arith.addf %[[X]], %[[KEPT]] : f32
+  // CHECK-NEXT: rt.yield %[[SUM]] : f32
+  // CHECK-NEXT: }
+  // CHECK-NEXT: return
+  %db = nn.sum_rows %dy : tensor<4x17x16xf32> -> tensor<16xf32>
+  ns.store_grad @b, %db accumulate %acc : tensor<16xf32>, tensor<f32>
+  return
+}
+
 // One update in place for each group of parameters, all its parameters at once as rows of 1024; only the first decays.
 // CHECK-LABEL: func.func @finetune_update()
 func.func @finetune_update(%h: tensor<7xf32> {ns.name = "hyper"}) attributes {ns.entry} {

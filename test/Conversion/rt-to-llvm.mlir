@@ -90,23 +90,25 @@ func.func @loop_form() {
   return
 }
 
-// A result that does not depend on k: cleared, then summed over k in order, in blocks of sqrt(17) rows with a sum of their own.
+// A result that does not depend on k: summed over k in order, in registers, in blocks of sqrt(17) rows with sums of their own.
 // CHECK-LABEL: llvm.func internal @entry_sum_over_k
 // CHECK-LABEL: llvm.func internal @kernel_3(
-// CHECK: %[[BLOCK:.*]] = llvm.alloca %{{.*}} x !llvm.array<32 x f32> {alignment = 64 : i64}
+// CHECK-NOT: llvm.alloca
 // CHECK: scf.for
-// CHECK: "llvm.intr.memset"
 // CHECK: %[[STEP:.*]] = arith.constant 5 : i64
-// CHECK: scf.for {{.*}} step %[[STEP]]
-// CHECK: "llvm.intr.memset"(%[[BLOCK]],
-// CHECK: scf.for
+// CHECK: %[[TOTALS:.*]]:2 = scf.for {{.*}} step %[[STEP]] iter_args(
+// CHECK: scf.for {{.*}} iter_args(
 // CHECK: llvm.load
 // CHECK: arith.addf
-// CHECK: llvm.store
-// CHECK: scf.for
-// CHECK: llvm.getelementptr %[[BLOCK]]
+// CHECK: llvm.intr.masked.load
 // CHECK: arith.addf
-// CHECK: llvm.store
+// CHECK-NOT: llvm.store
+// CHECK: scf.yield
+// CHECK: arith.addf
+// CHECK: arith.addf
+// CHECK: scf.yield
+// CHECK: llvm.store %[[TOTALS]]#0
+// CHECK: llvm.intr.masked.store %[[TOTALS]]#1
 func.func @sum_over_k() {
   %x = rt.slot io "x" : tensor<68x20xf32>
   %0 = rt.fused [4, 17, 20] ins(%x : tensor<68x20xf32>) maps [#inner] -> [#point] {rt.offsets = array<i64: 0>} : tensor<4x20xf32> {
@@ -134,9 +136,36 @@ func.func @row_maximum() {
   return
 }
 
+// The same beside a result for each point: cleared, then summed in memory.
+// CHECK-LABEL: llvm.func internal @entry_sum_beside_points
+// CHECK-LABEL: llvm.func internal @kernel_5(
+// CHECK: %[[BLOCK:.*]] = llvm.alloca %{{.*}} x !llvm.array<32 x f32> {alignment = 64 : i64}
+// CHECK: scf.for
+// CHECK: "llvm.intr.memset"
+// CHECK: %[[STEP:.*]] = arith.constant 5 : i64
+// CHECK: scf.for {{.*}} step %[[STEP]]
+// CHECK: "llvm.intr.memset"(%[[BLOCK]],
+// CHECK: scf.for
+// CHECK: llvm.load
+// CHECK: arith.addf
+// CHECK: llvm.store
+// CHECK: scf.for
+// CHECK: llvm.getelementptr %[[BLOCK]]
+// CHECK: arith.addf
+// CHECK: llvm.store
+func.func @sum_beside_points() {
+  %x = rt.slot io "x" : tensor<68x20xf32>
+  %0:2 = rt.fused [4, 17, 20] ins(%x : tensor<68x20xf32>) maps [#inner] -> [#inner, #point] {rt.offsets = array<i64: 0, 5440>} : tensor<68x20xf32>, tensor<4x20xf32> {
+  ^bb0(%a: f32):
+    %n = arith.negf %a : f32
+    rt.yield %n, %n : f32, f32
+  }
+  return
+}
+
 // The table: names and functions of the entries, metadata, and one exported function.
 // CHECK: llvm.mlir.global internal constant @metadata("about\00")
-// CHECK: llvm.mlir.global internal constant @entries() {{.*}} : !llvm.array<5 x struct<(ptr, ptr)>>
+// CHECK: llvm.mlir.global internal constant @entries() {{.*}} : !llvm.array<6 x struct<(ptr, ptr)>>
 // CHECK: llvm.mlir.addressof @name_equal_programs
 // CHECK: llvm.mlir.addressof @entry_equal_programs
 // CHECK: llvm.mlir.global internal constant @artifact()

@@ -21,6 +21,49 @@ LogicalResult ns::lower(harden::ReadNoiseOp op, Lowering &l) {
   return success();
 }
 
+/// Makes the program of a sum over k write `value` + `accumulate` * `dest` to `dest`: the old
+/// content joins the first term. False if the value is no such sum.
+static bool accumulateSum(Value value, Value dest, Value accumulate) {
+  auto sum = value.getDefiningOp<rt::FusedOp>();
+  if (!sum || sum.getInner() == 1 || !sum.isSingleStage() || !value.use_empty())
+    return false;
+  AffineExpr c = getAffineDimExpr(2, sum.getContext());
+  for (unsigned i = 0; i < sum.getNumResults(); ++i)
+    if (sum.getOutMap(i).isFunctionOfDim(1) || sum.getOutMap(i).getResult(1) != c)
+      return false;
+  unsigned index = cast<OpResult>(value).getResultNumber();
+  Location loc = sum.getLoc();
+  Block &body = sum.getBody().front();
+  auto yield = cast<rt::YieldOp>(body.getTerminator());
+  Type element = typeOf(dest).getElementType();
+  Value old = body.addArgument(element, loc), factor = body.addArgument(element, loc);
+  OpBuilder b(yield);
+  Value zero = arith::ConstantOp::create(b, loc, b.getZeroAttr(element));
+  // An accumulator that holds anything, NaN too, counts as 0 on the first micro-batch.
+  Value counts = arith::CmpFOp::create(b, loc, arith::CmpFPredicate::UNE, factor, zero);
+  Value k = rt::IndexOp::create(b, loc, b.getI32Type(),
+                                AffineMapAttr::get(AffineMap::get(3, 0, b.getAffineDimExpr(1))));
+  Value isFirst = arith::CmpIOp::create(b, loc, arith::CmpIPredicate::eq, k,
+                                        arith::ConstantOp::create(b, loc, b.getI32IntegerAttr(0)));
+  Value kept = arith::SelectOp::create(b, loc, arith::AndIOp::create(b, loc, counts, isFirst),
+                                       arith::MulFOp::create(b, loc, factor, old), zero);
+  yield->setOperand(index, arith::AddFOp::create(b, loc, yield.getOperand(index), kept));
+
+  SmallVector<Attribute> maps(sum.getInMaps().getValue());
+  maps.push_back(AffineMapAttr::get(sum.getOutMap(index)));
+  maps.push_back(AffineMapAttr::get(AffineMap::get(
+      3, 0, {b.getAffineConstantExpr(0), b.getAffineConstantExpr(0)}, sum.getContext())));
+  sum.setInMapsAttr(b.getArrayAttr(maps));
+  sum.getInputsMutable().append({dest, accumulate});
+  SmallVector<int64_t> destOf(sum.getNumResults(), -1);
+  if (auto known = sum.getDestOfAttr())
+    destOf.assign(known.asArrayRef().begin(), known.asArrayRef().end());
+  destOf[index] = sum.getDests().size();
+  sum.setDestOfAttr(b.getDenseI64ArrayAttr(destOf));
+  sum.getDestsMutable().append(dest);
+  return true;
+}
+
 LogicalResult ns::lower(harden::StoreGradOp op, Lowering &l) {
   auto module = op->getParentOfType<ModuleOp>();
   bool isParam = isa_and_nonnull<nn::ParamOp>(module.lookupSymbol(op.getTarget()));
@@ -36,6 +79,8 @@ LogicalResult ns::lower(harden::StoreGradOp op, Lowering &l) {
     gemm.getAccumulateMutable().assign(accumulate);
     return success();
   }
+  if (op.getValue().hasOneUse() && accumulateSum(value, dest, accumulate))
+    return success();
   RowProgram p = l.rowwise(op, type);
   Value new_ = p.in(value), old = p.in(dest), factor = p.inScalar(accumulate),
         zero = p.constant(0.0);

@@ -41,7 +41,7 @@ RowEmitter::RowEmitter(OpBuilder &b, rt::FusedOp op, ValueRange pointers, int64_
     sumBlock = int64_t(std::ceil(std::sqrt(double(sumBlock))));
   blockSums.resize(op.getNumResults());
   for (unsigned i = 0; i < op.getNumResults(); ++i)
-    if (sumsOverInner(i) && sumBlock < op.getInner())
+    if (sumsOverInner(i) && sumBlock < op.getInner() && !sumsColumnsOnly())
       blockSums[i] = rowOnStack();
 }
 
@@ -407,45 +407,6 @@ void RowEmitter::storeUniformResults() {
   }
 }
 
-Value RowEmitter::firstColumn(unsigned i) {
-  return isUniformResult(i) ? expand(op.getOutMap(i).getResult(1)) : i64(0);
-}
-
-void RowEmitter::clearSums(llvm::function_ref<Value(unsigned)> addressOf) {
-  for (unsigned i = 0; i < op.getNumResults(); ++i) {
-    if (!sumsOverInner(i))
-      continue;
-    Value zero = arith::ConstantOp::create(b, loc, b.getI8IntegerAttr(0));
-    Value bytes = i64((isUniformResult(i) ? 1 : op.getCols()) * elementBytes);
-    LLVM::MemsetOp::create(b, loc, addressOf(i), zero, bytes, /*isVolatile=*/false);
-  }
-}
-
-void RowEmitter::addBlockSum(unsigned i) {
-  if (isUniformResult(i)) {
-    Value to = resultAddress(i, firstColumn(i));
-    Value total = LLVM::LoadOp::create(b, loc, element, to);
-    Value sum = LLVM::LoadOp::create(b, loc, element, blockSums[i]);
-    LLVM::StoreOp::create(b, loc, arith::AddFOp::create(b, loc, total, sum), to);
-    return;
-  }
-  auto add = [&](Value start, int64_t lanes) {
-    Value to = resultAddress(i, start);
-    Value sum = load(address(blockSums[i], element, start), width, element);
-    store(arith::AddFOp::create(b, loc, load(to, lanes, element), sum), to, lanes);
-  };
-  int64_t whole = op.getCols() / width * width;
-  (void)expand(op.getOutMap(i).getResult(0)); // outside the loop: the tail reads it too
-  if (whole > 0) {
-    auto loop = scf::ForOp::create(b, loc, i64(0), i64(whole), i64(width));
-    OpBuilder::InsertionGuard guard(b);
-    b.setInsertionPointToStart(loop.getBody());
-    add(loop.getInductionVar(), width);
-  }
-  if (whole < op.getCols())
-    add(i64(whole), op.getCols() - whole);
-}
-
 void RowEmitter::emitPoint() {
   for (unsigned stage = 0; stage < stages.size(); ++stage)
     emitStage(stage);
@@ -461,6 +422,8 @@ void RowEmitter::emitRows(Value begin, Value end) {
     beginPoint(row, i64(0));
     return emitPoint();
   }
+  if (sumsColumnsOnly())
+    return emitColumnSums(row);
   beginPoint(row, i64(0));
   clearSums([&](unsigned i) { return resultAddress(i, firstColumn(i)); });
   if (sumBlock == op.getInner())
@@ -476,12 +439,4 @@ void RowEmitter::emitRows(Value begin, Value end) {
   for (unsigned i = 0; i < op.getNumResults(); ++i)
     if (blockSums[i])
       addBlockSum(i);
-}
-
-void RowEmitter::emitInner(Value row, Value first, Value last) {
-  auto inner = scf::ForOp::create(b, loc, first, last, i64(1));
-  OpBuilder::InsertionGuard guard(b);
-  b.setInsertionPointToStart(inner.getBody());
-  beginPoint(row, inner.getInductionVar());
-  emitPoint();
 }

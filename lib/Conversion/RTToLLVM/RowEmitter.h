@@ -27,7 +27,9 @@ struct Chunk {
 ///
 /// A long sum over k is taken in blocks of about sqrt(K): a block is added up on its own, then
 /// added to the total. What rounds is then sums of sqrt(K) terms twice, not one of K, in an order
-/// that depends on nothing but K.
+/// that depends on nothing but K. Where a program has other results too, or reductions over the
+/// row, the sums lie in rows on the stack; where it has none, in registers, and its destination is
+/// written once, after it was read.
 class RowEmitter {
 public:
   /// Terms of a sum over k that are added one after the other.
@@ -71,6 +73,13 @@ private:
   void emitInner(mlir::Value row, mlir::Value first, mlir::Value last);
   void clearSums(llvm::function_ref<mlir::Value(unsigned)> addressOf);
   void addBlockSum(unsigned i);
+
+  // Programs of nothing but sums over k: the sums of a few vectors of columns stay in registers.
+  bool sumsColumnsOnly();
+  void emitColumnSums(mlir::Value row);
+  void emitColumnBlock(mlir::Value row, llvm::ArrayRef<Chunk> chunks);
+  llvm::SmallVector<mlir::Value> emitTerms(mlir::Value row, mlir::Value first, mlir::Value last,
+                                           llvm::ArrayRef<Chunk> chunks);
 
   bool sumsOverInner(unsigned i) {
     return op.getInner() > 1 && !op.getOutMap(i).isFunctionOfDim(1);

@@ -259,3 +259,51 @@ func.func @not_each_row(%x: tensor<68x8xf32>) -> (tensor<68x8xf32>, tensor<68x8x
   }
   return %0, %1 : tensor<68x8xf32>, tensor<68x8xf32>
 }
+
+// Sums over rows join the program that makes what they add up, though a product in between needs it too, and the program that reads the same.
+// CHECK-LABEL: func.func @sums_join(
+// CHECK-SAME: %[[X:.*]]: tensor<68x8xf32>, %[[DY:.*]]: tensor<68x8xf32>, %[[W:.*]]: tensor<8x8xf32>)
+func.func @sums_join(%x: tensor<68x8xf32>, %dy: tensor<68x8xf32>, %w: tensor<8x8xf32>) -> (tensor<68x8xf32>, tensor<4x8xf32>, tensor<4x8xf32>) {
+  // CHECK-NEXT: %[[F:.*]]:3 = rt.fused [4, 17, 8] ins(%[[X]], %[[DY]] : tensor<68x8xf32>, tensor<68x8xf32>) maps [#[[$INNER]], #[[$INNER]]] -> [#[[$POINT]], #[[$INNER]], #[[$POINT]]]
+  // CHECK-NEXT: ^bb0(%[[A:.*]]: f32, %[[B:.*]]: f32):
+  // CHECK-NEXT: %[[P:.*]] = arith.mulf %[[A]], %[[B]] : f32
+  // CHECK-NEXT: %[[E:.*]] = math.exp %[[P]] : f32
+  // CHECK-NEXT: rt.yield %[[P]], %[[E]], %[[E]] : f32, f32, f32
+  // CHECK-NEXT: }
+  // CHECK-NEXT: %[[G:.*]] = rt.gemm [68, 8, 8] %[[F]]#1, %[[W]]
+  // CHECK-NEXT: return %[[G]], %[[F]]#2, %[[F]]#0
+  %scale = rt.fused [4, 17, 8] ins(%x, %dy : tensor<68x8xf32>, tensor<68x8xf32>) maps [#inner, #inner] -> [#point] : tensor<4x8xf32> {
+  ^bb0(%a: f32, %b: f32):
+    %p = arith.mulf %a, %b : f32
+    rt.yield %p : f32
+  }
+  %dx = rt.fused [68, 1, 8] ins(%x, %dy : tensor<68x8xf32>, tensor<68x8xf32>) maps [#point, #point] -> [#point] : tensor<68x8xf32> {
+  ^bb0(%a: f32, %b: f32):
+    %p = arith.mulf %a, %b : f32
+    %e = math.exp %p : f32
+    rt.yield %e : f32
+  }
+  %g = rt.gemm [68, 8, 8] %dx, %w : (tensor<68x8xf32>, tensor<8x8xf32>) -> tensor<68x8xf32>
+  %bias = rt.fused [4, 17, 8] ins(%dx : tensor<68x8xf32>) maps [#inner] -> [#point] : tensor<4x8xf32> {
+  ^bb0(%a: f32):
+    rt.yield %a : f32
+  }
+  return %g, %bias, %scale : tensor<68x8xf32>, tensor<4x8xf32>, tensor<4x8xf32>
+}
+
+// A program that would lose its parallelism stays alone: its rows are shared out among threads, the one row of the sum is not.
+// CHECK-LABEL: func.func @one_row(
+func.func @one_row(%x: tensor<50x1000xf32>) -> (tensor<50x1000xf32>, tensor<1000xf32>) {
+  // CHECK-NEXT: rt.fused [50, 1, 1000]
+  // CHECK: rt.fused [1, 50, 1000]
+  %y = rt.fused [50, 1, 1000] ins(%x : tensor<50x1000xf32>) maps [#point] -> [#point] : tensor<50x1000xf32> {
+  ^bb0(%a: f32):
+    %e = math.exp %a : f32
+    rt.yield %e : f32
+  }
+  %s = rt.fused [1, 50, 1000] ins(%y : tensor<50x1000xf32>) maps [affine_map<(r, k, c) -> (k, c)>] -> [affine_map<(r, k, c) -> (0, c)>] : tensor<1000xf32> {
+  ^bb0(%a: f32):
+    rt.yield %a : f32
+  }
+  return %y, %s : tensor<50x1000xf32>, tensor<1000xf32>
+}

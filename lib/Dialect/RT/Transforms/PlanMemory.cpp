@@ -156,10 +156,10 @@ private:
   /// An input of a single-pass program that is read at the same points as the result is written,
   /// and by nothing later.
   Buffer *overwritable(FusedOp op, OpResult result) {
-    if (!op.isSingleStage() || op.getInner() != 1)
-      return nullptr;
     AffineMap out = op.getOutMap(result.getResultNumber());
     auto type = typeOf(result);
+    if (!op.isSingleStage() || type.getNumElements() != op.getRows() * op.getInner() * op.getCols())
+      return nullptr;
     for (unsigned i = 0; i < op.getInputs().size(); ++i) {
       Value input = op.getInputs()[i];
       Buffer *buffer = bufferOf.lookup(input);
