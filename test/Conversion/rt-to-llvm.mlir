@@ -163,9 +163,36 @@ func.func @sum_beside_points() {
   return
 }
 
+// Tiles are one task of blocks: scratch once, then the loop, with a product of the block's rows and a kernel that counts rows from unit 0.
+// CHECK-LABEL: llvm.func internal @entry_tiles
+// CHECK: llvm.mlir.addressof @tiles_0
+// CHECK-LABEL: llvm.func internal @tiles_0(%arg0: !llvm.ptr, %arg1: i64, %arg2: i64)
+// CHECK: arith.constant 1600 : i64
+// CHECK: scf.for %[[I:.*]] = %arg1 to %arg2
+// CHECK: %[[LO:.*]] = arith.muli %[[I]], %{{.*}} : i64
+// CHECK: %[[HI:.*]] = arith.minsi
+// CHECK: arith.subi %[[HI]], %[[LO]]
+// CHECK: llvm.call
+// CHECK: llvm.call @kernel_{{[0-9]+}}(
+func.func @tiles() {
+  %x = rt.slot io "x" : tensor<68x20xf32>
+  %y = rt.slot io "y" : tensor<68x20xf32>
+  %w = rt.view %x offset 0 : tensor<68x20xf32> -> tensor<20x20xf32>
+  rt.tiles [68] height 20 attributes {rt.scratch_bytes = 1600 : i64} {
+    %0 = rt.gemm [68, 20, 20] %x, %w {rt.offsets = array<i64: 0>} : (tensor<68x20xf32>, tensor<20x20xf32>) -> tensor<68x20xf32>
+    %1 = rt.fused [68, 1, 20] ins(%0 : tensor<68x20xf32>) into(%y : tensor<68x20xf32>) [0] maps [#point] -> [#point] {rt.offsets = array<i64: -1>} : tensor<68x20xf32> {
+    ^bb0(%a: f32):
+      %e = math.exp %a : f32
+      rt.yield %e : f32
+    }
+    rt.yield
+  }
+  return
+}
+
 // The table: names and functions of the entries, metadata, and one exported function.
 // CHECK: llvm.mlir.global internal constant @metadata("about\00")
-// CHECK: llvm.mlir.global internal constant @entries() {{.*}} : !llvm.array<6 x struct<(ptr, ptr)>>
+// CHECK: llvm.mlir.global internal constant @entries() {{.*}} : !llvm.array<7 x struct<(ptr, ptr)>>
 // CHECK: llvm.mlir.addressof @name_equal_programs
 // CHECK: llvm.mlir.addressof @entry_equal_programs
 // CHECK: llvm.mlir.global internal constant @artifact()

@@ -53,6 +53,7 @@ LLVM::LLVMFuncOp KernelEmitter::kernel(rt::FusedOp op, ArrayRef<bool> overlaps) 
   auto function = LLVM::LLVMFuncOp::create(b, op.getLoc(),
                                            llvm::formatv("kernel_{0}", kernels.size() - 1).str(),
                                            type, LLVM::Linkage::Internal);
+  function.setNoInline(true); // a task of many kernels would compile slowly as one function
   for (unsigned i = 0; i < op.getNumResults(); ++i)
     if (!overlaps[i])
       function.setArgAttr(op.getInputs().size() + i, LLVM::LLVMDialect::getNoAliasAttrName(),

@@ -3,9 +3,9 @@
 #point = affine_map<(r, k, c) -> (r, c)>
 #column = affine_map<(r, k, c) -> (0, c)>
 
-// Two products and the program between them run on 32 rows at a time; of what they make only the end is yielded.
+// Two products and the program between them run on 16 rows at a time; of what they make only the end is yielded.
 // CHECK-LABEL: func.func @chain
-// CHECK: %[[Y:.*]] = rt.tiles[128] height 32 : tensor<128x8xf32>
+// CHECK: %[[Y:.*]] = rt.tiles[128] height 16 : tensor<128x8xf32>
 // CHECK-NEXT: %[[H:.*]] = rt.gemm [128, 32, 8]
 // CHECK-NEXT: %[[A:.*]] = rt.fused [128, 1, 32] ins(%[[H]], %{{.*}}
 // CHECK: %[[O:.*]] = rt.gemm [128, 8, 32] %[[A]]
@@ -27,12 +27,12 @@ func.func @chain(%x: tensor<128x8xf32>, %w: tensor<32x8xf32>, %b: tensor<32xf32>
 #point = affine_map<(r, k, c) -> (r, c)>
 #next = affine_map<(r, k, c) -> ((r + 1) mod 128, c)>
 
-// A program that reads another row than its own waits for all rows, and so does what reads it.
+// A program that reads another row than its own needs the first chain whole, and begins the next one.
 // CHECK-LABEL: func.func @other_rows
-// CHECK: %[[T:.*]] = rt.tiles[128] height 32
-// CHECK: }
+// CHECK: %[[T:.*]] = rt.tiles[128] height 16
+// CHECK: rt.yield
+// CHECK: rt.tiles[128] height 16
 // CHECK-NEXT: %[[N:.*]] = rt.fused [128, 1, 8] ins(%[[T]]
-// CHECK-NOT: rt.tiles
 // CHECK: rt.gemm [128, 8, 8] %[[N]]
 func.func @other_rows(%x: tensor<128x8xf32>, %w: tensor<8x8xf32>) -> tensor<128x8xf32> {
   %0 = rt.gemm [128, 8, 8] %x, %w : (tensor<128x8xf32>, tensor<8x8xf32>) -> tensor<128x8xf32>
@@ -50,21 +50,34 @@ func.func @other_rows(%x: tensor<128x8xf32>, %w: tensor<8x8xf32>) -> tensor<128x
 #point = affine_map<(r, k, c) -> (r, c)>
 #inner = affine_map<(r, k, c) -> (k, c)>
 
-// A weight's gradient and a sum over the rows wait behind the chain, in their order; the chain does not stop at them.
+// A weight's gradient and a sum over the rows wait behind the chain, in their order, where they keep no more than a quarter of the largest value alive; the chain
+// does not stop at them.
 // CHECK-LABEL: func.func @gradients_wait
-// CHECK: %[[T:.*]]:2 = rt.tiles[128] height 32
+// CHECK: %[[T:.*]]:2 = rt.tiles[128] height 16
 // CHECK: rt.yield
 // CHECK: rt.gemm [8, 8, 128] %{{.*}} trans_a, %[[T]]#0
 // CHECK-NEXT: rt.fused [1, 128, 8] ins(%[[T]]#0
-func.func @gradients_wait(%x: tensor<128x8xf32>, %w: tensor<8x8xf32>) -> (tensor<8x8xf32>, tensor<1x8xf32>, tensor<128x8xf32>) {
+func.func @gradients_wait(%x: tensor<128x8xf32>, %w: tensor<8x8xf32>, %v: tensor<8x32xf32>) -> (tensor<8x8xf32>, tensor<1x8xf32>, tensor<128x32xf32>) {
   %0 = rt.gemm [128, 8, 8] %x, %w : (tensor<128x8xf32>, tensor<8x8xf32>) -> tensor<128x8xf32>
   %1 = rt.gemm [8, 8, 128] %x trans_a, %0 : (tensor<128x8xf32>, tensor<128x8xf32>) -> tensor<8x8xf32>
   %2 = rt.fused [1, 128, 8] ins(%0 : tensor<128x8xf32>) maps [#inner] -> [#point] : tensor<1x8xf32> {
-  ^bb0(%v: f32):
-    rt.yield %v : f32
+  ^bb0(%a: f32):
+    rt.yield %a : f32
   }
-  %3 = rt.gemm [128, 8, 8] %0, %w : (tensor<128x8xf32>, tensor<8x8xf32>) -> tensor<128x8xf32>
-  return %1, %2, %3 : tensor<8x8xf32>, tensor<1x8xf32>, tensor<128x8xf32>
+  %3 = rt.gemm [128, 32, 8] %0, %v : (tensor<128x8xf32>, tensor<8x32xf32>) -> tensor<128x32xf32>
+  return %1, %2, %3 : tensor<8x8xf32>, tensor<1x8xf32>, tensor<128x32xf32>
+}
+
+// -----
+
+// Half of the largest value is too much to keep alive: the gradient ends the chain before it is one.
+// CHECK-LABEL: func.func @gradient_ends
+// CHECK-NOT: rt.tiles
+func.func @gradient_ends(%x: tensor<128x8xf32>, %w: tensor<8x8xf32>, %v: tensor<8x16xf32>) -> (tensor<8x8xf32>, tensor<128x16xf32>) {
+  %0 = rt.gemm [128, 8, 8] %x, %w : (tensor<128x8xf32>, tensor<8x8xf32>) -> tensor<128x8xf32>
+  %1 = rt.gemm [8, 8, 128] %x trans_a, %0 : (tensor<128x8xf32>, tensor<128x8xf32>) -> tensor<8x8xf32>
+  %2 = rt.gemm [128, 16, 8] %0, %v : (tensor<128x8xf32>, tensor<8x16xf32>) -> tensor<128x16xf32>
+  return %1, %2 : tensor<8x8xf32>, tensor<128x16xf32>
 }
 
 // -----
@@ -75,7 +88,7 @@ func.func @gradients_wait(%x: tensor<128x8xf32>, %w: tensor<8x8xf32>) -> (tensor
 
 // Where rows are inserted the units are images, eight of them. Zeros that a member writes into are made inside; attention joins in.
 // CHECK-LABEL: func.func @images
-// CHECK: rt.tiles[8] height 2 : tensor<8x17x8xf32>
+// CHECK: rt.tiles[8] height 1 : tensor<8x17x8xf32>
 // CHECK-NEXT: rt.gemm [128, 8, 8]
 // CHECK-NEXT: rt.fused [136, 1, 8] ins()
 // CHECK: rt.fused [128, 1, 8] {{.*}} into

@@ -25,7 +25,8 @@ namespace {
 
 /// What the options of the pass say.
 struct Limits {
-  int64_t minUnits, blockRows, minRows;
+  int64_t minUnits, blockRows;
+  int64_t packedBytes;  ///< of packed operands, which all live as long as the chain runs
   int64_t waitingBytes; ///< of values that ops after the chain may keep alive
 };
 
@@ -48,9 +49,8 @@ private:
   bool tryJoin(Operation *op, int64_t common);
   bool wait(Operation *op);
   bool writesWhatOthersRead(Operation *op) const;
-  int64_t largestProduct(Operation *candidate) const;
-  int64_t heightFor(int64_t units, int64_t rows) const;
-  bool productsAreHigh(Operation *candidate, int64_t units) const;
+  int64_t largestProduct() const;
+  int64_t height() const;
 
   bool isInside(Value value) const { return members.contains(value.getDefiningOp()); }
   bool isWaiting(Value value) const { return waiting.contains(value.getDefiningOp()); }
@@ -61,7 +61,7 @@ private:
   llvm::SetVector<Operation *> floating; // ops of no operands, members once somebody reads them
   llvm::SmallDenseSet<Value> memberStorage, waitingStorage; // read or written, by their owner
   llvm::SmallDenseSet<Value> held; // values made inside that waiting ops read
-  int64_t heldBytes = 0;
+  int64_t heldBytes = 0, heldPacked = 0;
 };
 } // namespace
 
@@ -85,35 +85,22 @@ static bool contains(const llvm::SmallDenseSet<Value> &owners, Value value) {
   return llvm::any_of(owners, [&](Value owner) { return sameStorage(owner, value); });
 }
 
-int64_t Chain::largestProduct(Operation *candidate) const {
+/// Rows of the largest product among the members; 0 where there is none.
+int64_t Chain::largestProduct() const {
   int64_t rows = 0;
-  auto see = [&](Operation *op) {
+  for (Operation *op : members)
     if (auto gemm = dyn_cast<GemmOp>(op))
       rows = std::max(rows, gemm.getMnk()[0]);
-  };
-  for (Operation *op : members)
-    see(op);
-  see(candidate);
   return rows;
 }
 
-/// Blocks are as high as wanted, or lower: at least so many of them, and a multiple, that the
+/// Blocks are as high as wanted, or lower: there are eight of them or a multiple, so that the
 /// threads of any usual number get equal shares.
-int64_t Chain::heightFor(int64_t count, int64_t rows) const {
-  static const int64_t kBlocks = getenv("NS_BLOCKS") ? atoi(getenv("NS_BLOCKS")) : 8;
-  int64_t wanted = (rows + limits.blockRows / 2) / limits.blockRows;
+int64_t Chain::height() const {
+  constexpr int64_t kBlocks = 8;
+  int64_t wanted = (largestProduct() + limits.blockRows / 2) / limits.blockRows;
   int64_t blocks = std::max(kBlocks, wanted / kBlocks * kBlocks);
-  return llvm::divideCeil(count, std::min(blocks, count));
-}
-
-/// Would each product have enough rows in a block, with the candidate as a member?
-bool Chain::productsAreHigh(Operation *candidate, int64_t count) const {
-  int64_t height = heightFor(count, largestProduct(candidate));
-  auto isHigh = [&](Operation *op) {
-    auto gemm = dyn_cast<GemmOp>(op);
-    return !gemm || gemm.getMnk()[0] / count * height >= limits.minRows;
-  };
-  return isHigh(candidate) && llvm::all_of(members, isHigh);
+  return llvm::divideCeil(units, std::min(blocks, units));
 }
 
 /// An op that writes in place, where somebody else reads the old content: not by its own operands.
@@ -134,7 +121,7 @@ bool Chain::tryJoin(Operation *op, int64_t common) {
   auto fits = [&](Operation *candidate) {
     return TilesOp::whyNotMember(candidate, common, inside).empty();
   };
-  if (!fits(op) || !productsAreHigh(op, common))
+  if (!fits(op))
     return false;
   for (Value operand : op->getOperands()) {
     Operation *maker = operand.getDefiningOp();
@@ -194,6 +181,11 @@ bool Chain::visit(Operation *op) {
                                     [&](Value v) { return floating.contains(v.getDefiningOp()); });
   if (waits)
     return wait(op);
+  if (auto gemm = dyn_cast<GemmOp>(op); gemm && gemm.getPacked()) {
+    heldPacked += byteSize(typeOf(gemm.getB()));
+    if (heldPacked > limits.packedBytes)
+      return false;
+  }
   if ((members.empty() || reads || readsFloating) && !(members.empty() && isa<ViewOp>(op)) &&
       join(op))
     return true;
@@ -222,7 +214,10 @@ bool Chain::grow(Operation *first) {
     if (members.empty())
       return false;
   }
-  return llvm::count_if(members, [](Operation *op) { return isTimed(op); }) > 1;
+  // Products of too few rows read their right operands from memory again and again.
+  int64_t rows = largestProduct() / int64_t(llvm::divideCeil(units, height()));
+  return llvm::count_if(members, [](Operation *op) { return isTimed(op); }) > 1 &&
+         (largestProduct() == 0 || 3 * rows >= limits.blockRows);
 }
 
 //===----------------------------------------------------------------------===//
@@ -248,17 +243,16 @@ TilesOp Chain::build() {
         needed.insert(result);
 
   b.setInsertionPointAfter(last);
-  int64_t height = heightFor(units, largestProduct(last));
   SmallVector<Type> types(ValueRange(needed.getArrayRef()).getTypes());
-  auto tiles = TilesOp::create(b, last->getLoc(), types, units, height);
+  auto tiles = TilesOp::create(b, last->getLoc(), types, units, height());
   Block &body = tiles.getBody().emplaceBlock();
   for (Operation *op : members)
     op->moveBefore(&body, body.end());
   OpBuilder inner = OpBuilder::atBlockEnd(&body);
   YieldOp::create(inner, last->getLoc(), needed.getArrayRef());
   for (auto [i, result] : llvm::enumerate(tiles.getResults()))
-    Value(needed[i]).replaceUsesWithIf(result,
-                            [&](OpOperand &use) { return use.getOwner()->getBlock() != &body; });
+    Value(needed[i]).replaceUsesWithIf(
+        result, [&](OpOperand &use) { return use.getOwner()->getBlock() != &body; });
   Operation *after = end->getPrevNode(); // the tiles, or a view of what they yield
   for (Operation *op : waiting)
     if (op->isBeforeInBlock(tiles)) {
@@ -280,12 +274,7 @@ struct RTTileRowsPass : public ns::rt::impl::RTTileRowsPassBase<RTTileRowsPass> 
       for (Value result : op.getResults())
         if (!isa<SlotOp, ViewOp>(op))
           largest = std::max(largest, byteSize(typeOf(result)));
-    const char *env = getenv("NS_TILE"); // EXPERIMENT
-    if (!env)
-      return;
-    long long e[4] = {0, 0, 0, 3};
-    sscanf(env, "%lld,%lld,%lld,%lld", e, e + 1, e + 2, e + 3);
-    Limits limits{e[0], e[1], e[2], e[3] * largest};
+    Limits limits{minUnits, blockRows, packedBytes, largest / 4};
     for (Operation *op = &block.front(); !op->hasTrait<OpTrait::IsTerminator>();) {
       Chain chain(limits);
       if (!chain.grow(op)) {

@@ -54,14 +54,15 @@ def RTTileRowsPass : Pass<"rt-tile-rows", "::mlir::func::FuncOp"> {
     gradient or a sum over the batch, stands after it.
 
     A chain starts at the first op with at least `min-units` units and takes in every later op that reads what the chain made and nothing that waits for all of it, as long as the units that they have in common are at
-    least `min-units`: the images where the chain crosses attention, rows otherwise. It ends where a product would have fewer than `min-rows` rows in a block of the wanted height, or where
-    what waits for it would keep more than three of the entry's largest values alive.
+    least `min-units`: the images where the chain crosses attention, rows otherwise. It ends where what waits for it would keep alive more than a quarter of the entry's largest value, and where its packed
+    operands, which live as long as it runs, would take more than `packed-bytes`. Blocks have about `block-rows` rows of the chain's largest
+    product, fewer where there would be less than eight blocks; with less than a third of them there is no chain.
 
     Example: projection, bias with residual and layer norm, and the first layer of the MLP run on 197 rows at a time.
   }];
   let options = [Option<"minUnits", "min-units", "int64_t", "4", "Fewest units that a chain may have">,
                  Option<"blockRows", "block-rows", "int64_t", "192", "Rows of the chain's largest product that a block should have">,
-                 Option<"minRows", "min-rows", "int64_t", "1", "Fewest rows of a product in a block">];
+                 Option<"packedBytes", "packed-bytes", "int64_t", "67108864", "Most bytes of packed operands that a chain reads">];
   let statistics = [Statistic<"numTiles", "num-tiles", "Chains that run block by block">,
                     Statistic<"numTiled", "num-tiled", "Ops in them">,
                     Statistic<"numInside", "num-inside", "Values that exist for one block at a time">];
