@@ -81,9 +81,8 @@ public:
   void emit(Value begin, Value end);
 
 private:
-  /// Rows of the scores that go from product to softmax to product while they lie in the first
-  /// cache.
-  static constexpr int64_t kBlockRows = 24;
+  /// Rows of the scores, at most, that go from product to softmax to product while they are near.
+  static constexpr int64_t kBlockRows = 66;
 
   /// q, k or v in its place, and its bias or null.
   struct Input {
@@ -199,11 +198,17 @@ TileRight HeadEmitter::transposed(const Input &source) {
 // Softmax of a block of rows
 //===----------------------------------------------------------------------===//
 
+/// Blocks of one size, so that the body is emitted once. The last one reaches back over rows of the
+/// one before it, whose results it writes again with the same bits.
 void HeadEmitter::forEachBlock(llvm::function_ref<void(Value, int64_t)> body) {
-  for (Pieces piece : splitEvenly(shape.queries, kBlockRows))
-    products.loop(piece.count, [&](Value i) {
-      body(products.add(products.mul(i, piece.size), piece.first), piece.size);
-    });
+  int64_t blocks = llvm::divideCeil(shape.queries, kBlockRows);
+  int64_t rows = llvm::divideCeil(shape.queries, blocks);
+  products.loop(blocks, [&](Value i) {
+    Value first = products.mul(i, rows);
+    if (blocks * rows != shape.queries)
+      first = arith::MinUIOp::create(b, loc, first, host.i64(shape.queries - rows));
+    body(first, rows);
+  });
 }
 
 /// Calls a row kernel on `rows` rows of as many columns as there are keys; `overlaps` as in

@@ -46,20 +46,18 @@ struct TileLoops {
   Value at(Value pointer, Value count, Value stride) {
     return at(pointer, arith::MulIOp::create(b, loc, count, stride));
   }
-  /// for i in [0, count): sums = body(i, sums).
-  SmallVector<Value> repeat(int64_t count, ValueRange sums,
+  /// for i in [from, to) by `by`: sums = body(i, sums).
+  SmallVector<Value> repeat(Value from, Value to, int64_t by, ValueRange sums,
                             llvm::function_ref<SmallVector<Value>(Value, ValueRange)> body) {
-    auto loop = scf::ForOp::create(b, loc, index(0), index(count), index(1), sums);
+    auto loop = scf::ForOp::create(b, loc, from, to, index(by), sums);
     OpBuilder::InsertionGuard guard(b);
     b.setInsertionPointToStart(loop.getBody());
     scf::YieldOp::create(b, loc, body(loop.getInductionVar(), loop.getRegionIterArgs()));
     return loop.getResults();
   }
   SmallVector<Value> step(Value p, ValueRange sums);
-  SmallVector<Value> steps(Value first, int64_t count, ValueRange sums) {
-    return repeat(count, sums, [&](Value i, ValueRange carried) {
-      return step(arith::AddIOp::create(b, loc, first, i), carried);
-    });
+  SmallVector<Value> steps(Value from, Value to, ValueRange sums) {
+    return repeat(from, to, 1, sums, [&](Value p, ValueRange carried) { return step(p, carried); });
   }
   void fetch(const TileFetch &lines, Value row);
 };
@@ -99,17 +97,18 @@ SmallVector<Value> ns::emitRegisterTile(OpBuilder &b, Location loc, VectorType v
   Value zero = arith::ConstantOp::create(b, loc, b.getZeroAttr(vector));
   SmallVector<Value> sums(rows * vectors, zero);
   if (fetches.empty())
-    return loops.steps(loops.index(0), k, sums);
-  int64_t rounds = std::min(k, fetches.front().rows), perRound = k / rounds;
-  sums = loops.repeat(rounds, sums, [&](Value round, ValueRange carried) {
-    for (const TileFetch &lines : fetches)
-      loops.fetch(lines, round);
-    Value first = arith::MulIOp::create(b, loc, round, loops.index(perRound));
-    return loops.steps(first, perRound, carried);
-  });
-  if (int64_t left = k - rounds * perRound)
-    sums = loops.steps(loops.index(rounds * perRound), left, sums);
-  return sums;
+    return loops.steps(loops.index(0), loops.index(k), sums);
+  int64_t perRow = llvm::divideCeil(k, fetches.front().rows);
+  return loops.repeat(loops.index(0), loops.index(k), perRow, sums,
+                      [&](Value first, ValueRange carried) {
+                        Value row = arith::DivUIOp::create(b, loc, first, loops.index(perRow));
+                        for (const TileFetch &lines : fetches)
+                          loops.fetch(lines, row);
+                        Value end = arith::AddIOp::create(b, loc, first, loops.index(perRow));
+                        if (k % perRow != 0)
+                          end = arith::MinUIOp::create(b, loc, end, loops.index(k));
+                        return loops.steps(first, end, carried);
+                      });
 }
 
 SmallVector<Pieces, 2> ns::splitEvenly(int64_t total, int64_t limit) {
