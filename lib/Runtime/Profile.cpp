@@ -21,14 +21,12 @@ static int64_t clockNow() {
   return std::chrono::steady_clock::now().time_since_epoch() / std::chrono::nanoseconds(1);
 }
 
-static Profile::Op readOp(const json &item) {
-  Profile::Op op{item.value("layer", ""),         item.value("kind", ""),
-                 item.value("shape", ""),         item.value("flops", int64_t(0)),
-                 item.value("bytes", int64_t(0)), {}};
-  for (const json &member : item.value("members", json::array()))
-    op.members.push_back(member.value("layer", "") + " " + member.value("kind", "") + " " +
-                         member.value("shape", ""));
-  return op;
+static Profile::Item readOp(const json &item, int entry, int position) {
+  Profile::Item read{.entry = entry, .position = position};
+  read.op = {item.value("layer", ""), item.value("kind", ""), item.value("shape", ""),
+             item.value("flops", int64_t(0)), item.value("bytes", int64_t(0))};
+  read.name = read.op.layer.empty() ? read.op.kind : read.op.layer;
+  return read;
 }
 
 Profile::Profile(const Metadata &metadata)
@@ -38,10 +36,17 @@ Profile::Profile(const Metadata &metadata)
     int entryItem = static_cast<int>(items.size());
     items.push_back({.name = entry["name"], .isEntry = true});
     entryItems[items.back().name] = entryItem;
-    for (const json &item : entry.value("ops", json::array())) {
-      Op op = readOp(item);
-      std::string name = op.layer.empty() ? op.kind : op.layer;
-      items.push_back({.name = name, .entry = entryItem, .op = std::move(op)});
+    json ops = entry.value("ops", json::array());
+    for (const json &op : ops)
+      items.push_back(readOp(op, entryItem, static_cast<int>(items.size()) - entryItem - 1));
+    for (size_t i = 0; i < ops.size(); ++i) { // members stand behind all ops of the entry
+      int group = entryItem + 1 + static_cast<int>(i), first = static_cast<int>(items.size());
+      json members = ops[i].value("members", json::array());
+      items[group].firstMember = members.empty() ? -1 : first;
+      for (const json &member : members) {
+        items.push_back(readOp(member, entryItem, static_cast<int>(items.size()) - first));
+        items.back().group = group;
+      }
     }
   }
 }
@@ -99,10 +104,30 @@ void Profile::beginStretch(const std::string &name, int threads) {
 
 void Profile::endStretch() { close(now()); }
 
+void Profile::Lane::endMember(int64_t at) {
+  if (member >= 0) {
+    busy[member] += at - memberBegin;
+    keep(events, {member, memberBegin, at});
+  }
+  member = -1;
+}
+
+void Profile::markMember(int thread, int64_t member) {
+  if (stack.empty() || thread >= static_cast<int>(lanes.size()))
+    return;
+  Lane &lane = *lanes[thread];
+  int64_t at = now();
+  lane.endMember(at);
+  if (int first = items[stack.back().item].firstMember; first >= 0)
+    lane.member = first + static_cast<int>(member);
+  lane.memberBegin = at;
+}
+
 void Profile::piece(int thread, int64_t begin, int64_t end) {
   if (stack.empty() || thread >= static_cast<int>(lanes.size()))
     return; // outside of everything that is measured
   Lane &lane = *lanes[thread];
+  lane.endMember(end);
   lane.busy[stack.back().item] += end - begin;
   keep(lane.events, {stack.back().item, begin, end});
 }

@@ -57,7 +57,7 @@ struct Sum {
   void add(const Profile::Item &item, int64_t itemBusy) {
     ++ops;
     calls += item.calls;
-    total += item.total;
+    total += item.total - item.inner;
     flops += item.op.flops * item.calls;
     bytes += item.op.bytes * item.calls;
     offered += item.offered;
@@ -74,8 +74,7 @@ namespace ns::runtime {
 /// Turns a profile into text.
 class ProfileWriter {
 public:
-  explicit ProfileWriter(const Profile &profile)
-      : profile(profile), items(profile.items), elapsed(profile.now()) {}
+  explicit ProfileWriter(const Profile &profile);
 
   void trace(AtomicFile &file) const;
   std::string table() const;
@@ -88,10 +87,24 @@ private:
   std::string entryTable(size_t entry) const;
 
   const Profile &profile;
-  const std::vector<Profile::Item> &items;
+  std::vector<Profile::Item> items;
   int64_t elapsed;
 };
 } // namespace ns::runtime
+
+/// Members run inside pieces, on all threads at once: an even share of the wall clock is theirs,
+/// the rest is the group's own.
+ProfileWriter::ProfileWriter(const Profile &profile)
+    : profile(profile), items(profile.items), elapsed(profile.now()) {
+  for (size_t i = 0; i < items.size(); ++i)
+    if (items[i].group >= 0) {
+      Profile::Item &group = items[items[i].group];
+      items[i].calls = group.calls;
+      items[i].total = profile.busy(i) / std::max<int64_t>(1, profile.lanes.size());
+      group.inner += items[i].total;
+      group.op.flops = 0; // they are the members'
+    }
+}
 
 //===----------------------------------------------------------------------===//
 // The trace
@@ -105,13 +118,11 @@ void ProfileWriter::event(std::string &text, const Profile::Event &event, int la
           format("\",\"ph\":\"X\",\"pid\":1,\"tid\":%d,\"ts\":%.3f,\"dur\":%.3f", lane,
                  double(event.begin) * 1e-3, double(length) * 1e-3);
   if (item.entry >= 0 && lane == 0) {
-    json arguments = {{"op", event.item - item.entry - 1},
+    json arguments = {{"op", item.position},
                       {"kind", item.op.kind},
                       {"shape", item.op.shape},
                       {"GFLOP/s", rate(item.op.flops, length)},
                       {"GB/s", rate(item.op.bytes, length)}};
-    if (!item.op.members.empty())
-      arguments["members"] = item.op.members;
     text += ",\"args\":" + arguments.dump();
   }
   text += "}";
@@ -119,7 +130,7 @@ void ProfileWriter::event(std::string &text, const Profile::Event &event, int la
 
 json ProfileWriter::opSums(size_t index) const {
   const Profile::Item &item = items[index];
-  json sum = {{"op", int64_t(index) - item.entry - 1},
+  json sum = {{item.group < 0 ? "op" : "member", item.position},
               {"layer", item.op.layer},
               {"kind", item.op.kind},
               {"shape", item.op.shape},
@@ -127,6 +138,8 @@ json ProfileWriter::opSums(size_t index) const {
               {"seconds", double(item.total) * 1e-9},
               {"flops", item.op.flops},
               {"bytes", item.op.bytes}};
+  if (item.group >= 0)
+    sum["group"] = items[item.group].position;
   if (item.offered > 0)
     sum["idle_seconds"] = double(item.offered - profile.busy(index)) * 1e-9;
   return sum;
@@ -206,16 +219,19 @@ std::string ProfileWriter::whole() const {
     const Profile::Item &item = items[i];
     if (item.calls == 0)
       continue;
-    left -= item.total - item.inner;
+    if (item.group < 0)
+      left -= item.entry < 0 ? item.total - item.inner : item.total;
     if (item.isEntry) {
       between.total += item.total - item.inner;
+      continue;
+    }
+    if (item.group >= 0) {
+      sumOf(item.op.kind).add(item, 0);
       continue;
     }
     int64_t busy = profile.busy(i);
     bool isOp = item.entry >= 0;
     sumOf(isOp ? item.op.kind : item.name).add(item, busy);
-    if (!isOp)
-      sumOf(item.name).total -= item.inner; // an entry that ran inside counts as such
     if (isOp && item.offered > 0) {
       offered += item.offered;
       idle += item.offered - busy;
@@ -248,7 +264,7 @@ std::string ProfileWriter::entryTable(size_t entry) const {
     });
     if (known == sums.end())
       known = sums.insert(sums.end(), {.layer = layer, .kind = op.kind, .shape = op.shape});
-    known->add(items[i], profile.busy(i));
+    known->add(items[i], items[i].group < 0 ? profile.busy(i) : 0);
     flops += op.flops;
   }
   std::string text =

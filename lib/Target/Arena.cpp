@@ -50,6 +50,9 @@ Arena::Arena(func::FuncOp entry)
   Positions positions;
   for (auto [index, info] : llvm::enumerate(ops))
     positions[info.op] = index;
+  for (const OpInfo &info : ops)
+    if (auto own = info.op->getAttrOfType<IntegerAttr>(rt::RTDialect::kScratchBytesAttr))
+      scratch = std::max(scratch, own.getInt());
   turn = llvm::find_if(ops, isGradient) - ops.begin();
   for (auto [index, info] : llvm::enumerate(ops)) {
     auto offsets = info.op->getAttrOfType<DenseI64ArrayAttr>(rt::RTDialect::kOffsetsAttr);

@@ -30,7 +30,8 @@ struct Arena {
   explicit Arena(mlir::func::FuncOp entry);
 
   llvm::StringRef name;
-  int64_t bytes; ///< of region work
+  int64_t bytes;       ///< of region work
+  int64_t scratch = 0; ///< bytes that each thread has beside it, for groups of ops
   std::vector<OpInfo> ops;
   std::vector<ArenaValue> values;
   std::vector<int64_t> live; ///< bytes that hold a value while op i runs

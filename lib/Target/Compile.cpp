@@ -95,6 +95,8 @@ public:
     }
     for (Phase phase :
          {Phase::Import, Phase::Harden, Phase::Simplify, Phase::Differentiate, Phase::Plan}) {
+      if (phase == Phase::Simplify && options.batch == 0 && failed(chooseBatch(targets.front())))
+        return failure();
       if (failed(runPhase(module, phase, targets.front())))
         return failure();
       if (phase == Phase::Plan && failed(reports()))
@@ -139,6 +141,30 @@ public:
   }
 
 private:
+  /// Sets the batch where the user gave none: the largest of 16, 8, 4, 2, 1 whose arena is no
+  /// larger than 4/3 of the parameters, or than 224 MiB where that is more
+  /// (docs/decisions/memory.md).
+  LogicalResult chooseBatch(const NativeTarget &target) {
+    constexpr int64_t kMost = 16, kAlways = 224 << 20;
+    for (options.batch = kMost; options.batch > 1 && options.batchNorm != "train";) {
+      OwningOpRef<ModuleOp> trial(module.clone());
+      for (Phase phase : {Phase::Simplify, Phase::Differentiate, Phase::Plan}) {
+        PassManager manager(module.getContext());
+        build(phase, manager, *trial, target, "");
+        if (failed(manager.run(*trial)))
+          return failure();
+      }
+      int64_t work = regionBytes(*trial, "work"), params = regionBytes(*trial, "params");
+      int64_t limit = std::max(kAlways, params * 4 / 3);
+      if (work <= limit)
+        break;
+      do // the arena grows as the batch does, or more slowly
+        options.batch /= 2, work /= 2;
+      while (options.batch > 1 && work > limit + limit / 4);
+    }
+    return success();
+  }
+
   LogicalResult writeModule() {
     return writeAtomically(options.output, [&](llvm::raw_ostream &os) { module.print(os); }, false);
   }
@@ -260,7 +286,7 @@ private:
   }
 
   ModuleOp module;
-  const CompileOptions &options;
+  CompileOptions options;
 };
 
 } // namespace

@@ -43,7 +43,7 @@ static std::vector<RegionBytes> listRegions(ModuleOp module) {
   for (StringRef name : {"params", "state", "io"}) {
     RegionBytes &region = regions.emplace_back();
     region.name = name;
-    region.bytes = layout.getAs<IntegerAttr>((name + "_bytes").str()).getInt();
+    region.bytes = regionBytes(module, name);
     int64_t left = region.bytes;
     for (Attribute item : layout.getAs<ArrayAttr>(name)) {
       auto fields = cast<DictionaryAttr>(item);
@@ -61,7 +61,11 @@ static std::vector<RegionBytes> listRegions(ModuleOp module) {
   return regions;
 }
 
-static int64_t workBytes(ModuleOp module) {
+int64_t ns::regionBytes(ModuleOp module, StringRef region) {
+  if (region != "work")
+    return module->getAttrOfType<DictionaryAttr>(rt::RTDialect::kLayoutAttr)
+        .getAs<IntegerAttr>((region + "_bytes").str())
+        .getInt();
   int64_t work = 0;
   for (auto entry : module.getOps<func::FuncOp>())
     work =
@@ -88,6 +92,7 @@ static json::Object toJson(const Arena &arena) {
                                   {"saved", value.saved}});
   return json::Object{{"name", arena.name},
                       {"work", arena.bytes},
+                      {"thread_scratch", arena.scratch},
                       {"live", arena.live.empty() ? 0 : arena.live[arena.peak]},
                       {"peak", arena.peak},
                       {"saved", arena.savedBytes},
@@ -96,7 +101,7 @@ static json::Object toJson(const Arena &arena) {
 }
 
 json::Object ns::memoryReport(ModuleOp module) {
-  json::Object regions{{"work", json::Object{{"bytes", workBytes(module)}}}};
+  json::Object regions{{"work", json::Object{{"bytes", regionBytes(module, "work")}}}};
   for (const RegionBytes &region : listRegions(module)) {
     json::Object parts;
     for (auto &[name, bytes] : region.parts)
@@ -131,6 +136,8 @@ static void printCurve(const Arena &arena, llvm::raw_ostream &os) {
 
 static void printArena(const Arena &arena, llvm::raw_ostream &os) {
   os << llvm::formatv("\nentry {0,-22} {1,10:F2} MiB of work", arena.name, mebibytes(arena.bytes));
+  if (arena.scratch > 0)
+    os << llvm::formatv(", {0:F2} of scratch on each thread", mebibytes(arena.scratch));
   if (arena.values.empty()) {
     os << "\n";
     return;
@@ -167,7 +174,7 @@ void ns::printMemoryReport(ModuleOp module, llvm::raw_ostream &os) {
     os << "\n";
   }
   os << llvm::formatv("region {0,-8} {1,10:F2} MiB: the largest entry's\n", "work",
-                      mebibytes(workBytes(module)));
+                      mebibytes(regionBytes(module, "work")));
   for (auto entry : module.getOps<func::FuncOp>())
     printArena(Arena(entry), os);
 }

@@ -9,6 +9,7 @@
 #include "ns/Target/Compile.h"
 
 #include "OpTable.h"
+#include "Reports.h"
 #include "ns/Dialect/NN/IR/NN.h"
 #include "ns/Dialect/NS/IR/NS.h"
 #include "ns/Dialect/RT/IR/RT.h"
@@ -77,14 +78,9 @@ static json::Array opsOf(ArrayRef<OpInfo> ops) {
 }
 
 static json::Object regionsOf(ModuleOp module) {
-  auto layout = module->getAttrOfType<DictionaryAttr>(rt::RTDialect::kLayoutAttr);
-  int64_t work = 0;
-  for (auto entry : module.getOps<func::FuncOp>())
-    work =
-        std::max(work, entry->getAttrOfType<IntegerAttr>(rt::RTDialect::kWorkBytesAttr).getInt());
-  json::Object regions{{"work", work}};
-  for (StringRef region : {"params", "state", "io"})
-    regions[region] = layout.getAs<IntegerAttr>((region + "_bytes").str()).getInt();
+  json::Object regions;
+  for (StringRef region : {"params", "state", "io", "work"})
+    regions[region] = regionBytes(module, region);
   return regions;
 }
 

@@ -14,8 +14,12 @@
 
 namespace ns {
 
+/// Bytes of region params, state, io or work of a planned module; work is that of the largest
+/// entry.
+int64_t regionBytes(mlir::ModuleOp module, llvm::StringRef region);
+
 /// FLOPs of products and attention of each entry: what the step needs after all that is not read,
-/// or known before, has gone; apart from them what backward computes again. docs/reports.md has the
+/// or known before, has gone; apart from them what backward computes again. docs/abi.md has the
 /// keys.
 llvm::json::Object flopReport(mlir::ModuleOp module, int64_t batch);
 void printFlopReport(mlir::ModuleOp module, int64_t batch, llvm::raw_ostream &os);

@@ -67,8 +67,11 @@ static Flag<std::string> batchNorm("batch-norm",
                                    cl::desc("Finetuning takes statistics of batch norms as in "
                                             "PyTorch's eval (default) or train"),
                                    cl::location(options.batchNorm), cl::cat(category));
-static Flag<int64_t> batch("batch", cl::desc("Images per call (default: 16)"),
-                           cl::location(options.batch), cl::cat(category));
+static cl::opt<std::string> batch(
+    "batch",
+    cl::desc("Images per call, or auto (default): at most 16, fewer where their memory is "
+             "more than 4/3 of the weights'. Executables add up the gradients of --batch-size"),
+    cl::init("auto"), cl::cat(category));
 static cl::opt<std::string>
     compileTo("compile-to",
               cl::desc("Stop after a phase and write its IR: import, harden, simplify, "
@@ -120,8 +123,9 @@ static int checkOptions() {
     return usage("--init: expected uniform, normal or zero, found '" + options.init + "'");
   if (!oneOf(options.batchNorm, {"eval", "train"}))
     return usage("--batch-norm: expected eval or train, found '" + options.batchNorm + "'");
-  if (options.batch < 1 || options.batch > 4096)
-    return usage("--batch: expected 1 to 4096, found " + Twine(options.batch));
+  if (batch != "auto" && (StringRef(batch).getAsInteger(10, options.batch) || options.batch < 1 ||
+                          options.batch > 4096))
+    return usage("--batch: expected auto or 1 to 4096, found '" + batch + "'");
   if (!(options.lim >= 0 && options.lim < 1e6))
     return usage("--lim: expected a number from 0 to 1e6");
   for (auto [flag, rate] :

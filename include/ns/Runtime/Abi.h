@@ -59,8 +59,8 @@ typedef struct nsrt_host {
      parallel_for inside of a task runs on the task's thread, and its tasks have scratch of their own. */
   void *(*scratch)(void *context, int64_t bytes);
 
-  /* Said before each op of an entry, with its position in the entry's list of ops (docs/abi.md). Never null; does nothing but
-     under a profile. */
+  /* Said before each op of an entry, with its position in the entry's list of ops (docs/abi.md); inside of a task before each
+     member of a group of ops, with its position among them. Never null; does nothing but under a profile. */
   void (*mark)(void *context, int64_t op);
 
   /* gemm_f32 of bfloat16 operands (the upper halves of floats): exact products, summed in float32. */

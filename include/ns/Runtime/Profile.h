@@ -30,12 +30,13 @@ public:
   struct Op {
     std::string layer, kind, shape;
     int64_t flops = 0, bytes = 0;
-    std::vector<std::string> members;
   };
-  /// An entry, an op of one, or a stretch.
+  /// An entry, an op of one, a member of a group of ops, or a stretch.
   struct Item {
     std::string name; ///< of the entry or stretch; of an op the layer, or its kind
     int entry = -1;   ///< the item of an op's entry
+    int group = -1;   ///< the item of the op that a member is part of
+    int firstMember = -1, position = 0; ///< of a group; in the list of ops, or of members
     Op op;
     int64_t calls = 0, total = 0;
     int64_t inner = 0;   ///< of total: time of items inside
@@ -49,6 +50,8 @@ public:
   void beginEntry(const std::string &name, int threads);
   /// Op number `op` of the entry begins; the one before ends.
   void mark(int64_t op);
+  /// Inside of a piece: member number `member` of the current op begins; the one before ends.
+  void markMember(int thread, int64_t member);
   void endEntry();
   void beginStretch(const std::string &name, int threads);
   void endStretch();
@@ -76,12 +79,16 @@ private:
   struct alignas(64) Lane {
     std::vector<Event> events;
     std::vector<int64_t> busy; ///< by item
+    int member = -1;           ///< the item that the thread is at, in a group
+    int64_t memberBegin = 0;
+
+    void endMember(int64_t at);
   };
   friend class ProfileWriter;
 
   void open(int item, int threads);
   void close(int64_t end);
-  void keep(std::vector<Event> &events, Event event);
+  static void keep(std::vector<Event> &events, Event event);
   int64_t busy(size_t item) const;
 
   int64_t start;

@@ -41,7 +41,7 @@ struct CompileOptions {
   double lim = 3.0;
   double dropout = 0, dropPath = 0; ///< of finetuning, in [0, 1)
   std::string batchNorm = "eval";   ///< of finetuning: eval or train
-  int64_t batch = 16;
+  int64_t batch = 0;                ///< images per call; 0: by the memory they take
   Phase compileTo = Phase::End;
   std::string dumpPhases; ///< directory for the IR after each phase
   std::string driver;     ///< nsrt-driver; empty: beside ns-compile

@@ -145,7 +145,10 @@ void TileEmitter::emitBlock(Value index) {
   lo = scaled(index, op.getHeight());
   Value end = arith::AddIOp::create(*b, loc, lo, host->i64(op.getHeight()));
   hi = arith::MinSIOp::create(*b, loc, end, host->i64(op.getUnits()));
+  int64_t numTimed = 0;
   for (Operation &member : op.getBody().front().without_terminator()) {
+    if (rt::isTimed(&member))
+      host->mark(numTimed++);
     if (auto gemm = dyn_cast<rt::GemmOp>(member))
       emitGemm(gemm);
     else if (auto fused = dyn_cast<rt::FusedOp>(member))

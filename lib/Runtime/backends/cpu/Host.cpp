@@ -140,7 +140,10 @@ void runParallel(void *context, nsrt_task task, void *arg, int64_t count, int64_
 }
 
 void mark(void *context, int64_t op) {
-  if (Profile *profile = static_cast<Host *>(context)->listener())
+  Profile *profile = static_cast<Host *>(context)->listener();
+  if (profile && taskDepth > 0)
+    profile->markMember(omp_get_thread_num(), op);
+  else if (profile)
     profile->mark(op);
 }
 
