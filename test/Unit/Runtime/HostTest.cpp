@@ -135,3 +135,22 @@ TEST(Host, ScratchIsAlignedAndEachThreadsOwn) {
   });
   EXPECT_NE(seen[0], seen[1]);
 }
+
+TEST(Host, ATaskInsideOfATaskHasScratchOfItsOwn) {
+  Host host;
+  host.setThreads(2);
+  std::atomic<int> broken = 0, nested = 0;
+  host.parallelFor(2, 1, [&](int64_t begin, int64_t) {
+    auto *outer = static_cast<int64_t *>(host.abi()->scratch(&host, 64));
+    *outer = begin + 1;
+    host.parallelFor(3, 1, [&](int64_t first, int64_t last) {
+      nested += int(last - first);
+      auto *inner = static_cast<int64_t *>(host.abi()->scratch(&host, 1 << 22)); // grows: moves
+      *inner = -1;
+    });
+    broken += *outer != begin + 1;
+    broken += host.abi()->scratch(&host, 64) != outer;
+  });
+  EXPECT_EQ(broken, 0);
+  EXPECT_EQ(nested, 6);
+}
