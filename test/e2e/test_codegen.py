@@ -85,11 +85,20 @@ SIZES = {"f32": 4, "f64": 8, "i32": 4}
 
 def arena(body):
     """(name, first byte, bytes, line it is made on, line of its last read, op that makes it) of the values in region work."""
-    lines = [line.strip() for line in body.splitlines()]
-    buffers, owner, inner, current = [], {}, False, 0
-    for at, line in enumerate(lines):
+    buffers, owner, inner, current, tiles = [], {}, False, 0, None
+    for at, line in enumerate(body.splitlines()):
+        if line == "    }":
+            tiles = None
+        line = line.strip()
+        if tiles is not None:  # its members lie in scratch: what they read lives until the tiles end
+            for operand in re.findall(r"%\w+(?:#\d+)?", line):
+                if operand in owner:
+                    buffers[owner[operand]]["last"] = tiles
+            continue
+        if "rt.tiles" in line:
+            tiles = at
         inner = inner or line.startswith("^bb0")
-        head = re.match(r"(%\w+)(?::\d+)? = (rt\.\w+) (.*)", line)
+        head = re.match(r"(%\w+)(?::\d+)? = (rt\.\w+)(.*)", line)
         if inner and line == "}":
             inner = False
         if inner and "rt.row_reduce" in line:
@@ -113,7 +122,7 @@ def arena(body):
         numbers = [int(n) for n in numbers[1].split(",")] if numbers else ([0] if into else [])
         types = re.findall(
             r"tensor<([\dx]*)(f32|f64|i32)>",
-            re.split(r" -> | : ", rest.removesuffix("{"))[-1],
+            re.split(r" -> | : ", rest.split(" attributes ")[0].removesuffix("{"))[-1],
         )
         single = op == "rt.fused"
         starts = [int(n) for n in offsets[1].split(",")]
@@ -123,6 +132,8 @@ def arena(body):
             if written is not None:
                 if written in owner:
                     owner[value] = owner[written]
+                continue
+            if op == "rt.tiles" and start == -1:  # a member writes it into its destination
                 continue
             assert start >= 0 and start % 64 == 0
             size = SIZES[element] * int(np.prod([int(n) for n in shape.split("x") if n]))
