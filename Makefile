@@ -11,7 +11,7 @@ help:
 	@echo 'make demo   train, harden and evaluate a small ViT; writes demo/report.html'
 	@echo 'make test   lit, gtest and pytest'
 	@echo 'make build  the tools, in build/bin'
-	@echo 'make bench  speed and memory against PyTorch; needs an idle machine'
+	@echo 'make bench  speed and memory against PyTorch, JAX and inference engines; needs an idle machine'
 	@echo 'make docs   regenerate docs/Dialects and docs/Passes.md'
 	@echo 'make docs-models  run every supported model at its real size; writes docs/supported-models.md'
 	@echo 'make install PREFIX=DIR'
@@ -33,6 +33,8 @@ test: build
 	$(PYTHON) scripts/run_tests.py --build $(BUILD) $(TESTFLAGS)
 
 bench: build
+	$(PYTHON) -m pip install -q --disable-pip-version-check -r bench/requirements.txt
+	$(PYTHON) -m pip install -q --disable-pip-version-check --no-deps -r bench/requirements-nodeps.txt
 	$(PYTHON) bench/run.py $(BENCHFLAGS)
 
 docs: build

@@ -9,7 +9,7 @@ import machine
 import numpy as np
 import peers
 from peers import OURS
-from problem import BIN, Problem
+from problem import BIN, OUT, Problem
 
 TOLERANCE = {"f32": 1e-3, "bf16": 5e-2}  # of the largest entry; f32: float32 in another order
 # An attack takes signs of gradients, and one about 0 may have either: the share of pixels that may differ. PGD goes on from there.
@@ -121,8 +121,10 @@ GEMM = re.compile(r"rt\.gemm(?:_\w+)? \[(\d+), (\d+), (\d+)\]([^{:]*)")
 def product_shapes(problem: Problem) -> dict[tuple, int]:
     """How often the step's entry multiplies each shape: (m, n, k, A transposed, B transposed): count."""
     command = [BIN / "ns-compile", problem.mlir, f"--emit={problem.emit}", f"--batch={problem.per_call}"]
-    command += ["--compile-to=plan", "-o", "-"]
-    text = subprocess.run([str(c) for c in command], check=True, capture_output=True, text=True).stdout
+    plan = OUT / "plan.mlir"
+    command += ["--compile-to=plan", "-o", plan]
+    subprocess.run([str(c) for c in command], check=True, capture_output=True)
+    text = plan.read_text()
     body = re.search(rf"func\.func @{STEP_ENTRY[problem.kind]}\(.*?(?=\n  func\.func|\Z)", text, re.S)[0]
     shapes = {}
     for m, n, k, rest in GEMM.findall(body):

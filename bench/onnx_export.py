@@ -1,6 +1,6 @@
 """Exports the careful forward step of a problem to ONNX, normalisation inside, for a fixed batch.
 
-usage: onnx_export.py PROBLEM (JSON)
+usage: onnx_export.py PROBLEM FILE (PROBLEM: JSON, problem.py)
 """
 
 import logging
@@ -24,7 +24,7 @@ def main() -> None:
     network.forward = lambda image: model(normalize(image))
     images = torch.from_numpy(problem.images())
     with torch.no_grad():
-        torch.onnx.export(network.eval(), (images,), problem.onnx, dynamo=True, external_data=False, verbose=False)
+        torch.onnx.export(network.eval(), (images,), sys.argv[2], dynamo=True, external_data=False, verbose=False)
 
 
 if __name__ == "__main__":

@@ -52,7 +52,7 @@ def compile_executable(problem: Problem, emit: str) -> float:
 def export_onnx(problem: Problem) -> None:
     """For the peers that read ONNX; in a process of its own, whose memory is then nobody's."""
     if not problem.onnx.exists():
-        run(sys.executable, ROOT / "bench" / "onnx_export.py", problem.text())
+        run(sys.executable, ROOT / "bench" / "onnx_export.py", problem.text(), problem.onnx)
 
 
 def fresh_process(peer: str, problem: Problem, steps: int, env=None) -> dict:

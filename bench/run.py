@@ -81,7 +81,10 @@ def run_model(model: str, args) -> None:
     emits = dict.fromkeys(p.emit for p in [*problems, *first])
     found = {"ns_compile_s": processes.compile_model(problems[0], emits)}
     for problem in problems:
-        run_kind(problem, args)
+        try:
+            run_kind(problem, args)
+        except comparing.Disagreement as error:
+            args.failed.append(str(error))
     if first and "synth" in MODELS[model][1]:
         console.print(f"{model}: first step")
         found |= processes.first_step(first[0])
@@ -108,6 +111,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--cold", action="store_true", help="time torch.compile with an empty cache too")
     parser.add_argument("--force", action="store_true", help="run even where other work keeps the machine busy")
     args = parser.parse_args()
+    args.failed = []
     args.models = args.models or (list(MODELS)[:1] if args.quick else list(MODELS))
     args.pairs = args.pairs or (5 if args.quick else 15)
     return args
@@ -123,11 +127,13 @@ def main() -> int:
     try:
         for model in args.models:
             run_model(model, args)
-    except (processes.Failed, comparing.Disagreement) as error:
+    except processes.Failed as error:
         sys.exit(f"bench: {error}")
     table.print_record(json.loads(RECORD.read_text()), console)
     console.print(f"{RECORD.relative_to(ROOT)}: all that was measured; {threads()} threads")
-    return 0
+    for failure in args.failed:
+        console.print(f"[bold]{failure}[/bold]")
+    return 1 if args.failed else 0
 
 
 if __name__ == "__main__":

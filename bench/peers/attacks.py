@@ -25,6 +25,7 @@ class Attack:
         model = timm_common.build(problem).requires_grad_(False)
         normalize = timm_common.normalisation(model)
         self.network = torch.nn.Module()
+        self.network.model = model
         self.network.forward = lambda image: model(normalize(image))
         self.network.eval()
         # The same numbers as in problem.ATTACKS.

@@ -54,12 +54,12 @@ class Training:
         self.model, self.kind, self.count, self.first = model, problem.kind, 0, None
         noise = model.slot("noise")
         noise[:] = problem.noise(noise.shape)
-        model.slot("weights")[:] = 1 / problem.batch
         arrays = {"image": problem.images()}
         if self.kind == "finetune":
             arrays["labels"] = problem.labels()
         else:
-            arrays["clean_logits"] = model.forward(arrays["image"])
+            arrays["clean_logits"] = model.forward(arrays["image"])  # which sets the images' weights
+        model.slot("weights")[:] = 1 / problem.batch
         n = model.batch
         self.pieces = [{name: a[i : i + n] for name, a in arrays.items()} for i in range(0, problem.batch, n)]
         self.fill(self.pieces[0])

@@ -33,14 +33,11 @@ def test_own_work_is_not_other_work(monkeypatch):
 
 
 @pytest.mark.parametrize("kind", ["synth", "finetune"])
-def test_pytorch_peers_agree(monkeypatch, kind):
+def test_pytorch_peers_agree(kind):
     """Careful and published steps differ in cost, not in result."""
-    import timm
     from peers import eager, published
 
-    original = timm.create_model
-    monkeypatch.setattr(timm, "create_model", lambda name: original(name, depth=1))
-    work = problems.Problem("vit_tiny_patch16_224", kind, 2)
+    work = problems.Problem("vit_tiny_patch16_224", kind, 2, options=(("depth", 1),))
     results = []
     for peer in (eager, published):
         steps = peer.prepare(work)
@@ -48,3 +45,33 @@ def test_pytorch_peers_agree(monkeypatch, kind):
         results.append(steps.result())
     for name, golden in results[0].items():
         assert np.abs(results[1][name] - golden).max() <= 1e-4 * np.abs(golden).max(), name
+
+
+@pytest.mark.parametrize("kind", ["synth", "finetune", "forward", "fgsm"])
+def test_every_peer_computes_the_same(monkeypatch, tmp_path, kind):
+    """Ours and all peers that are installed; a missing one is listed."""
+    import compare
+    import peers
+    import processes
+
+    for module in (problems, compare, processes):
+        monkeypatch.setattr(module, "OUT", tmp_path)
+    work = problems.Problem("vit_tiny_patch16_224", kind, 2, micro=1 if kind == "synth" else 0, options=(("depth", 1),))
+    names = [name for name in peers.of(kind, "f32") if name not in ("compiled", "iree_cpu")]  # which compile for long
+    processes.compile_model(work, [work.emit])
+    if kind == "forward":
+        processes.export_onnx(work)
+    ready, _, errors, missing = compare.set_up(work, (peers.OURS, *names))
+    assert set(ready) == set(errors) and set(ready) | set(missing) == {peers.OURS, *names}
+    assert len(ready) >= 2 and not any("not timed" in why for why in missing.values())
+
+
+def test_disagreement_is_noticed():
+    import compare
+
+    work = problems.Problem("vit_tiny_patch16_224", "forward", 2)
+    golden = {"logits": np.array([1.0, -2.0])}
+    assert compare.check_equal({"logits": np.array([1.001, -2.0])}, golden, work) == pytest.approx(5e-4)
+    for wrong in (1.01, np.nan):
+        with pytest.raises(compare.Disagreement):
+            compare.check_equal({"logits": np.array([wrong, -2.0])}, golden, work)
