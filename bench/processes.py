@@ -104,7 +104,7 @@ def stretches(trace: dict) -> dict[str, float]:
     """Seconds of each named stretch of a trace (EXE --profile) that is no op and no piece of one."""
     found = {}
     for event in trace["traceEvents"]:
-        if event.get("ph") == "X" and event.get("cat") in ("stretch", "entry"):
+        if event.get("ph") == "X" and event.get("cat") in ("host", "entry"):
             found[event["name"]] = found.get(event["name"], 0.0) + event["dur"] / 1e6
     return found
 
