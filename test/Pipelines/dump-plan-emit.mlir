@@ -12,12 +12,18 @@
 // PLAN-NEXT: rt-fuse
 // PLAN-NEXT: ),
 // PLAN-NEXT: func.func(
+// PLAN-NEXT: rt-pack-operands{products=auto}
+// PLAN-NEXT: ),
+// PLAN-NEXT: func.func(
+// PLAN-NEXT: rt-tile-rows{
+// PLAN-NEXT: ),
+// PLAN-NEXT: func.func(
 // PLAN-NEXT: rt-plan-memory
 // PLAN-NEXT: )
 // PLAN-NEXT: )
 
 // BF16: nn-to-rt,
-// BF16-NEXT: rt-narrow-products{entries=clean_logits,synth_step,synth_step_l2,finetune_step,finetune_step_noised,value_and_grad},
+// BF16-NEXT: rt-narrow-products{entries={{.}}clean_logits,synth_step,synth_step_l2,finetune_step,finetune_step_noised,value_and_grad,attack_grad{{..}},
 // BF16-NEXT: func.func(
 // BF16-NEXT: rt-fuse
 
