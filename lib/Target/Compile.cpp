@@ -142,7 +142,7 @@ public:
 
 private:
   /// Sets the batch where the user gave none: the largest of 16, 8, 4, 2, 1 whose arena is no
-  /// larger than 4/3 of the parameters, or than 224 MiB where that is more
+  /// larger than 3/2 of the parameters, or than 224 MiB where that is more
   /// (docs/decisions/memory.md).
   LogicalResult chooseBatch(const NativeTarget &target) {
     constexpr int64_t kMost = 16, kAlways = 224 << 20;
@@ -155,7 +155,7 @@ private:
           return failure();
       }
       int64_t work = regionBytes(*trial, "work"), params = regionBytes(*trial, "params");
-      int64_t limit = std::max(kAlways, params * 4 / 3);
+      int64_t limit = std::max(kAlways, params * 3 / 2);
       if (work <= limit)
         break;
       do // the arena grows as the batch does, or more slowly

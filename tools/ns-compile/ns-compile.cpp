@@ -70,7 +70,7 @@ static Flag<std::string> batchNorm("batch-norm",
 static cl::opt<std::string> batch(
     "batch",
     cl::desc("Images per call, or auto (default): at most 16, fewer where their memory is "
-             "more than 4/3 of the weights'. Executables add up the gradients of --batch-size"),
+             "more than 3/2 of the weights'. Executables add up the gradients of --batch-size"),
     cl::init("auto"), cl::cat(category));
 static cl::opt<std::string>
     compileTo("compile-to",

@@ -90,7 +90,7 @@ TEST(Options, AttacksAreCheckedKeyByKey) {
   EXPECT_EQ(spec.number("steps"), 20);
   EXPECT_EQ(spec.number("restarts"), 1);
   EXPECT_EQ(spec.words["norm"], "l2");
-  for (const char *text : {"", "cw", "fgsm:eps", "fgsm:eps=", "fgsm:eps=x", "fgsm:eps=1/0",
+  for (const char *text : {"", "carlini", "fgsm:eps", "fgsm:eps=", "fgsm:eps=x", "fgsm:eps=1/0",
                            "fgsm:steps=3", "pgd:norm=l1", "pgd:steps=1.5", "pgd:steps=0",
                            "square:p=2", "fgsm:eps=-1", "fgsm:eps=nan", "fgsm:eps=1/255/3"})
     EXPECT_THROW(parseAttack(text), UsageError) << text;
