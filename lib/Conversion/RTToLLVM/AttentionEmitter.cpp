@@ -95,7 +95,6 @@ private:
   Matrix headOf(unsigned array, int64_t tokens, int64_t pitch, int64_t channel);
   Input input(unsigned part, int64_t tokens);
   Matrix result(unsigned part, int64_t tokens);
-  Matrix following(Matrix matrix, int64_t tokens);
   Matrix scoresGrad();
   Matrix scratch(int64_t rows, int64_t ld);
   Matrix copied(const Input &source, int64_t tokens, double scale);
@@ -168,16 +167,6 @@ HeadEmitter::Input HeadEmitter::input(unsigned index, int64_t tokens) {
 Matrix HeadEmitter::result(unsigned index, int64_t tokens) {
   const Part &part = shape.parts[index];
   return headOf(1 + shape.numOperands + part.input, tokens, part.pitch, part.channel);
-}
-
-/// The same matrix of the head that comes next.
-Matrix HeadEmitter::following(Matrix matrix, int64_t tokens) {
-  Value isLast =
-      arith::CmpIOp::create(b, loc, arith::CmpIPredicate::eq, head, host.i64(shape.heads - 1));
-  Value step = arith::SelectOp::create(b, loc, isLast,
-                                       host.i64(tokens * matrix.ld - (shape.heads - 1) * shape.dim),
-                                       host.i64(shape.dim));
-  return {host.offset(matrix.pointer, element, step), matrix.ld};
 }
 
 /// (source + bias) * scale in scratch, in rows of whole vectors.
@@ -291,22 +280,15 @@ void HeadEmitter::softmaxGrad(Matrix scores, Matrix gradient, Matrix to, Value f
 
 void HeadEmitter::emitForward() {
   int64_t m = shape.queries, n = shape.keys, d = shape.dim;
-  Input qIn = input(0, m), kIn = input(1, n), vIn = input(2, n);
-  Matrix q = copied(qIn, m, shape.scale);
-  TileRight keys = transposed(kIn);
-  Matrix v = copied(vIn, n, 1.0);
+  Matrix q = copied(input(0, m), m, shape.scale);
+  TileRight keys = transposed(input(1, n));
+  Matrix v = copied(input(2, n), n, 1.0);
   Matrix scores = scratch(std::min(m, kBlockRows), products.pitch(n));
   Value inverseSums = scratch(1, kBlockRows).pointer;
   Matrix out = headOf(1 + shape.numOperands, m, shape.width, 0);
-  Matrix nextQ = following(qIn.from, m), nextK = following(kIn.from, n),
-         nextV = following(vIn.from, n);
   forEachBlock([&](Value first, int64_t rows) {
     auto from = [&](Matrix matrix) -> Matrix { return {products.at(matrix, first), matrix.ld}; };
-    products.product(rows, n, d, rowsOf(from(q)), keys,
-                     {.to = scores,
-                      .padded = true,
-                      .next = {from(nextQ), from(nextK), from(nextV)},
-                      .fetchedCols = d});
+    products.product(rows, n, d, rowsOf(from(q)), keys, {.to = scores, .padded = true});
     softmax(scores, inverseSums, first, rows);
     products.product(rows, d, n, rowsOf(scores), vectorsOf(v),
                      {.to = from(out), .distant = true, .factors = inverseSums});
@@ -315,26 +297,18 @@ void HeadEmitter::emitForward() {
 
 void HeadEmitter::emitBackward() {
   int64_t m = shape.queries, n = shape.keys, d = shape.dim;
-  Input qIn = input(0, m), kIn = input(1, n), vIn = input(2, n),
-        gradIn{headOf(1, m, shape.width, 0), Value()};
-  Matrix dOut = copied(gradIn, m, 1.0), q = copied(qIn, m, shape.scale), k = copied(kIn, n, 1.0);
-  TileRight keys = transposed({k, Value()}), values = transposed(vIn);
+  Matrix dOut = copied({headOf(1, m, shape.width, 0), Value()}, m, 1.0);
+  Matrix q = copied(input(0, m), m, shape.scale), k = copied(input(1, n), n, 1.0);
+  TileRight keys = transposed({k, Value()}), values = transposed(input(2, n));
   Matrix probabilities = scratch(m, products.pitch(n));
   Matrix dProbabilities = scratch(std::min(m, kBlockRows), products.pitch(n));
   Matrix dScores = scoresGrad(), dQ = result(0, m);
-  Matrix nextQ = following(qIn.from, m), nextK = following(kIn.from, n),
-         nextV = following(vIn.from, n), nextGrad = following(gradIn.from, m);
   forEachBlock([&](Value first, int64_t rows) {
     auto from = [&](Matrix matrix) -> Matrix { return {products.at(matrix, first), matrix.ld}; };
     Matrix p = from(probabilities), ds = from(dScores);
-    products.product(
-        rows, n, d, rowsOf(from(q)), keys,
-        {.to = p, .padded = true, .next = {from(nextQ), from(nextK)}, .fetchedCols = d});
+    products.product(rows, n, d, rowsOf(from(q)), keys, {.to = p, .padded = true});
     products.product(rows, n, d, rowsOf(from(dOut)), values,
-                     {.to = dProbabilities,
-                      .padded = true,
-                      .next = {from(nextV), from(nextGrad)},
-                      .fetchedCols = d});
+                     {.to = dProbabilities, .padded = true});
     softmaxGrad(p, dProbabilities, ds, first, rows);
     products.product(rows, d, n, rowsOf(ds), vectorsOf(k),
                      {.to = from(dQ), .distant = true, .scale = shape.scale});

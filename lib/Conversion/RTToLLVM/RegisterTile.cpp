@@ -17,8 +17,6 @@
 using namespace mlir;
 using namespace ns;
 
-static constexpr int64_t kLineBytes = 64;
-
 int64_t ns::maxTileRows(int64_t vectors, int64_t vectorBits) {
   // Rows * vectors accumulators, `vectors` right operands and a broadcast one; with fewer than
   // eight chains the latency of the multiply-adds shows.
@@ -27,8 +25,8 @@ int64_t ns::maxTileRows(int64_t vectors, int64_t vectorBits) {
 }
 
 namespace {
-/// Emits the loops of one tile.
-struct TileLoops {
+/// Emits the loop of one tile.
+struct TileLoop {
   OpBuilder &b;
   Location loc;
   VectorType vector;
@@ -43,31 +41,18 @@ struct TileLoops {
     return LLVM::GEPOp::create(b, loc, pointer.getType(), vector.getElementType(), pointer,
                                ArrayRef<LLVM::GEPArg>{offset});
   }
-  Value at(Value pointer, Value count, Value stride) {
-    return at(pointer, arith::MulIOp::create(b, loc, count, stride));
-  }
-  /// for i in [from, to) by `by`: sums = body(i, sums).
-  SmallVector<Value> repeat(Value from, Value to, int64_t by, ValueRange sums,
-                            llvm::function_ref<SmallVector<Value>(Value, ValueRange)> body) {
-    auto loop = scf::ForOp::create(b, loc, from, to, index(by), sums);
-    OpBuilder::InsertionGuard guard(b);
-    b.setInsertionPointToStart(loop.getBody());
-    scf::YieldOp::create(b, loc, body(loop.getInductionVar(), loop.getRegionIterArgs()));
-    return loop.getResults();
+  Value times(Value count, int64_t stride) {
+    return arith::MulIOp::create(b, loc, count, index(stride));
   }
   SmallVector<Value> step(Value p, ValueRange sums);
-  SmallVector<Value> steps(Value from, Value to, ValueRange sums) {
-    return repeat(from, to, 1, sums, [&](Value p, ValueRange carried) { return step(p, carried); });
-  }
-  void fetch(const TileFetch &lines, Value row);
 };
 } // namespace
 
 /// sums + left(:, p) * right(p, :).
-SmallVector<Value> TileLoops::step(Value p, ValueRange sums) {
+SmallVector<Value> TileLoop::step(Value p, ValueRange sums) {
   unsigned alignment = vector.getElementTypeBitWidth() / 8;
-  Value leftRow = at(left.pointer, p, index(left.kStride));
-  Value rightRow = at(right.pointer, p, index(right.kStride));
+  Value leftRow = at(left.pointer, times(p, left.kStride));
+  Value rightRow = at(right.pointer, times(p, right.kStride));
   SmallVector<Value> columns, result;
   for (int64_t j = 0; j < vectors; ++j)
     columns.push_back(LLVM::LoadOp::create(b, loc, vector,
@@ -82,33 +67,17 @@ SmallVector<Value> TileLoops::step(Value p, ValueRange sums) {
   return result;
 }
 
-void TileLoops::fetch(const TileFetch &lines, Value row) {
-  int64_t perLine = kLineBytes * 8 / vector.getElementTypeBitWidth();
-  Value start = at(lines.pointer, row, lines.stride);
-  for (int64_t line = 0; line < lines.lines; ++line)
-    LLVM::Prefetch::create(b, loc, at(start, index(line * perLine)), /*rw=*/0u, /*hint=*/3u,
-                           /*cache=*/1u);
-}
-
 SmallVector<Value> ns::emitRegisterTile(OpBuilder &b, Location loc, VectorType vector, int64_t rows,
-                                        int64_t vectors, int64_t k, TileLeft left, TileRight right,
-                                        ArrayRef<TileFetch> fetches) {
-  TileLoops loops{b, loc, vector, rows, vectors, left, right};
+                                        int64_t vectors, int64_t k, TileLeft left,
+                                        TileRight right) {
+  TileLoop tile{b, loc, vector, rows, vectors, left, right};
   Value zero = arith::ConstantOp::create(b, loc, b.getZeroAttr(vector));
   SmallVector<Value> sums(rows * vectors, zero);
-  if (fetches.empty())
-    return loops.steps(loops.index(0), loops.index(k), sums);
-  int64_t perRow = llvm::divideCeil(k, fetches.front().rows);
-  return loops.repeat(loops.index(0), loops.index(k), perRow, sums,
-                      [&](Value first, ValueRange carried) {
-                        Value row = arith::DivUIOp::create(b, loc, first, loops.index(perRow));
-                        for (const TileFetch &lines : fetches)
-                          loops.fetch(lines, row);
-                        Value end = arith::AddIOp::create(b, loc, first, loops.index(perRow));
-                        if (k % perRow != 0)
-                          end = arith::MinUIOp::create(b, loc, end, loops.index(k));
-                        return loops.steps(first, end, carried);
-                      });
+  auto loop = scf::ForOp::create(b, loc, tile.index(0), tile.index(k), tile.index(1), sums);
+  OpBuilder::InsertionGuard guard(b);
+  b.setInsertionPointToStart(loop.getBody());
+  scf::YieldOp::create(b, loc, tile.step(loop.getInductionVar(), loop.getRegionIterArgs()));
+  return loop.getResults();
 }
 
 SmallVector<Pieces, 2> ns::splitEvenly(int64_t total, int64_t limit) {

@@ -28,13 +28,6 @@ struct TileRight {
   int64_t kStride, vectorStride;
 };
 
-/// Lines of memory to bring near meanwhile: the first `lines` of each of `rows` rows that begin
-/// `stride` elements (i64) apart. The addresses need not exist.
-struct TileFetch {
-  mlir::Value pointer, stride;
-  int64_t rows, lines;
-};
-
 /// At most this many rows make a tile with `vectors` vectors of columns whose accumulators stay in
 /// registers (32 registers where a vector has 512 bits, else 16).
 int64_t maxTileRows(int64_t vectors, int64_t vectorBits);
@@ -43,13 +36,11 @@ constexpr int64_t kMaxTileVectors = 3;
 
 /// Emits sum over p in [0, k) of left(i, p) * right(p, j) for `rows` rows and `vectors` vectors,
 /// one fused multiply-add after the other: the bits depend on k alone. Returns the sums, row by
-/// row, in registers. `vectors` and `rows` as maxTileRows allows. The fetches, all of as many rows,
-/// are spread over the loop: a burst of them would wait for one another.
+/// row, in registers. `vectors` and `rows` as maxTileRows allows.
 llvm::SmallVector<mlir::Value> emitRegisterTile(mlir::OpBuilder &b, mlir::Location loc,
                                                 mlir::VectorType vector, int64_t rows,
                                                 int64_t vectors, int64_t k, TileLeft left,
-                                                TileRight right,
-                                                llvm::ArrayRef<TileFetch> fetches = {});
+                                                TileRight right);
 
 /// `count` pieces of `size`, one after the other.
 struct Pieces {

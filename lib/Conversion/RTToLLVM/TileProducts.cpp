@@ -159,7 +159,7 @@ void TileProducts::product(int64_t rows, int64_t cols, int64_t k, TileLeft left,
   auto column = [&](Value first, int64_t count, int64_t lanes) {
     for (Pieces piece : splitEvenly(rows, maxTileRows(count, vectorBits)))
       loop(piece.count, [&](Value i) {
-        tile({piece.size, count, lanes}, vectors, k, left, right, result,
+        tile({piece.size, count, lanes}, k, left, right, result,
              add(mul(i, piece.size), piece.first), first);
       });
   };
@@ -175,40 +175,18 @@ void TileProducts::product(int64_t rows, int64_t cols, int64_t k, TileLeft left,
   }
 }
 
-/// What a tile brings near: its own place, or rows of the matrices that come next. With fewer tiles
-/// side by side than there are matrices, each tile takes several.
-SmallVector<TileFetch> TileProducts::fetches(TileShape shape, int64_t vectors,
-                                             const TileResult &result, Value row, Value vector) {
-  int64_t perLine = kLineBytes * 8 / element.getIntOrFloatBitWidth();
-  SmallVector<TileFetch> fetches;
-  if (result.distant)
-    fetches.push_back({at(result.to, row, mul(vector, width())), host.i64(result.to.ld), shape.rows,
-                       llvm::divideCeil(shape.vectors * width(), perLine)});
-  if (result.next.empty())
-    return fetches;
-  int64_t matrices = result.next.size(), tiles = llvm::divideCeil(vectors, kMaxTileVectors);
-  Value first = arith::DivUIOp::create(b, loc, mul(vector, matrices), host.i64(vectors));
-  for (int64_t i = 0; i < llvm::divideCeil(matrices, tiles); ++i) {
-    Value pointer = result.next.back().pointer, ld = host.i64(result.next.back().ld);
-    for (int64_t j = matrices - 2; j >= 0; --j) {
-      Value isThis =
-          arith::CmpIOp::create(b, loc, arith::CmpIPredicate::eq, add(first, i), host.i64(j));
-      pointer = arith::SelectOp::create(b, loc, isThis, result.next[j].pointer, pointer);
-      ld = arith::SelectOp::create(b, loc, isThis, host.i64(result.next[j].ld), ld);
-    }
-    Value start = host.offset(pointer, element, arith::MulIOp::create(b, loc, row, ld));
-    fetches.push_back({start, ld, shape.rows, llvm::divideCeil(result.fetchedCols, perLine)});
-  }
-  return fetches;
-}
-
-void TileProducts::tile(TileShape shape, int64_t vectors, int64_t k, TileLeft left, TileRight right,
+void TileProducts::tile(TileShape shape, int64_t k, TileLeft left, TileRight right,
                         const TileResult &result, Value row, Value vector) {
   left.pointer = host.offset(left.pointer, element, mul(row, left.rowStride));
   right.pointer = host.offset(right.pointer, element, mul(vector, right.vectorStride));
   Value to = at(result.to, row, mul(vector, width()));
-  SmallVector<Value> sums = emitRegisterTile(b, loc, vectorType, shape.rows, shape.vectors, k, left,
-                                             right, fetches(shape, vectors, result, row, vector));
+  int64_t perLine = kLineBytes * 8 / element.getIntOrFloatBitWidth();
+  for (int64_t i = 0; result.distant && i < shape.rows; ++i)
+    for (int64_t column = 0; column < shape.vectors * width(); column += perLine)
+      LLVM::Prefetch::create(b, loc, host.offset(to, element, host.i64(i * result.to.ld + column)),
+                             /*rw=*/1u, /*hint=*/3u, /*cache=*/1u);
+  SmallVector<Value> sums =
+      emitRegisterTile(b, loc, vectorType, shape.rows, shape.vectors, k, left, right);
   for (int64_t i = 0; i < shape.rows; ++i) {
     Value factor;
     if (result.factors)

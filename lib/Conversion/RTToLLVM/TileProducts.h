@@ -27,10 +27,6 @@ struct TileResult {
   bool distant = false; ///< not in a near cache: its lines are fetched while the sums are taken
   double scale = 1.0;
   mlir::Value factors = {}; ///< in place of scale: pointer to one factor for each row, or null
-  /// Where not empty: matrices with as many rows as the result that will be needed next, each tile
-  /// fetches its rows of some of them; `fetchedCols` columns.
-  llvm::SmallVector<Matrix, 3> next = {};
-  int64_t fetchedCols = 0;
 };
 
 /// Emits, at the builder's place, copies and products of matrices whose extents are known: loops
@@ -77,10 +73,8 @@ private:
   void store(mlir::Value value, mlir::Value to, int64_t lanes);
   mlir::Value mask(int64_t lanes);
   void transposeBlock(int64_t rows, int64_t cols, Matrix from, mlir::Value bias, mlir::Value to);
-  llvm::SmallVector<TileFetch> fetches(TileShape shape, int64_t vectors, const TileResult &result,
-                                       mlir::Value row, mlir::Value vector);
-  void tile(TileShape shape, int64_t vectors, int64_t k, TileLeft left, TileRight right,
-            const TileResult &result, mlir::Value row, mlir::Value vector);
+  void tile(TileShape shape, int64_t k, TileLeft left, TileRight right, const TileResult &result,
+            mlir::Value row, mlir::Value vector);
 
   mlir::OpBuilder &b;
   mlir::Location loc;
