@@ -18,40 +18,7 @@ import tempfile
 import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
-HOST = """
-#include "ns/Runtime/Abi.h"
-#include <stdlib.h>
-#include <string.h>
-static int pieces;
-static void all(void *context, nsrt_task task, void *arg, int64_t count, int64_t grain) {
-#pragma omp parallel for schedule(static, 1) num_threads(pieces)
-  for (int64_t i = 0; i < pieces; ++i)
-    task(arg, count * i / pieces, count * (i + 1) / pieces);
-}
-static void *scratch(void *context, int64_t bytes) {
-  static __thread void *block;
-  static __thread int64_t size;
-  if (bytes > size) {
-    free(block);
-    block = aligned_alloc(64, size = (bytes + 63) / 64 * 64);
-  }
-  return block;
-}
-static void mark(void *context, int64_t op) {}
-int run(char *io, char *work, int threads) {
-  nsrt_host host;
-  memset(&host, 0, sizeof host);
-  host.struct_size = sizeof host;
-  host.abi_version = NSRT_ABI_VERSION;
-  host.parallel_for = all;
-  host.scratch = scratch;
-  host.mark = mark;
-  pieces = threads;
-  char *regions[NSRT_NUM_REGIONS] = {0, 0, io, work};
-  extern const nsrt_artifact *nsrt_artifact_query(uint32_t, uint32_t);
-  return nsrt_artifact_query(NSRT_ABI_VERSION, 4)->entries[0].run(&host, regions);
-}
-"""
+HOST = ROOT / "test/Inputs/kernel_host.c"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -145,7 +112,7 @@ class Attention:
         """ns-opt, mlir-translate, llc and the C compiler."""
         stem = folder / f"attention_{len(list(folder.glob('*.so')))}"
         source, planned, lowered, ir, code, host, library = (
-            stem.with_suffix(suffix) for suffix in (".mlir", ".plan.mlir", ".llvm.mlir", ".ll", ".o", ".c", ".so"))
+            stem.with_suffix(suffix) for suffix in (".mlir", ".plan.mlir", ".llvm.mlir", ".ll", ".o", ".host.o", ".so"))
         call = lambda *command: subprocess.run([str(part) for part in command], check=True)
         source.write_text(self.text(inputs, biases))
         call(tools / "ns-opt", source, "--rt-plan-memory", "-o", planned)
@@ -159,10 +126,9 @@ class Attention:
         call(llvm("opt"), "-O2", "-S", ir, "-o", ir)
         cpu = f"-mcpu=x86-64-v{4 if vector_bits == 512 else 3}"
         call(llvm("llc"), "-O3", cpu, "-relocation-model=pic", "-filetype=obj", ir, "-o", code)
-        host.write_text(HOST)
         # OpenMP's symbols are those of the libgomp that torch has loaded: one pool of threads.
-        call("cc", "-O2", "-fPIC", "-fopenmp", f"-I{ROOT / 'include'}", "-c", host, "-o", host.with_suffix(".host.o"))
-        call("cc", "-shared", host.with_suffix(".host.o"), code, "-o", library)
+        call("cc", "-O2", "-fPIC", "-fopenmp", f"-I{ROOT / 'include'}", "-c", HOST, "-o", host)
+        call("cc", "-shared", host, code, "-o", library)
         self.entry = ctypes.CDLL(str(library)).run
         self.library = library
         self.io, self.work = self.aligned(self.bytes), self.aligned(self.work_bytes)
@@ -183,7 +149,7 @@ class Attention:
 
     def run(self, threads=1):
         io, work = (a.ctypes.data_as(ctypes.c_char_p) for a in (self.io, self.work))
-        assert self.entry(io, work, threads) == 0
+        assert self.entry(0, threads, 1, io, work) == 0
 
     def fill(self, seed=0):
         random = self.numpy.random.default_rng(seed)

@@ -35,33 +35,7 @@ SHAPES = [
     "2304,768,1576,1,0",
     "3072,768,1576,1,0",
 ]
-HOST = """
-#include "ns/Runtime/Abi.h"
-#include <string.h>
-static int threads;
-static void share(void *context, nsrt_task task, void *arg, int64_t count, int64_t grain) {
-  int64_t pieces = (count + grain - 1) / grain;
-  if (pieces > threads) pieces = threads;
-#pragma omp parallel for schedule(static, 1) num_threads(pieces)
-  for (int64_t i = 0; i < pieces; ++i)
-    task(arg, count * i / pieces, count * (i + 1) / pieces);
-}
-static void ignore(void *context, int64_t op) {}
-void run(int entry, int n, int times, char *io, char *work) {
-  nsrt_host host;
-  memset(&host, 0, sizeof host);
-  host.struct_size = sizeof host;
-  host.abi_version = NSRT_ABI_VERSION;
-  host.parallel_for = share;
-  host.mark = ignore;
-  threads = n;
-  char *regions[NSRT_NUM_REGIONS] = {0, 0, io, work};
-  extern const nsrt_artifact *nsrt_artifact_query(uint32_t, uint32_t);
-  const nsrt_artifact *artifact = nsrt_artifact_query(NSRT_ABI_VERSION, 4);
-  for (int i = 0; i < times; ++i)
-    artifact->entries[entry].run(&host, regions);
-}
-"""
+HOST = ROOT / "test/Inputs/kernel_host.c"
 
 
 def module(m, n, k, ta, tb):
@@ -85,16 +59,15 @@ def module(m, n, k, ta, tb):
 
 
 def build(folder, text):
-    files = {suffix: folder / f"x.{suffix}" for suffix in ("mlir", "llvm", "ll", "o", "so", "c")}
+    files = {suffix: folder / f"x.{suffix}" for suffix in ("mlir", "llvm", "ll", "o", "so")}
     files["mlir"].write_text(text)
-    files["c"].write_text(HOST)
     pipeline = "--pass-pipeline=builtin.module(func.func(rt-plan-memory),ns-emit-pipeline{vector-bits=512})"
     llc = [LLVM / "llc", "-O3", "-mcpu=x86-64-v4", "-relocation-model=pic", "-filetype=obj", files["ll"], "-o", files["o"]]
     for command in (
         [ROOT / "build/bin/ns-opt", files["mlir"], pipeline, "-o", files["llvm"]],
         [LLVM / "mlir-translate", "--mlir-to-llvmir", files["llvm"], "-o", files["ll"]],
         llc,
-        ["cc", "-O2", "-fopenmp", "-shared", "-fPIC", f"-I{ROOT}/include", files["c"], files["o"], "-o", files["so"]],
+        ["cc", "-O2", "-fopenmp", "-shared", "-fPIC", f"-I{ROOT}/include", HOST, files["o"], "-o", files["so"]],
     ):
         subprocess.run(command, check=True)
     return ctypes.CDLL(str(files["so"])).run

@@ -7,32 +7,10 @@ import shutil
 
 import numpy as np
 import pytest
-from conftest import run, tool
+from conftest import ROOT, run, tool
 from test_kernels import llvm
 
-HOST = """
-#include "ns/Runtime/Abi.h"
-#include <string.h>
-static int pieces;
-static void share(void *context, nsrt_task task, void *arg, int64_t count, int64_t grain) {
-  for (int i = pieces - 1; i >= 0; --i) /* the order of the pieces is open */
-    if (count * i / pieces < count * (i + 1) / pieces)
-      task(arg, count * i / pieces, count * (i + 1) / pieces);
-}
-static void ignore(void *context, int64_t op) {}
-int run(int entry, int n, char *io, char *work) {
-  nsrt_host host;
-  memset(&host, 0, sizeof host);
-  host.struct_size = sizeof host;
-  host.abi_version = NSRT_ABI_VERSION;
-  host.parallel_for = share;
-  host.mark = ignore;
-  pieces = n;
-  char *regions[NSRT_NUM_REGIONS] = {0, 0, io, work};
-  extern const nsrt_artifact *nsrt_artifact_query(uint32_t, uint32_t);
-  return nsrt_artifact_query(NSRT_ABI_VERSION, 4)->entries[entry].run(&host, regions);
-}
-"""
+HOST = ROOT / "test/Inputs/kernel_host.c"
 
 # m, n, k, A transposed, B transposed. Rows on both sides of the number from which threads share rows, not panels; panels of one, two, three
 # and four vectors, whole and not; k of one pass, of several, less than one round of the loop, not a multiple of it.
@@ -96,7 +74,6 @@ def products(request, tmp_path_factory):
                 suffix: folder / f"{accumulate}.{suffix}" for suffix in ("mlir", "llvm.mlir", "ll", "bc", "o", "so")
             }
             files["mlir"].write_text(text)
-            (folder / "host.c").write_text(HOST)
             passes = ["--pass-pipeline=builtin.module(func.func(rt-pack-operands{products=generated},rt-plan-memory),"]
             passes[0] += f"ns-emit-pipeline{{vector-bits={bits}}})"
             run([tool("ns-opt"), files["mlir"], *passes, "-o", files["llvm.mlir"]])
@@ -104,10 +81,7 @@ def products(request, tmp_path_factory):
             flags = ["-O2", f"-mcpu=x86-64-v{level}", "-relocation-model=pic", "-filetype=obj"]
             run([llvm("opt"), "-O3", f"-mcpu=x86-64-v{level}", files["ll"], "-o", files["bc"]])
             run([llvm("llc"), *flags, files["bc"], "-o", files["o"]])
-            include = pathlib.Path(__file__).resolve().parents[2] / "include"
-            run(
-                [compiler, "-shared", "-fPIC", f"-I{include}", folder / "host.c", files["o"], "-o", files["so"]],
-            )
+            run([compiler, "-shared", "-fPIC", f"-I{ROOT}/include", HOST, files["o"], "-o", files["so"]])
             entry = ctypes.CDLL(str(files["so"])).run
             entry.library = files["so"]
             known[accumulate] = entry, places, size, np.dtype(element.replace("f", "float"))
@@ -133,7 +107,7 @@ def multiply(library, shape, a, b, c, scale=None, pieces=1):
     before = {name: view.copy() for name, view in views.items()}
     aligned = -work.ctypes.data % 64
     pointers = [io.ctypes.data_as(ctypes.c_char_p), ctypes.c_char_p(work.ctypes.data + aligned)]
-    assert entry(shape, pieces, *pointers) == 0
+    assert entry(shape, pieces, 1, *pointers) == 0
     for name in views:
         start, extents = places[shape][name]
         end = start // dtype.itemsize + int(np.prod(extents))

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import compile_model, images, run, small_vit, tool
+from conftest import ROOT, compile_model, images, run, small_vit, tool
 from test_gradients import compare
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -17,23 +17,7 @@ from test_gradients import compare
 
 LLVM = pathlib.Path("/usr/lib/llvm-22/bin")
 ROWS, COLUMNS = 64, 1000  # a tail of 8 in vectors of 16
-HOST = """
-#include "ns/Runtime/Abi.h"
-#include <string.h>
-static void all(void *context, nsrt_task task, void *arg, int64_t count, int64_t grain) { task(arg, 0, count); }
-static void ignore(void *context, int64_t op) {}
-int run(char *io) {
-  nsrt_host host;
-  memset(&host, 0, sizeof host);
-  host.struct_size = sizeof host;
-  host.abi_version = NSRT_ABI_VERSION;
-  host.parallel_for = all;
-  host.mark = ignore;
-  char *regions[NSRT_NUM_REGIONS] = {0, 0, io, 0};
-  extern const nsrt_artifact *nsrt_artifact_query(uint32_t, uint32_t);
-  return nsrt_artifact_query(NSRT_ABI_VERSION, 4)->entries[0].run(&host, regions);
-}
-"""
+HOST = ROOT / "test/Inputs/kernel_host.c"
 
 
 def llvm(program):
@@ -70,9 +54,8 @@ def generated(tmp_path_factory):
     def get(name, text):
         if name in known:
             return known[name]
-        source, host = folder / f"{name}.mlir", folder / "host.c"
+        source = folder / f"{name}.mlir"
         source.write_text(text)
-        host.write_text(HOST)
         ir, code, library = (folder / f"{name}.{suffix}" for suffix in ("ll", "o", "so"))
         lowered = folder / f"{name}.llvm.mlir"
         lower = ["--nn-to-rt"] if "nn." in text else []
@@ -80,14 +63,13 @@ def generated(tmp_path_factory):
         run([llvm("mlir-translate"), "--mlir-to-llvmir", lowered, "-o", ir])
         flags = ["-O2", "-mcpu=x86-64-v3", "-relocation-model=pic", "-filetype=obj"]
         run([llvm("llc"), *flags, ir, "-o", code])
-        include = pathlib.Path(__file__).resolve().parents[2] / "include"
-        run([compiler, "-shared", "-fPIC", f"-I{include}", host, code, "-o", library])
+        run([compiler, "-shared", "-fPIC", f"-I{ROOT}/include", HOST, code, "-o", library])
         entry = ctypes.CDLL(str(library)).run
 
         def call(x):
             io = np.zeros((2, ROWS * COLUMNS), np.float32)
             io[0, : x.size] = x
-            assert entry(io.ctypes.data_as(ctypes.c_char_p)) == 0
+            assert entry(0, 1, 1, io.ctypes.data_as(ctypes.c_char_p), None) == 0
             return io[1, : x.size].copy()
 
         known[name] = call
