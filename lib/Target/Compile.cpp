@@ -51,10 +51,16 @@ static LogicalResult report(const llvm::Twine &message) {
 
 static LogicalResult report(llvm::Error error) { return report(llvm::toString(std::move(error))); }
 
-/// Writes to a temporary name and renames, so that no half-written file bears the name.
+/// Writes to a temporary name and renames, so that no half-written file bears the name; "-" is
+/// standard output.
 static LogicalResult writeAtomically(StringRef path,
                                      llvm::function_ref<void(llvm::raw_ostream &)> write,
                                      bool executable) {
+  if (path == "-") {
+    write(llvm::outs());
+    llvm::outs().flush();
+    return success();
+  }
   auto mode = llvm::sys::fs::all_read | llvm::sys::fs::owner_write |
               (executable ? llvm::sys::fs::all_exe : llvm::sys::fs::no_perms);
   llvm::Expected<llvm::sys::fs::TempFile> file =

@@ -118,22 +118,10 @@ public:
     Survivors survivors(context.images.size(), 1);
     int64_t restarts = static_cast<int64_t>(spec.number("restarts")),
             runs = restarts * numTargets();
-    for (int64_t index = 0; index < runs; ++index) {
-      std::vector<int64_t> images, positions; // only those that stand are attacked again
-      for (size_t i = 0; i < survivors.size(); ++i)
-        if (survivors[i]) {
-          images.push_back(context.images[i]);
-          positions.push_back(static_cast<int64_t>(i));
-        }
-      Progress progress(spec.text, images.size(), "images");
-      forEachPiece(images, context.loader.batch(),
-                   [&](int64_t first, std::span<const int64_t> piece) {
-                     std::vector<char> stands = attack(piece, index, 2 + index / restarts);
-                     for (size_t i = 0; i < piece.size(); ++i)
-                       survivors[positions[first + i]] = stands[i];
-                     progress.update(first + piece.size());
-                   });
-    }
+    for (int64_t index = 0; index < runs; ++index)
+      attackStanding(context, spec, survivors, [&](std::span<const int64_t> piece) {
+        return attack(piece, index, 2 + index / restarts);
+      });
     return survivors;
   }
 
@@ -152,51 +140,42 @@ private:
           i, targeted() ? Objective{.targetedDlr = 1, .targetClass = batch.rankedClass(i, rank)}
                         : Objective{.dlr = 1});
   }
-  void differentiate() {
+  /// Losses and gradients at the iterates; those that fool the model no longer stand.
+  void differentiate(std::span<const int64_t> piece, std::vector<char> &stands) {
     if (spec.kind == "apgd-ce")
       batch.differentiate();
     else
       batch.differentiateObjectives();
+    std::vector<char> right = batch.stillRight(piece);
+    for (size_t i = 0; i < piece.size(); ++i)
+      stands[i] &= right[i];
   }
 
   /// Which images every iterate leaves right.
   std::vector<char> attack(std::span<const int64_t> piece, int64_t run, int64_t rank) {
-    TensorView losses = context.session.slot("losses"), logits = context.session.slot("logits");
-    int64_t classes = logits.rowCount();
+    TensorView losses = context.session.slot("losses");
     std::vector<char> stands(piece.size(), 1);
-    auto check = [&](int64_t i) {
-      stands[i] &= argmax(logits, i * classes, classes) == context.loader.dataset().label(piece[i]);
-    };
     batch.load(piece);
     aim(piece.size(), rank);
     if (spec.words.at("start") == "random")
       batch.forEachImage([&](auto *y, auto *x, auto *, int64_t i) {
         farStart(ball, y, x, batch.pixels(), startOf(context, piece[i], run));
       });
-    differentiate();
-    forEach([&](T *y, const T *, const T *g, int64_t i) {
-      check(i);
-      iterations[i].begin(y, g, losses.get(i));
-    });
+    differentiate(piece, stands);
+    batch.template forEachImageOf<T>(
+        [&](T *y, const T *, const T *g, int64_t i) { iterations[i].begin(y, g, losses.get(i)); });
     for (int64_t index = 0; index < steps; ++index) {
       if (std::none_of(stands.begin(), stands.end(), [](char s) { return s; }))
         break; // all are fooled: nothing can change
-      forEach([&](T *y, const T *x, const T *, int64_t i) { iterations[i].step(y, x); });
-      differentiate();
-      forEach([&](T *y, const T *, const T *g, int64_t i) {
-        check(i);
+      batch.template forEachImageOf<T>(
+          [&](T *y, const T *x, const T *, int64_t i) { iterations[i].step(y, x); });
+      differentiate(piece, stands);
+      batch.template forEachImageOf<T>([&](T *y, const T *, const T *g, int64_t i) {
         iterations[i].accept(y, g, losses.get(i));
       });
     }
     return stands;
   }
-  template <class Fn> void forEach(Fn fn) {
-    batch.forEachImage([&](auto *y, auto *x, auto *g, int64_t i) {
-      if constexpr (std::is_same_v<decltype(y), T *>) // the other precision never runs
-        fn(y, x, g, i);
-    });
-  }
-
   AttackContext &context;
   const AttackSpec &spec;
   Ball ball;

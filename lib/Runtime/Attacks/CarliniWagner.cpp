@@ -113,9 +113,9 @@ template <class T>
 std::vector<double> attackPiece(AttackContext &context, const AttackSpec &spec,
                                 AttackedBatch &batch, std::vector<Descent<T>> &descents,
                                 std::span<const int64_t> piece) {
-  TensorView losses = context.session.slot("losses"), logits = context.session.slot("logits");
+  TensorView losses = context.session.slot("losses");
   T *images = static_cast<T *>(context.session.slot("image").data);
-  int64_t classes = logits.rowCount(), n = batch.pixels(), count = piece.size();
+  int64_t n = batch.pixels(), count = piece.size();
   batch.load(piece);
   for (int64_t i = 0; i < count; ++i)
     descents[i].begin(images + i * n, n);
@@ -134,10 +134,9 @@ std::vector<double> attackPiece(AttackContext &context, const AttackSpec &spec,
     while (std::any_of(descents.begin(), descents.begin() + count,
                        [](const Descent<T> &d) { return d.isRunning(); })) {
       batch.differentiateObjectives();
+      std::vector<char> right = batch.stillRight(piece);
       forEach([&](int64_t i) {
-        bool fools =
-            argmax(logits, i * classes, classes) != context.loader.dataset().label(piece[i]);
-        descents[i].advance(images + i * n, gradients + i * n, losses.get(i), fools);
+        descents[i].advance(images + i * n, gradients + i * n, losses.get(i), !right[i]);
       });
     }
     for (int64_t i = 0; i < count; ++i)

@@ -82,54 +82,39 @@ public:
   Survivors run() {
     Survivors survivors(context.images.size(), 1);
     int64_t targets = numTargetClasses(context.session, spec);
-    for (int64_t rank = 2; rank < targets + 2; ++rank) {
-      std::vector<int64_t> images, positions; // only those that stand
-      for (size_t i = 0; i < survivors.size(); ++i)
-        if (survivors[i]) {
-          images.push_back(context.images[i]);
-          positions.push_back(static_cast<int64_t>(i));
-        }
-      Progress progress(spec.text, images.size(), "images");
-      forEachPiece(images, context.loader.batch(),
-                   [&](int64_t first, std::span<const int64_t> piece) {
-                     attack(piece, rank);
-                     for (size_t i = 0; i < piece.size(); ++i)
-                       survivors[positions[first + i]] = boundaries[i].best() > spec.number("eps");
-                     progress.update(first + piece.size());
-                   });
-    }
+    for (int64_t rank = 2; rank < targets + 2; ++rank)
+      attackStanding(context, spec, survivors,
+                     [&](std::span<const int64_t> piece) { return attack(piece, rank); });
     return survivors;
   }
 
 private:
-  void attack(std::span<const int64_t> piece, int64_t rank) {
+  /// Who of the piece has no boundary within eps.
+  std::vector<char> attack(std::span<const int64_t> piece, int64_t rank) {
     TensorView losses = context.session.slot("losses");
     std::vector<char> right(context.loader.batch());
     batch.load(piece);
     context.session.run("forward");
     for (size_t i = 0; i < piece.size(); ++i)
       batch.setObjective(i, {.target = 1, .targetClass = batch.rankedClass(i, rank)});
-    batch.forEachImage([&](auto *y, auto *, auto *, int64_t i) {
-      boundaries[i].begin(reinterpret_cast<const T *>(y), batch.pixels());
-    });
+    batch.template forEachImageOf<T>(
+        [&](T *y, const T *, const T *, int64_t i) { boundaries[i].begin(y, batch.pixels()); });
     int64_t steps = static_cast<int64_t>(spec.number("steps"));
     for (int64_t index = 0; index < steps; ++index) {
       batch.differentiateObjectives();
-      forEach([&](T *y, const T *g, int64_t i) { boundaries[i].step(y, g, losses.get(i)); });
+      batch.template forEachImageOf<T>(
+          [&](T *y, const T *, const T *g, int64_t i) { boundaries[i].step(y, g, losses.get(i)); });
       predictsLabel(context, piece, right.data());
-      forEach([&](T *y, const T *, int64_t i) {
+      batch.template forEachImageOf<T>([&](T *y, const T *, const T *, int64_t i) {
         if (!right[i])
           boundaries[i].stepBack(y);
       });
     }
+    std::vector<char> stands;
+    for (size_t i = 0; i < piece.size(); ++i)
+      stands.push_back(boundaries[i].best() > spec.number("eps"));
+    return stands;
   }
-  template <class Fn> void forEach(Fn fn) {
-    batch.forEachImage([&](auto *y, auto *, auto *g, int64_t i) {
-      if constexpr (std::is_same_v<decltype(y), T *>) // the other precision never runs
-        fn(y, g, i);
-    });
-  }
-
   AttackContext &context;
   const AttackSpec &spec;
   AttackedBatch batch;

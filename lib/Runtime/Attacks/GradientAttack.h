@@ -107,6 +107,24 @@ public:
     context.session.run("attack_grad");
   }
 
+  /// Who of the piece is classified right at the iterates that were just differentiated. Where
+  /// products are bfloat16, `forward`, which is float32, is asked before an image counts as fooled.
+  std::vector<char> stillRight(std::span<const int64_t> piece) {
+    TensorView logits = context.session.slot("logits");
+    int64_t classes = logits.rowCount();
+    std::vector<char> right(piece.size());
+    for (size_t i = 0; i < piece.size(); ++i)
+      right[i] = argmax(logits, i * classes, classes) == context.loader.dataset().label(piece[i]);
+    if (context.session.metadata().precision == "bf16" &&
+        std::find(right.begin(), right.end(), 0) != right.end()) {
+      std::vector<char> exact(piece.size());
+      predictsLabel(context, piece, exact.data());
+      for (size_t i = 0; i < piece.size(); ++i)
+        right[i] |= exact[i];
+    }
+    return right;
+  }
+
   /// The class at place `rank` (1: the largest) of image i's logits.
   int32_t rankedClass(int64_t i, int64_t rank) const {
     TensorView logits = context.session.slot("logits");
@@ -119,6 +137,14 @@ public:
           return x > y || (x == y && a > b); // as a stable ascending sort, from its end
         });
     return order[rank - 1];
+  }
+
+  /// As forEachImage, where the model's precision is known to be T.
+  template <class T, class Fn> void forEachImageOf(Fn fn) {
+    forEachImage([&](auto *y, auto *x, auto *g, int64_t i) {
+      if constexpr (std::is_same_v<decltype(y), T *>) // the other precision never runs
+        fn(y, x, g, i);
+    });
   }
 
   /// fn(y, x, g, i) for each image, in parallel: iterate, clean image and gradient, of the model's
@@ -145,6 +171,25 @@ private:
 /// The random numbers of one image's start.
 inline Rng startOf(const AttackContext &context, int64_t image, int64_t restart) {
   return Rng(context.seed, Stream::AttackStart, image * 4096 + restart);
+}
+
+/// Attacks the images that stand: attackPiece(piece) tells who of a piece still does.
+template <class Fn>
+void attackStanding(AttackContext &context, const AttackSpec &spec, Survivors &survivors,
+                    Fn attackPiece) {
+  std::vector<int64_t> images, positions;
+  for (size_t i = 0; i < survivors.size(); ++i)
+    if (survivors[i]) {
+      images.push_back(context.images[i]);
+      positions.push_back(static_cast<int64_t>(i));
+    }
+  Progress progress(spec.text, images.size(), "images");
+  forEachPiece(images, context.loader.batch(), [&](int64_t first, std::span<const int64_t> piece) {
+    std::vector<char> stands = attackPiece(piece);
+    for (size_t i = 0; i < piece.size(); ++i)
+      survivors[positions[first + i]] = stands[i];
+    progress.update(first + piece.size());
+  });
 }
 
 } // namespace ns::runtime
