@@ -63,7 +63,9 @@ def set_up(problem: Problem, names) -> tuple[dict, dict, dict, dict]:
                 raise
             work.pop(name, None)
             missing[name] = f"{type(error).__name__}: {str(error).splitlines()[0]}"
-    golden = next(name for name in work if name != OURS)
+    golden = next((name for name in work if name != OURS), None)
+    if golden is None:
+        raise Disagreement(f"{problem.name} {problem.kind}: no peer to compare with: {missing}; nothing was timed")
     for name in list(work):
         try:
             errors[name] = check_equal(results[name], results[golden], problem)

@@ -46,11 +46,11 @@ def step(title: str, command: str) -> None:
 def run_all(out: str, seed: int) -> None:
     seeded, data = f"--seed {seed}", f"--data-dir {out}/digits.npz"
     step(
-        "Train a ViT on scikit-learn's digits", f"python demo/train.py {out}/digits.npz {out}/vit.safetensors {seeded}"
+        "Train a ViT on scikit-learn's digits", f"python demo/train.py {out}/digits.npz {out}/trained.safetensors {seeded}"
     )
     step(
         "Export it from PyTorch",
-        f"python -m nullspace.export timm:vit_tiny_patch16_224 {MODEL} --checkpoint {out}/vit.safetensors -o {out}/vit.pt2",
+        f"python -m nullspace.export timm:vit_tiny_patch16_224 {MODEL} --checkpoint {out}/trained.safetensors -o {out}/vit.pt2",
     )
     step("Import it into the nn dialect", f"build/bin/ns-import {out}/vit.pt2 -o {out}/vit.mlir")
     step(

@@ -57,7 +57,7 @@ def objectives():
     yield "capped", capped
 
 
-@pytest.mark.parametrize("name, objective", objectives())
+@pytest.mark.parametrize("name, objective", list(objectives()))
 def test_losses_and_gradients_are_pytorchs(attacked, name, objective):
     model, golden, image, labels, targets = attacked
     variable = image.clone().requires_grad_()
@@ -69,7 +69,7 @@ def test_losses_and_gradients_are_pytorchs(attacked, name, objective):
     assert gradient.abs().max() > 0
 
 
-@pytest.mark.parametrize("name, objective", objectives())
+@pytest.mark.parametrize("name, objective", list(objectives()))
 def test_gradients_are_central_differences(attacked, name, objective):
     model, _, image, labels, targets = attacked
     direction = torch.randn(image.shape, generator=torch.Generator().manual_seed(5), dtype=torch.float64)

@@ -54,6 +54,8 @@ def test_every_peer_computes_the_same(monkeypatch, tmp_path, kind):
     import peers
     import processes
 
+    if kind == "fgsm":
+        pytest.importorskip("torchattacks", reason="torchattacks comes with bench/requirements.txt")
     for module in (problems, compare, processes):
         monkeypatch.setattr(module, "OUT", tmp_path)
     work = problems.Problem("vit_tiny_patch16_224", kind, 2, micro=1 if kind == "synth" else 0, options=(("depth", 1),))
