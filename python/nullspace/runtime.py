@@ -9,7 +9,6 @@ Any number of images: they run in batches of the compiled size, the last one pad
 """
 
 import contextlib
-import contextlib
 import ctypes
 import json
 import os

@@ -8,19 +8,12 @@ import numpy as np
 import pytest
 import safetensors.numpy
 from conftest import ROOT, run_with_peak, tool
+from test_hostile import archive
 from test_runtime_data import CLASSES, SIDE, compile_fake
 
 # What ns-import takes for any file: the program and its libraries (80 MB), and at most 64 MiB for each list of what a file holds.
 BASE = 192 << 20
 EXPORT = ROOT / "test/Import/Inputs/vit.pt2"
-
-
-def archive(entries: dict[str, bytes], compression=zipfile.ZIP_STORED) -> bytes:
-    out = io.BytesIO()
-    with zipfile.ZipFile(out, "w", compression) as file:
-        for name, content in entries.items():
-            file.writestr(zipfile.ZipInfo(name), content, compression)
-    return out.getvalue()
 
 
 def pt2(graph: str) -> bytes:

@@ -63,10 +63,10 @@ LLVM::LLVMFuncOp GemmKernels::declare(StringRef name, ArrayRef<Type> types) {
 namespace {
 
 /// Emits the body of one tile: rows x vectors sums in registers.
-class TileEmitter {
+class GemmTileEmitter {
 public:
-  TileEmitter(OpBuilder &b, Location loc, const GemmStrides &strides, int64_t rows, int64_t vectors,
-              int64_t lanes)
+  GemmTileEmitter(OpBuilder &b, Location loc, const GemmStrides &strides, int64_t rows,
+                  int64_t vectors, int64_t lanes)
       : b(b), loc(loc), host(b, loc, Value()), strides(strides), rows(rows), vectors(vectors),
         lanes(lanes), element(strides.element), vectorType(VectorType::get({lanes}, element)) {}
 
@@ -97,7 +97,7 @@ private:
 } // namespace
 
 /// pointer + index + constant, in elements.
-Value TileEmitter::at(Value pointer, Value index, int64_t constant) {
+Value GemmTileEmitter::at(Value pointer, Value index, int64_t constant) {
   if (index)
     pointer = host.offset(pointer, element, index);
   if (constant == 0)
@@ -107,7 +107,8 @@ Value TileEmitter::at(Value pointer, Value index, int64_t constant) {
 }
 
 /// sums += op(A)(:, p + ahead) B(p + ahead, :).
-void TileEmitter::step(Value a, Value panel, Value p, int64_t ahead, MutableArrayRef<Value> sums) {
+void GemmTileEmitter::step(Value a, Value panel, Value p, int64_t ahead,
+                           MutableArrayRef<Value> sums) {
   Value inA = arith::MulIOp::create(b, loc, p, host.i64(strides.k));
   Value inB = arith::MulIOp::create(b, loc, p, host.i64(vectors * lanes));
   SmallVector<Value> row;
@@ -125,8 +126,8 @@ void TileEmitter::step(Value a, Value panel, Value p, int64_t ahead, MutableArra
   }
 }
 
-SmallVector<Value> TileEmitter::loop(Value from, Value to, int64_t unroll, Value a, Value panel,
-                                     Value next, Value stride, ValueRange sums) {
+SmallVector<Value> GemmTileEmitter::loop(Value from, Value to, int64_t unroll, Value a, Value panel,
+                                         Value next, Value stride, ValueRange sums) {
   SmallVector<Value> init(sums);
   if (stride)
     init.push_back(next);
@@ -145,7 +146,7 @@ SmallVector<Value> TileEmitter::loop(Value from, Value to, int64_t unroll, Value
 }
 
 /// The first `count` lanes.
-Value TileEmitter::masked(Value count) {
+Value GemmTileEmitter::masked(Value count) {
   SmallVector<int32_t> numbers(lanes);
   std::iota(numbers.begin(), numbers.end(), 0);
   auto type = VectorType::get({lanes}, b.getI32Type());
@@ -157,7 +158,7 @@ Value TileEmitter::masked(Value count) {
 }
 
 /// C = sums + beta C; C = sums where beta is null.
-void TileEmitter::store(ArrayRef<Value> sums, ArrayRef<Value> rowsOfC, Value mask, Value beta) {
+void GemmTileEmitter::store(ArrayRef<Value> sums, ArrayRef<Value> rowsOfC, Value mask, Value beta) {
   unsigned bytes = element.getIntOrFloatBitWidth() / 8;
   Value zero = arith::ConstantOp::create(b, loc, b.getZeroAttr(vectorType));
   for (int64_t i = 0; i < rows; ++i)
@@ -177,7 +178,7 @@ void TileEmitter::store(ArrayRef<Value> sums, ArrayRef<Value> rowsOfC, Value mas
     }
 }
 
-void TileEmitter::emit(ValueRange arguments) {
+void GemmTileEmitter::emit(ValueRange arguments) {
   Value a = arguments[0], panel = arguments[1], c = arguments[2], k = arguments[3],
         ldc = arguments[4], beta = arguments[6];
   SmallVector<Value> rowsOfC = {c};
@@ -214,7 +215,8 @@ LLVM::LLVMFuncOp GemmKernels::tile(const GemmStrides &strides, int64_t rows, int
   Type element = strides.element;
   known = declare(name, {pointer, pointer, pointer, i64, i64, i64, element, pointer, i64});
   b.setInsertionPointToStart(&known.getBody().front());
-  TileEmitter(b, known.getLoc(), strides, rows, vectors, lanes(element)).emit(known.getArguments());
+  GemmTileEmitter(b, known.getLoc(), strides, rows, vectors, lanes(element))
+      .emit(known.getArguments());
   LLVM::ReturnOp::create(b, known.getLoc(), ValueRange());
   return known;
 }
