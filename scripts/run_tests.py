@@ -51,11 +51,11 @@ def run_pytest(report: pathlib.Path, arguments: list[str]) -> collections.Counte
             kinds = {child.tag for child in case}
             yield "failed" if kinds & {"failure", "error"} else "skipped" if "skipped" in kinds else "passed"
 
-    return _count(
-        [sys.executable, "-m", "pytest", "-q", "-rs", f"--junitxml={report}", ROOT / "test" / "e2e", *arguments],
-        report,
-        outcomes,
-    )
+    # A process for each core, each taking whole files: the models that a file compiles are its own.
+    parallel = ["-n", str(os.cpu_count()), "--dist", "loadfile"]
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # threads of two processes share the cores
+    command = [sys.executable, "-m", "pytest", "-q", "-rs", *parallel, f"--junitxml={report}"]
+    return _count([*command, ROOT / "test" / "e2e", *arguments], report, outcomes)
 
 
 def _count(command, report: pathlib.Path, outcomes) -> collections.Counter:
