@@ -62,12 +62,13 @@ SHAPES = {
 
 
 class Attention:
-    """The entry `name` = "forward" or "backward" of one shape, in a library of its own."""
+    """The entry `name` = "forward" or "backward" of one shape, in a library of its own. `passes`: what runs on it before the plan."""
 
-    def __init__(self, shape: Shape, backward: bool, tools: pathlib.Path, folder: pathlib.Path, vector_bits: int = 512):
+    def __init__(self, shape: Shape, backward: bool, tools: pathlib.Path, folder: pathlib.Path, vector_bits: int = 512,
+                 passes: tuple = ()):
         import numpy as np
 
-        self.numpy, self.shape, self.backward = np, shape, backward
+        self.numpy, self.shape, self.backward, self.passes = np, shape, backward, passes
         s, stacks = shape, shape.windows * shape.images
         tokens = lambda count, width: [s.images, s.windows * count, width]
         inputs = {"qkv": tokens(s.keys, 3 * s.width)} if s.packed else {
@@ -81,7 +82,7 @@ class Attention:
         if backward and s.scores_grad:
             self.results["d_scores"] = [stacks, s.heads * s.queries, s.keys]
         self.offsets, self.bytes = {}, 0
-        for name, extents in self.operands.items():
+        for name, extents in (self.operands | self.results).items():
             self.offsets[name] = self.bytes
             self.bytes += (int(np.prod(extents)) * self.itemsize + 63) // 64 * 64
         self.load(tools, folder, vector_bits, list(inputs), list(biases))
@@ -94,6 +95,7 @@ class Attention:
         s = self.shape
         kind = lambda extents: f"tensor<{'x'.join(map(str, extents))}x{s.dtype}>"
         slots = ", ".join(f'{{name = "{n}", offset = {o} : i64}}' for n, o in self.offsets.items())
+        point = "affine_map<(r, k, c) -> (r, c)>"
         lines = [f'%{n} = rt.slot io "{n}" : {kind(e)}' for n, e in self.operands.items()]
         names = lambda group: ", ".join(f"%{n}" for n in group)
         op = "attention_grad" if self.backward else "attention"
@@ -105,6 +107,12 @@ class Attention:
         types += f"({results})" if len(self.results) > 1 else results
         count = f":{len(self.results)}" if len(self.results) > 1 else ""
         lines.append(f"%r{count} = rt.{op} {clauses} : {types}")
+        for i, (name, e) in enumerate(self.results.items() if self.passes else ()):  # to places that no pass changes
+            lines.append(f'%{name} = rt.slot io "{name}" : {kind(e)}')
+            value = f"%r#{i}" if count else "%r"
+            lines.append(
+                f"rt.fused [{e[0] * e[1]}, 1, {e[2]}] ins({value} : {kind(e)}) into(%{name} : {kind(e)}) [0] "
+                f"maps [{point}] -> [{point}] : {kind(e)} {{\n^bb0(%x: {s.dtype}):\nrt.yield %x : {s.dtype}\n}}")
         body = "\n".join(lines)
         return f"module attributes {{rt.layout = {{params = [], state = [], io = [{slots}]}}}} {{\nfunc.func @entry() {{\n{body}\nreturn\n}}\n}}"
 
@@ -115,10 +123,11 @@ class Attention:
             stem.with_suffix(suffix) for suffix in (".mlir", ".plan.mlir", ".llvm.mlir", ".ll", ".o", ".host.o", ".so"))
         call = lambda *command: subprocess.run([str(part) for part in command], check=True)
         source.write_text(self.text(inputs, biases))
-        call(tools / "ns-opt", source, "--rt-plan-memory", "-o", planned)
+        call(tools / "ns-opt", source, *self.passes, "--rt-plan-memory", "-o", planned)
         plan = planned.read_text()
-        offsets = plan.split("rt.offsets = array<i64: ")[1].split(">")[0]
-        self.places = dict(zip(self.results, map(int, offsets.split(",")), strict=True))
+        if not self.passes:
+            offsets = plan.split("rt.offsets = array<i64: ")[1].split(">")[0]
+            self.places = dict(zip(self.results, map(int, offsets.split(",")), strict=True))
         self.work_bytes = int(plan.split("rt.work_bytes = ")[1].split(" ")[0])
         call(tools / "ns-opt", planned, f"--ns-emit-pipeline=vector-bits={vector_bits}", "-o", lowered)
         llvm = lambda name: shutil.which(name, path="/usr/lib/llvm-22/bin") or shutil.which(f"{name}-22") or name
@@ -140,9 +149,9 @@ class Attention:
 
     def view(self, name):
         """An operand or a result, as an array."""
-        region, table, place = (
-            (self.io, self.operands, self.offsets) if name in self.operands else (self.work, self.results, self.places))
-        extents = table[name]
+        in_io = name in self.operands or self.passes
+        region, place = (self.io, self.offsets) if in_io else (self.work, self.places)
+        extents = (self.operands | self.results)[name]
         size = int(self.numpy.prod(extents)) * self.itemsize
         kind = self.numpy.float64 if self.itemsize == 8 else self.numpy.float32
         return region[place[name] : place[name] + size].view(kind).reshape(extents)

@@ -127,15 +127,11 @@ class Study:
 
 def summarise(found: dict[str, list[list[report.Measurement]]]) -> dict:
     """arm -> figure -> n, values, mean and, against `none`, the difference."""
-    table = report.Report("", {arm: runs[0] for arm, runs in found.items()})
-    columns = table.columns()
+    study = report.Study({arm: [report.Run(list(run)) for run in runs] for arm, runs in found.items()})
     record = {}
-    for arm, runs in found.items():
-        for column in columns:
-            measured = [next(m for m in run if m.column == column) for run in runs]
-            entry = {"n": measured[0].n, "values": [m.value for m in measured]}
-            entry["mean"] = sum(entry["values"]) / len(runs)
-            record.setdefault(arm, {})[table.heading(column)] = entry
+    for (arm, column), cell in study.cells.items():
+        entry = {"n": cell.n, "values": cell.seeds, "mean": cell.value}
+        record.setdefault(arm, {})[study.heading(column)] = entry
     for arm in set(record) - {"base", "none"}:
         for figure, entry in record[arm].items():
             entry["over_none"] = difference(entry["values"], record["none"][figure]["values"])

@@ -35,6 +35,7 @@ class Problem:
     micro: int = 0  # images per call of ours; 0: the batch
     options: tuple = ()  # arguments of timm.create_model as (name, value) pairs
     threads: int = dataclasses.field(default_factory=lambda: threads())
+    device: str = "cpu"  # where PyTorch computes
 
     @staticmethod
     def parse(text: str) -> "Problem":

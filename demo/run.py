@@ -90,16 +90,11 @@ def main() -> int:
     os.environ.setdefault("OMP_NUM_THREADS", str(len(os.sched_getaffinity(0))))
     run_all(args.output, args.seed)
 
-    page = report.Report(
-        "Hardening a ViT on scikit-learn's digits",
-        {name: report.read_results(folder / "evaluate" / name) for name in ("base", *ARMS)},
-        report.read_summary(folder / "synth"),
-        {arm: report.read_summary(folder / "finetune" / arm) for arm in ARMS},
-        notes=[NOTE],
-    )
-    report.write(page, ROOT / args.report)
     console.print()
-    report.print_table(page)
+    evaluations = [f"{name}={folder}/evaluate/{name}" for name in ("base", *ARMS)]
+    training = [f"{arm}={folder}/finetune/{arm}" for arm in ARMS]
+    flags = ["--title", "Hardening a ViT on scikit-learn's digits", "--note", NOTE, f"--output={ROOT / args.report}"]
+    report.main([*evaluations, *training, f"synth={folder}/synth", *flags])
     console.print(f"\n{args.report}, after {time.perf_counter() - start:.0f} s")
     return 0
 

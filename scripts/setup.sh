@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Installs what the build needs: system packages (Debian 12, Ubuntu 24.04), then .venv with the CPU build of PyTorch where no GPU is.
-# Does only what is missing, so a machine that has everything needs no network. usage: scripts/setup.sh
+# Does only what is missing, so a machine that has everything needs no network. usage: scripts/setup.sh [--cudnn]
+# --cudnn: the headers that cuDNN attention (libnsrt-cudnn.so) is compiled with, out of wheels of 450 MB; into .cudnn.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -80,5 +81,19 @@ install_torch() {
   "${pip[@]}" "torch==$version"
 }
 
+# Headers alone: the libraries are those of the machine that runs.
+install_cudnn_headers() {
+  [ -e .cudnn/include/cudnn_frontend.h ] && return
+  say "headers of cuDNN"
+  local wheels
+  wheels=$(mktemp -d)
+  .venv/bin/python -m pip download -q --disable-pip-version-check --no-deps -d "$wheels" \
+    nvidia-cudnn-cu13==9.19.0.56 nvidia-cudnn-frontend==1.24.1 nvidia-cuda-nvrtc==13.0.88 nvidia-cuda-runtime==13.0.96
+  .venv/bin/python scripts/wheel_headers.py "$wheels" .cudnn/include
+  rm -rf "$wheels"
+}
+
 install_system_packages
 install_python_packages
+[ "${1:-}" = --cudnn ] && install_cudnn_headers
+exit 0

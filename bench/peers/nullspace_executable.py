@@ -54,6 +54,7 @@ class Training:
         self.model, self.kind, self.count, self.first = model, problem.kind, 0, None
         noise = model.slot("noise")
         noise[:] = problem.noise(noise.shape)
+        model.changed("noise")
         arrays = {"image": problem.images()}
         if self.kind == "finetune":
             arrays["labels"] = problem.labels()

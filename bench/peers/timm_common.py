@@ -22,14 +22,14 @@ def build(problem: Problem):
 
     torch.set_num_threads(problem.threads)
     torch.manual_seed(0)  # as nullspace.export does
-    return timm.create_model(problem.model, **dict(problem.options)).eval()
+    return timm.create_model(problem.model, **dict(problem.options)).eval().to(problem.device)
 
 
 def normalisation(model):
     import torch
 
-    config = model.pretrained_cfg
-    mean, std = (torch.tensor(config[k]).view(1, 3, 1, 1) for k in ("mean", "std"))
+    config, device = model.pretrained_cfg, next(model.parameters()).device
+    mean, std = (torch.tensor(config[k], device=device).view(1, 3, 1, 1) for k in ("mean", "std"))
     return lambda image: (image - mean) / std
 
 
@@ -41,12 +41,12 @@ class Inputs:
 
         self.model = build(problem)
         self.normalize = normalisation(self.model)
-        self.image = torch.from_numpy(problem.images())
-        self.labels = torch.from_numpy(problem.labels())
+        self.image = torch.from_numpy(problem.images()).to(problem.device)
+        self.labels = torch.from_numpy(problem.labels()).to(problem.device)
         self.grid = hasattr(self.model, "layers")  # Swin: tokens lie in a grid, image x H x W x D
         if hasattr(self.model, "patch_embed"):
             shape = 1, self.model.patch_embed.num_patches, self.model.embed_dim
-            self.noise = torch.from_numpy(problem.noise(shape))
+            self.noise = torch.from_numpy(problem.noise(shape)).to(problem.device)
 
     def tokens(self, image):
         return self.model.patch_embed(self.normalize(image))
@@ -97,7 +97,8 @@ class TrainingStep:
         loss.backward()
         self.optimizer.step()
         if self.first is None:
-            self.first = {"loss": loss.detach().numpy().copy(), "gradient": self.watched.grad.numpy().copy()}
+            found = {"loss": loss.detach(), "gradient": self.watched.grad}
+            self.first = {name: x.float().cpu().numpy().copy() for name, x in found.items()}
 
     def result(self):
         return self.first

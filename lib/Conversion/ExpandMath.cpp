@@ -6,6 +6,8 @@
 //
 //===----------------------------------------------------------------------===//
 
+#include "ExpandMath.h"
+
 #include "ns/Conversion/Passes.h"
 
 #include "mlir/Conversion/MathToLibm/MathToLibm.h"
@@ -37,7 +39,6 @@ struct Arithmetic {
   Value add(Value x, Value y) { return arith::AddFOp::create(b, loc, x, y); }
   Value sub(Value x, Value y) { return arith::SubFOp::create(b, loc, x, y); }
   Value mul(Value x, Value y) { return arith::MulFOp::create(b, loc, x, y); }
-  Value div(Value x, Value y) { return arith::DivFOp::create(b, loc, x, y); }
   Value fma(Value x, Value y, Value z) { return math::FmaOp::create(b, loc, x, y, z); }
   /// x, or `bound` where x is below it; NaN stays.
   Value atLeast(Value x, float bound) { return clamp(arith::CmpFPredicate::OLT, x, bound); }
@@ -98,30 +99,13 @@ struct ExpandExp : OpRewritePattern<math::ExpOp> {
   }
 };
 
-/// For z >= 0, erfc(z) = e^(-z^2) P(z) / Q(z) with a minimax quotient of relative error 5e-9 up to
-/// z = 9.4, where the exponential vanishes; erfc(-z) = 2 - erfc(z). All coefficients are positive:
-/// nothing cancels. The exponential is written as `exp(z * -z)`: a GELU's gradient needs the same,
-/// and CSE makes it one.
 struct ExpandErfc : OpRewritePattern<math::ErfcOp> {
   using OpRewritePattern::OpRewritePattern;
 
   LogicalResult matchAndRewrite(math::ErfcOp op, PatternRewriter &rewriter) const override {
     if (!getElementTypeOrSelf(op.getType()).isF32())
       return failure();
-    static constexpr float kP[] = {1.0f, 1.23226535f, 0.725183547f, 0.226163954f, 0.0321571976f};
-    static constexpr float kQ[] = {1.0f,        2.36064506f,  2.38887811f,
-                                   1.31338477f, 0.400894731f, 0.0569963381f};
-    Location loc = op.getLoc();
-    Arithmetic a(rewriter, loc, op.getType());
-    Value z = op.getOperand();
-    Value square = a.mul(z, arith::NegFOp::create(rewriter, loc, z));
-    Value t = a.atMost(math::AbsFOp::create(rewriter, loc, z), 10.0f);
-    Value quotient = a.div(a.polynomial(t, kP), a.polynomial(t, kQ));
-    Value tail = a.mul(math::ExpOp::create(rewriter, loc, square), quotient);
-    Value isNegative =
-        arith::CmpFOp::create(rewriter, loc, arith::CmpFPredicate::OLT, z, a.constant(0.0f));
-    rewriter.replaceOpWithNewOp<arith::SelectOp>(op, isNegative, a.sub(a.constant(2.0f), tail),
-                                                 tail);
+    rewriter.replaceOp(op, ns::expandErfc(rewriter, op.getLoc(), op.getOperand()));
     return success();
   }
 };
@@ -153,3 +137,20 @@ struct ExpandMathPass : public ns::impl::ExpandMathPassBase<ExpandMathPass> {
   }
 };
 } // namespace
+
+/// For z >= 0, erfc(z) = e^(-z^2) P(z) / Q(z) with a minimax quotient of relative error 5e-9 up to
+/// z = 9.4, where the exponential vanishes; erfc(-z) = 2 - erfc(z). All coefficients are positive:
+/// nothing cancels. The exponential is written as `exp(z * -z)`: a GELU's gradient needs the same,
+/// and CSE makes it one.
+Value ns::expandErfc(OpBuilder &b, Location loc, Value z, arith::FastMathFlags quotient) {
+  static constexpr float kP[] = {1.0f, 1.23226535f, 0.725183547f, 0.226163954f, 0.0321571976f};
+  static constexpr float kQ[] = {1.0f,        2.36064506f,  2.38887811f,
+                                 1.31338477f, 0.400894731f, 0.0569963381f};
+  Arithmetic a(b, loc, z.getType());
+  Value square = a.mul(z, arith::NegFOp::create(b, loc, z));
+  Value t = a.atMost(math::AbsFOp::create(b, loc, z), 10.0f);
+  Value ratio = arith::DivFOp::create(b, loc, a.polynomial(t, kP), a.polynomial(t, kQ), quotient);
+  Value tail = a.mul(math::ExpOp::create(b, loc, square), ratio);
+  Value isNegative = arith::CmpFOp::create(b, loc, arith::CmpFPredicate::OLT, z, a.constant(0.0f));
+  return arith::SelectOp::create(b, loc, isNegative, a.sub(a.constant(2.0f), tail), tail);
+}

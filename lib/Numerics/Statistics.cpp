@@ -50,3 +50,29 @@ double ns::numerics::mcNemarExact(int64_t onlyFirst, int64_t onlySecond) {
   }
   return std::min(1.0, 2 * sum * std::exp(logTerm));
 }
+
+double ns::numerics::mcNemarChiSquare(int64_t onlyFirst, int64_t onlySecond) {
+  double n = static_cast<double>(onlyFirst + onlySecond);
+  double difference =
+      std::max(0.0, std::abs(static_cast<double>(onlyFirst - onlySecond)) - 1); // continuity
+  return n == 0 ? 1 : std::erfc(difference / std::sqrt(2 * n));
+}
+
+PairedTest ns::numerics::mcNemar(int64_t onlyFirst, int64_t onlySecond) {
+  bool exact = onlyFirst + onlySecond < kManyDiscordant;
+  return {exact ? mcNemarExact(onlyFirst, onlySecond) : mcNemarChiSquare(onlyFirst, onlySecond),
+          exact};
+}
+
+Interval ns::numerics::percentiles95(std::vector<double> values) {
+  if (values.empty())
+    return {};
+  std::sort(values.begin(), values.end());
+  auto quantile = [&](double q) {
+    double at = q * static_cast<double>(values.size() - 1);
+    auto low = static_cast<size_t>(at);
+    double next = values[std::min(low + 1, values.size() - 1)];
+    return values[low] + (at - static_cast<double>(low)) * (next - values[low]);
+  };
+  return {quantile(0.025), quantile(0.975)};
+}

@@ -27,13 +27,27 @@ llvm::ArrayRef<llvm::StringRef> ns::getEntries(StringRef emit) {
                                     "synth_step_l2", "synth_update", "stop_test"};
   static const StringRef finetune[] = {
       "forward",   "site_norm",     "synth_step",           "synth_step_l2",  "synth_update",
-      "stop_test", "finetune_step", "finetune_step_noised", "finetune_update"};
-  static const StringRef evaluate[] = {"forward", "forward_noised", "stop_test", "value_and_grad",
-                                       "attack_grad"};
-  static const StringRef library[] = {"forward",         "forward_noised", "site_norm",
-                                      "synth_step",      "synth_step_l2",  "synth_update",
-                                      "stop_test",       "finetune_step",  "finetune_step_noised",
-                                      "finetune_update", "value_and_grad",       "attack_grad"};
+      "stop_test", "finetune_step",        "finetune_step_noised", "finetune_step_trades", "finetune_update",
+      "value_and_grad", "trades_grad"};
+  static const StringRef evaluate[] = {"forward",        "forward_noised", "stop_test",
+                                       "value_and_grad", "attack_grad",    "attention_received",
+                                       "patchfool_grad"};
+  static const StringRef library[] = {"forward",
+                                      "forward_noised",
+                                      "site_norm",
+                                      "synth_step",
+                                      "synth_step_l2",
+                                      "synth_update",
+                                      "stop_test",
+                                      "finetune_step",
+                                      "finetune_step_noised",
+                                      "finetune_step_trades",
+                                      "finetune_update",
+                                      "value_and_grad",
+                                      "trades_grad",
+                                      "attack_grad",
+                                      "attention_received",
+                                      "patchfool_grad"};
   if (emit == "synth")
     return synth;
   if (emit == "finetune")
@@ -56,7 +70,7 @@ void ns::buildHardenPipeline(OpPassManager &manager, const HardenOptions &option
   // Every entry is made, then those not asked for go: a pass need not know what the others leave.
   for (StringRef objective : {"logit_l2sq", "logit_l2"})
     manager.addPass(harden::createInsertSynthesisLossPass({.objective = objective.str()}));
-  for (StringRef arm : {"none", "noised"})
+  for (StringRef arm : {"none", "noised", "trades"})
     manager.addPass(
         harden::createInsertFinetuneLossPass({.arm = arm.str(), .separate = trainsBatchNorm}));
   if (trainsBatchNorm)
@@ -64,7 +78,10 @@ void ns::buildHardenPipeline(OpPassManager &manager, const HardenOptions &option
   manager.addPass(
       harden::createInsertDropoutPass({.dropout = options.dropout, .dropPath = options.dropPath}));
   manager.addPass(harden::createInsertAttackGradientPass());
+  manager.addPass(harden::createInsertAttentionTapsPass());
   harden::SelectEntriesPassOptions select;
+  for (StringRef entry : {"attention_received", "patchfool_grad"}) // not every network attends
+    select.optional.push_back(entry.str());
   for (StringRef entry : getEntries(options.emit))
     select.entries.push_back(entry.str());
   if (select.entries.empty())
@@ -91,24 +108,45 @@ void ns::buildDifferentiatePipeline(OpPassManager &manager) {
 void ns::buildPlanPipeline(OpPassManager &manager, const PlanOptions &options) {
   manager.addPass(createCanonicalizerPass());
   manager.addPass(createCSEPass());
-  manager.addPass(createNNToRTPass());
+  bool isDevice = options.target == "cuda";
+  // A GPU shares out sums by rows, the CPU by images.
+  manager.addPass(createNNToRTPass({.sumRows = isDevice ? 32 : 0}));
+  if (options.attention == "expanded")
+    manager.addNestedPass<func::FuncOp>(
+        rt::createRTExpandAttentionPass({.keepKeys = 256})); // docs/decisions/gpu-plan.md
   if (options.precision == "bf16") { // what trains and attacks; what is measured stays f32
     rt::RTNarrowProductsPassOptions narrow;
-    for (StringRef entry : {"clean_logits", "synth_step", "synth_step_l2", "finetune_step",
-                            "finetune_step_noised", "value_and_grad", "attack_grad"})
+    narrow.results = options.results;
+    for (StringRef entry :
+         {"clean_logits", "synth_step", "synth_step_l2", "finetune_step", "finetune_step_noised",
+          "finetune_step_trades", "value_and_grad", "trades_grad", "attack_grad", "patchfool_grad"})
       narrow.entries.push_back(entry.str());
     manager.addPass(rt::createRTNarrowProductsPass(narrow));
   }
-  manager.addNestedPass<func::FuncOp>(rt::createRTFusePass());
-  manager.addNestedPass<func::FuncOp>(
-      rt::createRTPackOperandsPass({.products = options.products}));
-  manager.addNestedPass<func::FuncOp>(rt::createRTTileRowsPass());
+  if (isDevice) { // docs/decisions/gpu-plan.md
+    manager.addNestedPass<func::FuncOp>(rt::createRTFusePass(
+        {.parallelRows = 128, .parallelElements = 0x8000, .maxVectors = 12}));
+  } else {
+    manager.addNestedPass<func::FuncOp>(rt::createRTFusePass());
+    manager.addNestedPass<func::FuncOp>(
+        rt::createRTPackOperandsPass({.products = options.products}));
+    manager.addNestedPass<func::FuncOp>(rt::createRTTileRowsPass());
+  }
   manager.addNestedPass<func::FuncOp>(rt::createRTPlanMemoryPass());
 }
 
+void ns::buildKernelsPipeline(OpPassManager &manager) {
+  manager.addPass(createRTOutlineKernelsPass());
+  manager.addPass(createRTVerifyDevicePass());
+}
+
 void ns::buildEmitPipeline(OpPassManager &manager, const EmitOptions &options) {
-  manager.addPass(createRTToLLVMPass(
-      {.metadata = options.metadata, .vectorBits = options.vectorBits, .table = options.table}));
+  manager.addPass(createRTToLLVMPass({.metadata = options.metadata,
+                                      .vectorBits = options.vectorBits,
+                                      .table = options.table,
+                                      .device = options.device,
+                                      .imageSize = options.imageSize,
+                                      .tf32 = options.tf32}));
   manager.addPass(createExpandMathPass());
   if (options.expandBf16)
     manager.addPass(arith::createArithExpandOpsPass({.includeBf16 = true}));
@@ -134,6 +172,9 @@ void ns::registerPipelines() {
                              buildDifferentiatePipeline);
   PassPipelineRegistration<PlanOptions>(
       "ns-plan-pipeline", "nn and ns ops -> fused rt ops with offsets", buildPlanPipeline);
+  PassPipelineRegistration<>("ns-kernels-pipeline",
+                             "Planned row programs -> launches of a GPU's kernels",
+                             buildKernelsPipeline);
   PassPipelineRegistration<EmitOptions>("ns-emit-pipeline", "Planned rt ops -> the LLVM dialect",
                                         buildEmitPipeline);
 }

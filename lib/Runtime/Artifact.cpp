@@ -180,7 +180,8 @@ Artifact::Artifact(std::string path, Loaded object) : origin(std::move(path)), l
     for (uint32_t version = NSRT_ABI_VERSION; !artifact && version > 0; --version)
       artifact = query(version, x86Level());
     if (!artifact || artifact->abi_version > NSRT_ABI_VERSION ||
-        artifact->struct_size < sizeof(nsrt_artifact))
+        artifact->struct_size <
+            (artifact->abi_version < 3 ? NSRT_ARTIFACT_SIZE_V2 : sizeof(nsrt_artifact)))
       fail(origin, ": expected ABI version ", NSRT_ABI_VERSION, ", found ",
            artifact ? std::to_string(artifact->abi_version) : "another",
            "; compile it again with this version");
@@ -193,19 +194,30 @@ Artifact::Artifact(std::string path, Loaded object) : origin(std::move(path)), l
            "; compile it again with --cpu=native on this machine");
     for (uint64_t i = 0; i < artifact->num_entries; ++i)
       table[artifact->entries[i].name] = artifact->entries[i].run;
-    for (const std::string &name : meta.entries)
-      if (!table.count(name))
-        fail(origin, ": the metadata lists the entry '", name,
+    for (const EntryInfo &entry : meta.entries)
+      if (!table.count(entry.name))
+        fail(origin, ": the metadata lists the entry '", entry.name,
              "', but the code has none of that name");
+    if (meta.onDevice())
+      readImage(*artifact);
   } catch (...) {
     loaded.close();
     throw;
   }
 }
 
+/// The image stays where it is: in the loaded object.
+void Artifact::readImage(const nsrt_artifact &artifact) {
+  if (artifact.abi_version < 3 || !artifact.image || artifact.image_size == 0)
+    fail(origin, ": compiled for ", meta.target, ", but without code for a device");
+  code = {artifact.image, artifact.image_size};
+  kernelNames.assign(artifact.kernels, artifact.kernels + artifact.num_kernels);
+}
+
 Artifact::Artifact(Artifact &&other) noexcept
     : origin(std::move(other.origin)), loaded(std::exchange(other.loaded, {})),
-      meta(std::move(other.meta)), table(std::move(other.table)) {}
+      meta(std::move(other.meta)), table(std::move(other.table)), code(other.code),
+      kernelNames(std::move(other.kernelNames)) {}
 
 Artifact::~Artifact() { loaded.close(); }
 

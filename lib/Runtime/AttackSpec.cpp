@@ -12,6 +12,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <set>
 #include <sstream>
 
 using namespace ns::runtime;
@@ -53,31 +54,61 @@ static const std::map<std::string, Kind> &kinds() {
          {"beta", 0.9}},
         {{"norm", {"linf", "l2"}}}}},
       {"autoattack", {{{"eps", 8. / 255}, {"steps", 100}, {"targets", 9}, {"queries", 5000}}, {}}},
+      {"patchfool",
+       {{{"num_patch", 1},
+         {"sparse_pixel_num", 0},
+         {"learnable_mask_stop", 200},
+         {"atten_loss_weight", 0.002},
+         {"atten_select", 4},
+         {"mild_l_2", 0},
+         {"mild_l_inf", 0},
+         {"train_attack_iters", 250},
+         {"attack_learning_rate", 0.22},
+         {"step_size", 10},
+         {"gamma", 0.95},
+         {"patch_size", 0}},
+        {{"patch_select", {"Attn", "Saliency", "Rand"}},
+         {"attack_mode", {"Attention", "CE_loss"}},
+         {"random_sparse_pixel", {"no", "yes"}},
+         {"pcgrad", {"reference", "exact"}},
+         {"iterate", {"best", "last"}}}}},
       {"square", {{{"eps", 8. / 255}, {"queries", 5000}, {"p", 0.8}}, {}}}};
   return table;
 }
 
-/// "0.1" or "8/255".
-static double parseNumber(const std::string &attack, const std::string &key,
-                          const std::string &text) {
+std::optional<double> ns::runtime::parseFraction(const std::string &text) {
   char *end = nullptr;
   double value = std::strtod(text.c_str(), &end);
-  bool good = end != text.c_str();
-  if (good && *end == '/') {
+  if (end == text.c_str())
+    return std::nullopt;
+  if (*end == '/') {
     const char *second = end + 1;
     double divisor = std::strtod(second, &end);
-    good = end != second && divisor != 0;
+    if (end == second || divisor == 0)
+      return std::nullopt;
     value /= divisor;
   }
-  if (!good || *end || !std::isfinite(value) || value < 0)
+  if (*end || !std::isfinite(value))
+    return std::nullopt;
+  return value;
+}
+
+static double parseNumber(const std::string &attack, const std::string &key,
+                          const std::string &text) {
+  double value = parseFraction(text).value_or(-1);
+  if (value < 0)
     throw UsageError("--attack " + attack + ": expected a number or a fraction for " + key +
                      ", found '" + text + "'");
-  bool count = key == "steps" || key == "restarts" || key == "queries" || key == "targets";
-  bool whole = count || key == "search";
-  if ((whole && (value < count || value > 1e9 || value != std::floor(value))) ||
-      ((key == "p" || key == "rho" || key == "alpha-max" || key == "beta") &&
-       (value <= 0 || value > 1)) ||
-      ((key == "c" || key == "lr" || key == "eta") && value <= 0))
+  static const std::set<std::string> counts = {
+      "steps", "restarts", "queries", "targets", "num_patch", "train_attack_iters", "step_size"};
+  static const std::set<std::string> countsFromZero = {
+      "search", "sparse_pixel_num", "learnable_mask_stop", "atten_select", "patch_size"};
+  static const std::set<std::string> shares = {"p", "rho", "alpha-max", "beta", "gamma"};
+  static const std::set<std::string> positive = {"c", "lr", "eta", "attack_learning_rate"};
+  bool whole = counts.count(key) || countsFromZero.count(key);
+  if ((whole && (value < counts.count(key) || value > 1e9 || value != std::floor(value))) ||
+      (shares.count(key) && (value <= 0 || value > 1)) || (positive.count(key) && value <= 0) ||
+      (key == "mild_l_inf" && value > 1))
     throw UsageError("--attack " + attack + ": " + key + " = " + text + " is out of range");
   return value;
 }
@@ -90,6 +121,24 @@ int64_t ns::runtime::numTargetClasses(Session &session, const AttackSpec &spec) 
   return std::min(static_cast<int64_t>(spec.number("targets")), classes - 1);
 }
 
+std::string AttackContext::survivorsText(const Survivors &survivors) {
+  std::string text;
+  for (char stands : survivors)
+    text += stands ? '1' : '0';
+  return text;
+}
+
+Survivors AttackContext::parseSurvivors(const nlohmann::json &text, size_t count) {
+  std::string digits = text.is_string() ? text.get<std::string>() : "";
+  if (digits.size() != count)
+    fail("the journal's piece of an attack: expected ", count, " images, found ", digits.size(),
+         "; begin anew with --restart");
+  Survivors survivors;
+  for (char digit : digits)
+    survivors.push_back(digit == '1');
+  return survivors;
+}
+
 Survivors ns::runtime::attack(AttackContext &context, const AttackSpec &spec) {
   return spec.kind == "fgsm"             ? attackFgsm(context, spec)
          : spec.kind == "mim"            ? attackMim(context, spec)
@@ -98,6 +147,7 @@ Survivors ns::runtime::attack(AttackContext &context, const AttackSpec &spec) {
          : spec.kind == "fab-t"          ? attackFab(context, spec)
          : spec.kind == "autoattack"     ? attackAuto(context, spec)
          : spec.kind == "square"         ? attackSquare(context, spec)
+         : spec.kind == "patchfool"      ? attackPatchFool(context, spec)
                                          : attackPgd(context, spec); // bim and pgd
 }
 
@@ -134,10 +184,13 @@ AttackSpec ns::runtime::parseAttack(const std::string &text) {
     if (!spec.words.count(key))
       throw UsageError("--attack " + text + ": expected one of" + known + ", found '" + key + "'");
     const auto &choices = it->second.words.at(key);
-    if (std::find(choices.begin(), choices.end(), value) == choices.end())
-      throw UsageError("--attack " + text + ": expected " + key + "=" +
-                       (choices.size() > 1 ? choices[0] + " or " + choices[1] : choices[0]) +
-                       ", found '" + value + "'");
+    if (std::find(choices.begin(), choices.end(), value) == choices.end()) {
+      std::string known;
+      for (const std::string &choice : choices)
+        known += (known.empty() ? "" : " or ") + choice;
+      throw UsageError("--attack " + text + ": expected " + key + "=" + known + ", found '" +
+                       value + "'");
+    }
     spec.words[key] = value;
   }
   return spec;

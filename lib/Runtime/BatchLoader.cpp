@@ -80,18 +80,22 @@ void BatchLoader::loadAugmented(std::span<const int64_t> indices, double weight,
   });
 }
 
-Image BatchLoader::corrupted(int64_t index, const Corruption &corruption, uint64_t seed,
-                             const FrostTextures &frost) const {
-  return corruptImage(evalTransform(data.image(index), to), corruption, seed,
-                      corruptionDraw(data.name(index), corruption), frost);
-}
-
-void BatchLoader::loadCorrupted(std::span<const int64_t> indices, const Corruption &corruption,
-                                uint64_t seed, const FrostTextures &frost, int jpeg) {
+void BatchLoader::loadCorrupted(
+    std::span<const int64_t> indices, const Corruption &corruption, uint64_t seed,
+    const FrostTextures &frost, int jpeg,
+    const std::function<void(int64_t, const std::vector<uint8_t> &)> &keep) {
   fill(indices, 1, [&](const Image &image, int64_t i) {
     Image result = corruptImage(evalTransform(image, to), corruption, seed,
                                 corruptionDraw(data.name(indices[i]), corruption), frost);
-    return jpeg ? jpegRoundTrip(result, jpeg) : result;
+    if (jpeg) {
+      std::vector<uint8_t> file = encodeJpeg(result, jpeg);
+      if (keep)
+        keep(indices[i], file);
+      return decodeImage("JPEG in memory", file);
+    }
+    if (keep)
+      keep(indices[i], encodePng(result));
+    return result;
   });
 }
 

@@ -108,6 +108,14 @@ int nsrt_run(nsrt_session *session, const char *entry) {
   return guarded([&] { session->session.run(entry); });
 }
 
+int nsrt_start(nsrt_session *session, const char *entry) {
+  return guarded([&] { session->session.start(entry); });
+}
+
+int nsrt_changed(nsrt_session *session, const char *name) {
+  return guarded([&] { session->session.changed(name); });
+}
+
 int nsrt_set_threads(nsrt_session *session, int count) {
   return guarded([&] { session->session.host().setThreads(count); });
 }

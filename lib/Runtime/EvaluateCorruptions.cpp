@@ -6,121 +6,33 @@
 //
 //===----------------------------------------------------------------------===//
 
-#include "Evaluate.h"
+#include "Adversarial.h"
 
 #include "ns/Runtime/Error.h"
+#include "ns/Runtime/FileIO.h"
 
 #include <filesystem>
+#include <numeric>
 #include <set>
 
 using namespace ns::runtime;
-namespace numerics = ns::numerics;
 using nlohmann::json;
 
-namespace {
-
-/// Error of each kind at each severity, by name.
-using Errors = std::map<std::string, std::map<int, double>>;
-
-class CorruptionRun {
-public:
-  CorruptionRun(EvaluationContext &context)
-      : context(context), options(context.options.evaluate), frost(options.frostDir),
-        table(corruptionTable(context.session.metadata().model.width,
-                              context.session.metadata().model.height)) {}
-
-  void run() {
-    std::set<std::string> done;
-    for (const Corruption &corruption : options.corruptions)
-      if (done.insert(nameOf(corruption)).second)
-        measure(corruption);
-    summarise();
-  }
-
-private:
-  static std::string nameOf(const Corruption &corruption) {
-    return corruption.kind + ":" + std::to_string(corruption.severity);
-  }
-  json parameters(const Corruption &corruption) const {
-    json result = {{"corruption", corruption.kind},
-                   {"severity", corruption.severity},
-                   {"table", ns::runtime::nameOf(table)},
-                   {"jpeg", options.corruptionJpeg},
-                   {"seed", context.options.common.seed}};
-    if (corruption.kind == "frost")
-      result["frost"] = frost.isProcedural() ? json("procedural") : json(options.frostDir);
-    return result;
-  }
-  void measure(const Corruption &corruption);
-  void save(const Corruption &corruption, std::span<const int64_t> piece) const;
-  void summarise();
-
-  EvaluationContext &context;
-  const EvaluateOptions &options;
-  FrostTextures frost;
-  CorruptionTable table;
-  Errors errors;
-};
-
-void CorruptionRun::save(const Corruption &corruption, std::span<const int64_t> piece) const {
-  namespace fs = std::filesystem;
-  const Dataset &data = context.loader.dataset();
-  context.session.host().parallelFor(piece.size(), 1, [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) {
-      Image image =
-          context.loader.corrupted(piece[i], corruption, context.options.common.seed, frost);
-      fs::path name = fs::path(data.name(piece[i])).filename();
-      // An .npz has numbers for names.
-      name.replace_extension(options.corruptionJpeg ? ".jpeg" : ".png");
-      fs::path folder = fs::path(options.saveCorrupted) / corruption.kind /
-                        std::to_string(corruption.severity) / data.className(data.label(piece[i]));
-      makeDirectory(folder.string());
-      std::vector<uint8_t> bytes =
-          options.corruptionJpeg ? encodeJpeg(image, options.corruptionJpeg) : encodePng(image);
-      AtomicFile file((folder / name).string());
-      file.write(bytes.data(), bytes.size());
-      file.commit();
-    }
-  });
+static double meanOf(const std::vector<double> &values) {
+  return std::accumulate(values.begin(), values.end(), 0.0) / static_cast<double>(values.size());
 }
 
-void CorruptionRun::measure(const Corruption &corruption) {
-  std::vector<char> correct(context.chosen.size());
-  TensorView out = context.session.slot("logits");
-  int64_t classes = out.rowCount();
-  Progress progress(nameOf(corruption), context.chosen.size(), "images");
-  forEachPiece(context.chosen, context.loader.batch(),
-               [&](int64_t first, std::span<const int64_t> piece) {
-                 context.loader.loadCorrupted(piece, corruption, context.options.common.seed, frost,
-                                              options.corruptionJpeg);
-                 context.session.run("forward");
-                 for (size_t i = 0; i < piece.size(); ++i)
-                   correct[first + i] = argmax(out, i * classes, classes) ==
-                                        context.loader.dataset().label(piece[i]);
-                 if (!options.saveCorrupted.empty())
-                   save(corruption, piece);
-                 progress.update(first + piece.size());
-                 if (int status = stopRequested())
-                   throw Stopped{status};
-               });
-  double accuracy =
-      context.results.addShare("corruption", nameOf(corruption), correct, parameters(corruption));
-  errors[corruption.kind][corruption.severity] = 1 - accuracy;
-  context.results.write();
-  std::printf("%-22s accuracy %.4f\n", nameOf(corruption).c_str(), accuracy);
-}
-
-/// Hendrycks and Dietterich, section 4.1: the means over severities against AlexNet's, averaged
-/// over the 15 kinds.
-void CorruptionRun::summarise() {
+void CorruptionErrors::summarise(EvaluationContext &context, CorruptionTable table, int64_t n,
+                                 const json &set) const {
   std::span<const std::string> kinds = corruptionKinds().first(kCommonCorruptions);
   double sum = 0, mce = 0, relative = 0, clean = 1 - context.cleanAccuracy;
   for (const std::string &kind : kinds) {
-    if (errors[kind].size() != 5)
+    auto it = errors.find(kind);
+    if (it == errors.end() || it->second.size() != 5)
       return; // defined over all of them only
     double own = 0, reference = 0;
-    for (auto [severity, error] : errors[kind]) {
-      own += error;
+    for (const auto &[severity, values] : it->second) {
+      own += meanOf(values);
       reference += alexNetError(kind, severity);
     }
     sum += own / 5;
@@ -131,7 +43,8 @@ void CorruptionRun::summarise() {
     value /= kCommonCorruptions;
     details["table"] = ns::runtime::nameOf(table);
     details["kinds"] = kCommonCorruptions;
-    context.results.add(kind, value, context.chosen.size(), {value, value}, std::move(details));
+    details.update(set);
+    context.results.add(kind, value, n, {value, value}, std::move(details));
     std::printf("%-22s %.4f\n", kind, value);
   };
   add("corruption_mean_error", sum, json::object());
@@ -140,6 +53,107 @@ void CorruptionRun::summarise() {
   add("mce", mce, {{"normalised_by", "AlexNet, per-severity errors of the ImageNet-C authors"}});
   add("relative_mce", relative,
       {{"normalised_by", "AlexNet"}, {"alexnet_clean_error", kAlexNetCleanError}});
+}
+
+namespace {
+
+class CorruptionRun {
+public:
+  CorruptionRun(EvaluationContext &context)
+      : context(context), options(context.options.evaluate), frost(options.frostDir),
+        table(corruptionTable(context.session.metadata().model.width,
+                              context.session.metadata().model.height)) {
+    if (options.saveCorrupted.empty())
+      return;
+    requireDifferentPlaces(context.images);
+    if (options.seeds.size() > 1)
+      throw UsageError("--save-corrupted: expected one seed, found several in --seeds");
+  }
+
+  void run() {
+    std::set<std::string> done;
+    for (const Corruption &corruption : options.corruptions)
+      if (done.insert(nameOf(corruption)).second)
+        measure(corruption);
+    errors.summarise(context, table, static_cast<int64_t>(context.images.chosen.size()),
+                     json::object());
+  }
+
+private:
+  static std::string nameOf(const Corruption &corruption) {
+    return corruption.kind + ":" + std::to_string(corruption.severity);
+  }
+  /// Kinds that draw random numbers.
+  static bool isRandom(const std::string &kind) {
+    static const std::set<std::string> fixed = {"defocus_blur",  "zoom_blur",       "brightness",
+                                                "contrast",      "pixelate",        "saturate",
+                                                "gaussian_blur", "jpeg_compression"};
+    return !fixed.count(kind);
+  }
+  json parameters(const Corruption &corruption, uint64_t seed) const {
+    json result = {{"corruption", corruption.kind},
+                   {"severity", corruption.severity},
+                   {"table", ns::runtime::nameOf(table)},
+                   {"jpeg", options.corruptionJpeg},
+                   {"seed", seed}};
+    if (corruption.kind == "frost")
+      result["frost"] = frost.isProcedural() ? json("procedural") : json(options.frostDir);
+    return result;
+  }
+  void measure(const Corruption &corruption);
+  double measure(const Corruption &corruption, uint64_t seed, bool several);
+  void save(const Corruption &corruption, int64_t image, const std::vector<uint8_t> &bytes) const;
+
+  EvaluationContext &context;
+  const EvaluateOptions &options;
+  FrostTextures frost;
+  CorruptionTable table;
+  CorruptionErrors errors;
+};
+
+void CorruptionRun::save(const Corruption &corruption, int64_t image,
+                         const std::vector<uint8_t> &bytes) const {
+  std::string path = options.saveCorrupted + "/" + corruption.kind + "/" +
+                     std::to_string(corruption.severity) + "/" + placeOf(context.data(), image) +
+                     (options.corruptionJpeg ? ".jpeg" : ".png");
+  makeDirectory(std::filesystem::path(path).parent_path().string());
+  AtomicFile file(path);
+  file.write(bytes.data(), bytes.size());
+  file.commit(/*durable=*/false);
+}
+
+double CorruptionRun::measure(const Corruption &corruption, uint64_t seed, bool several) {
+  json all = parameters(corruption, seed);
+  std::string column = nameOf(corruption) + (several ? str(" seed=", seed) : "");
+  auto load = [&](std::span<const int64_t> piece) {
+    if (options.saveCorrupted.empty())
+      context.loader.loadCorrupted(piece, corruption, seed, frost, options.corruptionJpeg);
+    else
+      context.loader.loadCorrupted(piece, corruption, seed, frost, options.corruptionJpeg,
+                                   [&](int64_t image, const std::vector<uint8_t> &bytes) {
+                                     save(corruption, image, bytes);
+                                   });
+  };
+  Tape tape =
+      context.journal.tape("corruption " + all.dump() + " into '" + options.saveCorrupted + "'");
+  std::vector<int32_t> predictions = predict(context.session, {column, tape, context.images, load});
+  double accuracy = context.results.addOwnShare(
+      "corruption", column, context.images, correctOf(context.images, predictions), std::move(all));
+  errors.add(corruption, 1 - accuracy);
+  context.results.write();
+  std::printf("%-22s accuracy %.4f\n", column.c_str(), accuracy);
+  return accuracy;
+}
+
+void CorruptionRun::measure(const Corruption &corruption) {
+  bool several = options.seeds.size() > 1 && isRandom(corruption.kind);
+  std::vector<double> values;
+  for (uint64_t seed : options.seeds) {
+    values.push_back(measure(corruption, seed, several));
+    if (!several)
+      break;
+  }
+  addSeeds(context, nameOf(corruption), values);
 }
 
 } // namespace

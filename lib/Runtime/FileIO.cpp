@@ -108,8 +108,8 @@ void AtomicFile::write(const void *data, uint64_t count) {
   }
 }
 
-void AtomicFile::commit() {
-  if (::fsync(fd) != 0 && errno != EINVAL && errno != EROFS)
+void AtomicFile::commit(bool durable) {
+  if (durable && ::fsync(fd) != 0 && errno != EINVAL && errno != EROFS)
     fail("cannot write ", target, ": ", std::strerror(errno));
   int done = ::close(fd);
   fd = -1;

@@ -6,6 +6,7 @@
 //
 //===----------------------------------------------------------------------===//
 
+#include "Attacks/Training.h"
 #include "FinetuneState.h"
 #include "ns/Runtime/Error.h"
 #include "ns/Runtime/FileIO.h"
@@ -32,7 +33,7 @@ public:
   void run();
 
 private:
-  bool noised() const { return o.arm != "none"; }
+  bool noised() const { return o.arm == "nullspace" || o.arm == "gaussian"; }
   std::string file(const std::string &name) const { return options.common.output + "/" + name; }
   std::string noiseFile(int64_t round) const;
   int64_t totalSteps() const { return o.rounds * o.stepsPerRound; }
@@ -43,6 +44,10 @@ private:
   void makeNoise(int64_t round);
   void makeGaussian(int64_t round);
   double step(int64_t index);
+  /// Fills the slots for images `piece`, from image `first` of step `index` on.
+  void load(int64_t index, int64_t first, std::span<const int64_t> piece, double weight);
+  /// A signal ends the attack inside a step: what was trained before the step is saved.
+  double stepOrStop(int64_t index);
   std::vector<int64_t> imagesOf(int64_t step);
   double holdoutAccuracy();
   /// Keeps the best weights; the accuracy on the holdout, NaN without one.
@@ -57,12 +62,14 @@ private:
   BatchLoader loader;
   TrainSplit split;
   std::optional<Synthesizer> synthesizer;
+  std::optional<TrainingAttack> attack; ///< of arms madry and trades
   CsvFile summary;
   Stopwatch clock;
   double earlierSeconds = 0, noiseNorm = kUnknown, noiseProbMse = kUnknown;
   FinetunePosition position;
   std::vector<int64_t> order;
   int64_t orderEpoch = -1;
+  int64_t loadedStep = -1; ///< whose first images are in the slots
 };
 
 Finetuning::Finetuning(Session &session, const Options &options)
@@ -78,6 +85,8 @@ Finetuning::Finetuning(Session &session, const Options &options)
     synthesizer.emplace(session, loader, options.synthesis, split, options.common.seed);
   if (noised())
     makeDirectory(file("noise"));
+  if (o.arm == "madry" || o.arm == "trades")
+    attack.emplace(session, loader, o, options.common.seed);
 }
 
 std::string Finetuning::noiseFile(int64_t round) const {
@@ -92,10 +101,15 @@ void Finetuning::makeGaussian(int64_t round) {
   Rng rng(options.common.seed, Stream::NoiseInit, round);
   for (int64_t i = 0; i < noise.count(); ++i)
     noise.set(i, rng.normal(i));
+  session.changed(noiseOf(session).name);
+  auto rescale = [&](double norm) {
+    scaleNoise(noise, norm);
+    session.changed(noiseOf(session).name);
+  };
   SynthesisResult result;
   result.startNorm = normOf(noise);
   if (o.noiseNorm > 0) {
-    scaleNoise(noise, o.noiseNorm);
+    rescale(o.noiseNorm);
   } else {
     if (synthesizer->stopTest().empty())
       fail("--arm gaussian: expected --noise-norm or stop-test images, found neither");
@@ -103,7 +117,7 @@ void Finetuning::makeGaussian(int64_t round) {
       result.stop = synthesizer->stopTest().measure();
       if ((result.converged = result.stop.estimate.mean < options.synthesis.eps))
         break;
-      scaleNoise(noise, normOf(noise) * kShrink);
+      rescale(normOf(noise) * kShrink);
     }
   }
   noiseNorm = result.norm = normOf(noise);
@@ -166,23 +180,40 @@ std::vector<int64_t> Finetuning::imagesOf(int64_t step) {
   return images;
 }
 
+void Finetuning::load(int64_t index, int64_t first, std::span<const int64_t> piece, double weight) {
+  if (o.aug == "basic")
+    loader.loadAugmented(piece, weight, options.common.seed, index * o.batchSize + first);
+  else
+    loader.load(piece, weight);
+  if (attack)
+    attack->perturb(static_cast<int64_t>(piece.size()), index * o.batchSize + first);
+  session.slot("accumulate").set(0, first == 0 ? 0 : 1);
+  if (session.hasSlot("dropout_seed")) // a mask of its own for each call
+    session.slot("dropout_seed")
+        .set(0, static_cast<int32_t>(Rng(options.common.seed, Stream::Dropout, index).bits(first)));
+}
+
 double Finetuning::step(int64_t index) {
   std::vector<int64_t> images = imagesOf(index);
-  const char *entry = noised() ? "finetune_step_noised" : "finetune_step";
+  const char *entry = noised()            ? "finetune_step_noised"
+                      : o.arm == "trades" ? "finetune_step_trades"
+                                          : "finetune_step";
   double loss = 0, weight = 1.0 / static_cast<double>(images.size());
-  forEachPiece(images, loader.batch(), [&](int64_t first, std::span<const int64_t> piece) {
-    if (o.aug == "basic")
-      loader.loadAugmented(piece, weight, options.common.seed, index * o.batchSize + first);
-    else
-      loader.load(piece, weight);
-    session.slot("accumulate").set(0, first == 0 ? 0 : 1);
-    if (session.hasSlot("dropout_seed")) // a mask of its own for each call
-      session.slot("dropout_seed")
-          .set(0,
-               static_cast<int32_t>(Rng(options.common.seed, Stream::Dropout, index).bits(first)));
-    session.run(entry);
-    loss += session.slot("loss").get(0);
-  });
+  // The images of the next step travel during this one, unless something else comes between.
+  auto loadNext = [&] {
+    if (attack || (index + 1) % o.stepsPerRound == 0)
+      return;
+    std::vector<int64_t> next = imagesOf(index + 1);
+    next.resize(std::min<size_t>(next.size(), loader.batch()));
+    load(index + 1, 0, next, weight);
+    session.stage(entry);
+    loadedStep = index + 1;
+  };
+  runPieces(
+      session, entry, images, loader.batch(),
+      [&](int64_t first, std::span<const int64_t> piece) { load(index, first, piece, weight); },
+      [&](int64_t, std::span<const int64_t>) { loss += session.slot("loss").get(0); }, loadNext,
+      /*isLoaded=*/loadedStep == index);
   if (!std::isfinite(loss)) {
     save();
     fail("the loss of step ", index + 1, " is not finite; the weights before it are in ",
@@ -190,22 +221,32 @@ double Finetuning::step(int64_t index) {
   }
   storeAdamW(session.slot("hyper"), cosineRate(o.lr, o.minLr, index, totalSteps()), o.weightDecay,
              index + 1);
-  session.run("finetune_update");
+  session.start("finetune_update");
   return loss;
+}
+
+double Finetuning::stepOrStop(int64_t index) {
+  try {
+    return step(index);
+  } catch (const Stopped &) {
+    save();
+    throw;
+  }
 }
 
 double Finetuning::holdoutAccuracy() {
   if (split.holdout.empty())
     return kUnknown;
   int64_t hits = 0;
-  forEachPiece(split.holdout, loader.batch(), [&](int64_t, std::span<const int64_t> piece) {
-    loader.load(piece);
-    session.run("forward");
-    TensorView logits = session.slot("logits");
-    int64_t classes = logits.rowCount();
-    for (size_t i = 0; i < piece.size(); ++i)
-      hits += argmax(logits, i * classes, classes) == data->label(piece[i]);
-  });
+  runPieces(
+      session, "forward", split.holdout, loader.batch(),
+      [&](int64_t, std::span<const int64_t> piece) { loader.load(piece); },
+      [&](int64_t, std::span<const int64_t> piece) {
+        TensorView logits = session.slot("logits");
+        int64_t classes = logits.rowCount();
+        for (size_t i = 0; i < piece.size(); ++i)
+          hits += argmax(logits, i * classes, classes) == data->label(piece[i]);
+      });
   return static_cast<double>(hits) / static_cast<double>(split.holdout.size());
 }
 
@@ -258,7 +299,7 @@ void Finetuning::run() {
     bool first = index % o.stepsPerRound == 0, last = (index + 1) % o.stepsPerRound == 0;
     if (first && noised())
       makeNoise(round);
-    double loss = step(index);
+    double loss = stepOrStop(index);
     position.step = index + 1;
     double accuracy = last ? endRound(round) : kUnknown;
     summary.row({std::to_string(index + 1), std::to_string(round + 1), numberText(loss),

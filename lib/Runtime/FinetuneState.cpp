@@ -111,5 +111,8 @@ FinetunePosition ns::runtime::loadFinetuneState(const std::string &path, Session
     fail(path, ": entries do not fit the model:", problems);
   for (auto &[name, tensor] : tensors)
     file.read(*file.find(name), tensor);
+  session.changedParams();
+  for (auto [slot, prefix] : kMoments)
+    session.changed(slot);
   return position;
 }

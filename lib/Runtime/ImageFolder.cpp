@@ -66,7 +66,17 @@ static bool isImage(const std::string &name) {
   return ending == ".jpg" || ending == ".jpeg" || ending == ".png";
 }
 
-static std::string joined(const std::vector<std::string> &names) {
+std::vector<std::string> ns::runtime::listFolders(const std::string &path) {
+  return list(path, true);
+}
+
+std::vector<std::string> ns::runtime::listImages(const std::string &path) {
+  std::vector<std::string> names = list(path, false);
+  std::erase_if(names, [](const std::string &name) { return !isImage(name); });
+  return names;
+}
+
+std::string ns::runtime::joined(const std::vector<std::string> &names) {
   constexpr size_t kShown = 20;
   std::string text;
   for (size_t i = 0; i < std::min(names.size(), kShown); ++i)
@@ -78,26 +88,40 @@ namespace {
 
 class ImageFolder : public Dataset {
 public:
-  int64_t size() const override { return files.size(); }
-  int32_t label(int64_t index) const override { return labels[index]; }
-  std::string name(int64_t index) const override { return files[index]; }
+  explicit ImageFolder(ImageFiles images) : images(std::move(images)) {}
+
+  int64_t size() const override { return static_cast<int64_t>(images.files.size()); }
+  int32_t label(int64_t index) const override { return images.labels[index]; }
+  std::string name(int64_t index) const override { return images.files[index]; }
   bool sortedByClass() const override { return true; }
   Image image(int64_t index) const override {
-    std::string path = root + "/" + files[index];
+    std::string path = images.root + "/" + images.files[index];
     return decodeImage(path, readFile(path));
   }
+  std::string className(int32_t label) const override {
+    return static_cast<size_t>(label) < images.classes.size() ? images.classes[label]
+                                                              : Dataset::className(label);
+  }
+  std::string fingerprint() const override {
+    std::string text;
+    for (const std::string &file : images.files) {
+      std::error_code code;
+      text += file + " " + std::to_string(fs::file_size(images.root + "/" + file, code)) + "\n";
+    }
+    return xxh3Hex(text.data(), text.size());
+  }
 
-  std::string className(int32_t label) const override { return classes[label]; }
-
-  std::string root;
-  std::vector<std::string> classes; ///< folders, by label
-  std::vector<std::string> files;   ///< class/file
-  std::vector<int32_t> labels;
+private:
+  ImageFiles images;
 };
 
 } // namespace
 
-static std::vector<std::string> readClassMap(const std::string &path, int64_t classes) {
+std::unique_ptr<Dataset> ns::runtime::openFiles(ImageFiles files) {
+  return std::make_unique<ImageFolder>(std::move(files));
+}
+
+std::vector<std::string> ns::runtime::readClassMap(const std::string &path, int64_t classes) {
   std::vector<std::string> names;
   std::istringstream text(readText(path));
   for (std::string line; std::getline(text, line);) {
@@ -130,6 +154,27 @@ static std::map<std::string, int32_t> classIndex(const fs::path &root, const fs:
   return index;
 }
 
+/// Adds the images of the classes' folders below the root; lists folders that are no class.
+static void collect(const std::map<std::string, int32_t> &index, ImageFiles &images) {
+  std::vector<std::string> unknown;
+  for (const std::string &name : list(images.root, true)) {
+    auto it = index.find(name);
+    if (it == index.end()) {
+      unknown.push_back(name);
+      continue;
+    }
+    for (const std::string &file : listImages(images.root + "/" + name)) {
+      images.files.push_back(name + "/" + file);
+      images.labels.push_back(it->second);
+    }
+  }
+  if (!unknown.empty())
+    fail(images.root, ": ", unknown.size(),
+         " folders are no class of the model: ", joined(unknown));
+  if (images.files.empty())
+    fail(images.root, ": expected .jpg, .jpeg or .png files in folders named by class, found none");
+}
+
 std::unique_ptr<Dataset> ns::runtime::openImageFolder(const std::string &path,
                                                       const std::string &split,
                                                       const std::string &classMap,
@@ -142,31 +187,62 @@ std::unique_ptr<Dataset> ns::runtime::openImageFolder(const std::string &path,
   if (!fs::is_directory(folder, code))
     fail(path, ": expected a folder '", split, "' with a folder for each class, found none");
   auto index = classIndex(root, folder, classMap, classes);
-  auto data = std::make_unique<ImageFolder>();
-  data->root = folder.string();
-  data->classes.resize(classes);
+  ImageFiles images;
+  images.root = folder.string();
+  images.classes.resize(classes);
   for (auto &[name, label] : index)
-    data->classes[label] = name;
-  std::vector<std::string> unknown;
-  for (const std::string &name : list(folder, true)) {
-    auto it = index.find(name);
-    if (it == index.end()) {
-      unknown.push_back(name);
-      continue;
-    }
-    for (const std::string &file : list(folder / name, false))
-      if (isImage(file)) {
-        data->files.push_back(name + "/" + file);
-        data->labels.push_back(it->second);
-      }
+    images.classes[label] = name;
+  collect(index, images);
+  return openFiles(std::move(images));
+}
+
+ClassFolders ns::runtime::openClassFolders(const std::string &path,
+                                           const std::vector<std::string> &classNames,
+                                           int64_t classes) {
+  std::error_code code;
+  if (!fs::is_directory(path, code))
+    fail(path, ": expected a folder with a folder for each class, found ",
+         fs::exists(path, code) ? "a file" : "nothing");
+  ImageFiles images;
+  images.root = path;
+  if (fs::is_directory(path + "/val", code))
+    images.root += "/val";
+  std::vector<std::string> folders = list(images.root, true);
+  // As an archive unpacks: everything in one folder of its own.
+  if (folders.size() == 1 && !list(images.root + "/" + folders[0], true).empty()) {
+    images.root += "/" + folders[0];
+    folders = list(images.root, true);
   }
-  if (!unknown.empty())
-    fail(folder.string(), ": ", unknown.size(),
-         " folders are no class of the model: ", joined(unknown));
-  if (data->files.empty())
-    fail(folder.string(),
-         ": expected .jpg, .jpeg or .png files in folders named by class, found none");
-  return data;
+  if (folders.empty())
+    fail(path, ": expected a folder for each class, found none");
+  std::map<std::string, int32_t> index;
+  for (size_t i = 0; i < classNames.size(); ++i)
+    index.emplace(classNames[i], static_cast<int32_t>(i));
+  bool known = std::any_of(folders.begin(), folders.end(),
+                           [&](const std::string &name) { return index.count(name) != 0; });
+  bool numbers = std::all_of(folders.begin(), folders.end(), [](const std::string &name) {
+    return name.size() < 9 &&
+           std::all_of(name.begin(), name.end(), [](unsigned char c) { return std::isdigit(c); });
+  });
+  images.classes = classNames;
+  if (!known && numbers) {
+    index.clear();
+    images.classes.clear();
+    for (const std::string &name : folders)
+      if (int32_t label = std::stoi(name); label < classes)
+        index.emplace(name, label);
+  } else if (!known) {
+    fail(images.root, ": which class of the model is the folder '", folders[0], "'? Name its ",
+         classes, " classes in order with --class-map FILE (folder names, one a line)",
+         classNames.empty()
+             ? ""
+             : str("; those of --data-dir, such as '", classNames[0], "', are others"));
+  }
+  collect(index, images);
+  std::vector<char> present(classes);
+  for (int32_t label : images.labels)
+    present[label] = 1;
+  return {openFiles(std::move(images)), std::move(present)};
 }
 
 std::unique_ptr<Dataset> ns::runtime::openDataset(const std::string &path, const std::string &split,

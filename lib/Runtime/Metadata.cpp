@@ -73,6 +73,17 @@ void readModel(const Reader &read, const json &model, Metadata &meta) {
   meta.model.height = image[1];
   meta.model.width = image[2];
   meta.model.classes = read.get<int64_t>(model, "classes");
+  auto perChannel = [&](const char *key, double otherwise) {
+    std::vector<double> numbers(image[0], otherwise);
+    if (model.contains(key))
+      numbers = read.get<std::vector<double>>(model, key);
+    if (static_cast<int64_t>(numbers.size()) != image[0])
+      fail(read.origin, ": expected metadata model.", key, " to have ", image[0],
+           " numbers, found ", numbers.size());
+    return numbers;
+  };
+  meta.model.mean = perChannel("mean", 0);
+  meta.model.std = perChannel("std", 1);
   if (model.contains("name"))
     meta.model.name = read.get<std::string>(model, "name");
   if (model.contains("interpolation"))
@@ -81,6 +92,28 @@ void readModel(const Reader &read, const json &model, Metadata &meta) {
     meta.model.cropPct = read.get<double>(model, "crop_pct");
   if (!(meta.model.cropPct > 0.01 && meta.model.cropPct <= 1))
     fail(read.origin, ": expected metadata model.crop_pct in (0, 1], found ", meta.model.cropPct);
+}
+
+void readAttention(const Reader &read, const json &item, Metadata &meta) {
+  AttentionInfo &attention = meta.attention;
+  if (item.is_string()) {
+    attention.whyNone = item.get<std::string>();
+    return;
+  }
+  attention.layers = read.get<int64_t>(item, "layers");
+  attention.tokens = read.get<int64_t>(item, "tokens");
+  attention.prefix = read.get<int64_t>(item, "prefix");
+  attention.lossLayers = read.get<std::vector<int64_t>>(item, "loss_layers");
+  auto patch = read.get<std::vector<int64_t>>(item, "patch");
+  if (patch.size() != 2 || patch[0] < 1 || patch[1] < 1 || attention.layers < 1 ||
+      attention.prefix < 0 ||
+      (meta.model.height / patch[0]) * (meta.model.width / patch[1]) !=
+          attention.tokens - attention.prefix)
+    fail(read.origin, ": metadata attention.patch ", shapeText(patch), " does not cut an image of ",
+         meta.model.height, "x", meta.model.width, " into the ",
+         attention.tokens - attention.prefix, " patches of ", attention.tokens, " tokens");
+  attention.patchHeight = patch[0];
+  attention.patchWidth = patch[1];
 }
 
 void readParams(const Reader &read, const json &root, Metadata &meta) {
@@ -107,10 +140,29 @@ void readSlots(const Reader &read, const json &root, Metadata &meta) {
     slot.offset = read.get<uint64_t>(item, "offset");
     slot.dtype = dtypeOf(read.origin, read.get<std::string>(item, "dtype"));
     slot.shape = read.shape(item);
-    read.inRegion("slot '" + slot.name + "'", slot.offset, bytesOf(slot.shape, slot.dtype),
+    read.inRegion("slot '" + slot.name + "'", slot.offset, slot.bytes(),
                   meta.regions[slot.region]);
     meta.slots.push_back(std::move(slot));
   }
+}
+
+void readEntries(const Reader &read, const json &root, Metadata &meta) {
+  for (const json &item : read.at(root, "entries"))
+    meta.entries.push_back({read.get<std::string>(item, "name"),
+                            read.get<std::vector<std::string>>(item, "inputs"),
+                            read.get<std::vector<std::string>>(item, "outputs")});
+  for (const EntryInfo &entry : meta.entries)
+    for (const auto *names : {&entry.inputs, &entry.outputs})
+      for (const std::string &name : *names)
+        if (!meta.findSlot(name))
+          fail(read.origin, ": metadata entry '", entry.name, "' names the slot '", name,
+               "', which the artefact does not have");
+}
+
+void readDevice(const Reader &read, const json &device, Metadata &meta) {
+  meta.device.archs = read.get<std::vector<std::string>>(device, "archs");
+  meta.device.ptx = device.value("ptx", "");
+  meta.device.tf32 = device.value("tf32", false);
 }
 
 } // namespace
@@ -129,6 +181,13 @@ const SlotInfo *Metadata::findSlot(const std::string &name) const {
   return nullptr;
 }
 
+const EntryInfo *Metadata::findEntry(const std::string &name) const {
+  for (const EntryInfo &entry : entries)
+    if (entry.name == name)
+      return &entry;
+  return nullptr;
+}
+
 Metadata ns::runtime::parseMetadata(const std::string &origin, const std::string &text) {
   Reader read{origin};
   json root = json::parse(text, nullptr, /*allow_exceptions=*/false);
@@ -140,6 +199,8 @@ Metadata ns::runtime::parseMetadata(const std::string &origin, const std::string
   meta.json = text;
   meta.emit = read.get<std::string>(root, "emit");
   meta.target = root.value("target", "cpu");
+  if (meta.target != "cpu" && meta.target != "cuda")
+    fail(origin, ": expected an artefact for cpu or cuda, found '", meta.target, "'");
   meta.cpu = root.value("cpu", "");
   meta.precision = read.get<std::string>(root, "precision");
   if (meta.precision != "f32" && meta.precision != "f64" && meta.precision != "bf16")
@@ -155,6 +216,8 @@ Metadata ns::runtime::parseMetadata(const std::string &origin, const std::string
   for (int i = 0; i < NSRT_NUM_REGIONS; ++i)
     meta.regions[i] = read.get<uint64_t>(regions, kRegions[i]);
   readModel(read, read.at(root, "model"), meta);
+  if (root.contains("attention") && meta.model.channels)
+    readAttention(read, root["attention"], meta);
   if (root.contains("weights") && root["weights"].contains("file")) {
     const json &weights = root["weights"];
     meta.weights.file = read.get<std::string>(weights, "file");
@@ -168,7 +231,8 @@ Metadata ns::runtime::parseMetadata(const std::string &origin, const std::string
     meta.noises.push_back({read.get<std::string>(item, "name"), item.value("site", "tokens"),
                            item.value("init", "uniform"), read.shape(item),
                            item.value("lim", 3.0)});
-  for (const json &item : read.at(root, "entries"))
-    meta.entries.push_back(read.get<std::string>(item, "name"));
+  readEntries(read, root, meta);
+  if (meta.onDevice())
+    readDevice(read, read.at(root, "device"), meta);
   return meta;
 }

@@ -60,6 +60,7 @@ void ns::runtime::loadNoise(const std::string &path, Session &session) {
   file.read(*entry, noise);
   if (!std::isfinite(normOf(noise)))
     fail(path, ": tensor 'noise' holds NaN or infinity");
+  session.changed(noiseOf(session).name);
 }
 
 void ns::runtime::saveNoise(const std::string &path, const Session &session,
@@ -79,12 +80,14 @@ void ns::runtime::saveNoise(const std::string &path, const Session &session,
 double ns::runtime::meanSiteNorm(Session &session, BatchLoader &loader,
                                  std::span<const int64_t> images) {
   double sum = 0;
-  forEachPiece(images, loader.batch(), [&](int64_t, std::span<const int64_t> piece) {
-    loader.load(piece);
-    session.run("site_norm");
-    for (size_t i = 0; i < piece.size(); ++i)
-      sum += session.slot("site_norm").get(i);
-  });
+  runPieces(
+      session, "site_norm", images, loader.batch(),
+      [&](int64_t, std::span<const int64_t> piece) { loader.load(piece); },
+      [&](int64_t, std::span<const int64_t> piece) {
+        TensorView norms = session.slot("site_norm");
+        for (size_t i = 0; i < piece.size(); ++i)
+          sum += norms.get(i);
+      });
   return images.empty() ? 0 : sum / images.size();
 }
 
@@ -94,10 +97,11 @@ void ns::runtime::startNoise(Session &session, BatchLoader &loader, const Synthe
   for (const char *moment : {".m", ".v"}) {
     TensorView state = session.slot(noiseOf(session).name + moment);
     std::memset(state.data, 0, state.bytes());
+    session.changed(noiseOf(session).name + moment);
   }
   if (options.init == "zero") {
     std::memset(noise.data, 0, noise.bytes());
-    return;
+    return session.changed(noiseOf(session).name);
   }
   if (options.init != "uniform" && options.init != "normal")
     return loadNoise(options.init, session);
@@ -109,6 +113,7 @@ void ns::runtime::startNoise(Session &session, BatchLoader &loader, const Synthe
   if (automatic)
     scaleNoise(noise,
                meanSiteNorm(session, loader, images.first(std::min(images.size(), kNormImages))));
+  session.changed(noiseOf(session).name);
 }
 
 LogitCache::LogitCache(Session &session, size_t images, std::string entry)
@@ -144,12 +149,16 @@ StopTest::StopTest(Session &session, BatchLoader &loader, std::vector<int64_t> l
 
 StopValue StopTest::measure() {
   std::vector<double> values;
-  forEachPiece(images, loader.batch(), [&](int64_t first, std::span<const int64_t> piece) {
-    loader.load(piece);
-    logits.provide(std::span(positions).subspan(first, piece.size()));
-    session.run("stop_test");
-    for (size_t i = 0; i < piece.size(); ++i)
-      values.push_back(session.slot("prob_sq").get(i));
-  });
+  runPieces(
+      session, "stop_test", images, loader.batch(),
+      [&](int64_t first, std::span<const int64_t> piece) {
+        loader.load(piece);
+        logits.provide(std::span(positions).subspan(first, piece.size()));
+      },
+      [&](int64_t, std::span<const int64_t> piece) {
+        TensorView squares = session.slot("prob_sq");
+        for (size_t i = 0; i < piece.size(); ++i)
+          values.push_back(squares.get(i));
+      });
   return {numerics::meanEstimate(values), static_cast<int64_t>(values.size())};
 }

@@ -24,6 +24,7 @@ struct Array {
   ns::checkpoint::NpyHeader header;
   std::string_view elements;
   ns::checkpoint::Bytes unpacked;
+  uint32_t crc = 0;
   const std::vector<int64_t> &shape() const { return header.shape; }
 };
 
@@ -51,12 +52,14 @@ public:
       fail(path, ": y_", split, ": expected ", shape[0], " integer labels, found '",
            ids.header.type, "' of shape ", shapeText(ids.shape()));
     readLabels(ids, split, classes);
+    hash = str(images.crc, " ", ids.crc);
   }
 
   int64_t size() const override { return images.shape()[0]; }
   int32_t label(int64_t index) const override { return labels[index]; }
   std::string name(int64_t index) const override { return std::to_string(index); }
   bool sortedByClass() const override { return false; }
+  std::string fingerprint() const override { return hash; }
   Image image(int64_t index) const override {
     Image image(static_cast<int>(images.shape()[2]), static_cast<int>(images.shape()[1]));
     size_t pixels = size_t(image.width) * image.height;
@@ -93,6 +96,7 @@ private:
       }
     };
     array.elements = entry->packed;
+    array.crc = entry->crc;
     if (entry->deflated) { // its header and the archive's must agree before all is unpacked
       array.unpacked = zip.extract(name + ".npy", parse);
       array.elements = array.unpacked.view();
@@ -123,6 +127,7 @@ private:
   Array images;
   std::vector<int32_t> labels;
   int channels = 3;
+  std::string hash; ///< the archive's checksums of both arrays
 };
 
 } // namespace

@@ -9,6 +9,7 @@
 #include "ns/Runtime/Options.h"
 #include "ns/Runtime/Error.h"
 #include "ns/Runtime/Host.h"
+#include "ns/Runtime/Report.h"
 
 #include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
@@ -75,6 +76,10 @@ public:
       option->type_name("TEXT")->capture_default_str();
     return option;
   }
+  /// A flag of this run alone: not in args.yaml.
+  CLI::Option *addOnce(const std::string &name, bool &value, const std::string &help) {
+    return app.add_flag("--" + name, value, help);
+  }
   CLI::Option *addFlag(const std::string &name, bool &value, const std::string &help) {
     values.emplace_back(name, [&value] { return json(value); });
     return app.add_flag("--" + name, value, help);
@@ -93,6 +98,20 @@ public:
         return str("expected a number in [", low, ", ", high, "], found '", text, "'");
       return "";
     });
+  }
+  /// A distance between pixels of [0, 1], as a number or a fraction such as 8/255.
+  CLI::Option *addPixels(const std::string &name, double &value, const std::string &help) {
+    return add(name, value, help)
+        ->type_name("NUMBER|N/255")
+        ->transform(CLI::Validator(
+            [](std::string &text) -> std::string {
+              std::optional<double> x = parseFraction(text);
+              if (!x || !(*x >= 0 && *x <= 1))
+                return "expected a number or a fraction in [0, 1], found '" + text + "'";
+              text = numberText(*x);
+              return "";
+            },
+            ""));
   }
   std::string yaml() const {
     std::string text;
@@ -182,8 +201,8 @@ void addInnerSynthesis(Flags &flags, SynthesisOptions &o) {
 }
 
 void addFinetune(Flags &flags, FinetuneOptions &o) {
-  flags.addChoice("arm", o.arm, {"nullspace", "none", "gaussian"},
-                  "What is added to plain finetuning");
+  flags.addChoice("arm", o.arm, {"nullspace", "none", "gaussian", "madry", "trades"},
+                  "What is added to plain finetuning, or done in its place");
   flags.addNumber("rounds", o.rounds, 1, 1e9,
                   "Rounds: a fresh noise, then --steps-per-round steps");
   flags.addNumber("steps-per-round", o.stepsPerRound, 1, kMany, "Steps of a round");
@@ -198,6 +217,12 @@ void addFinetune(Flags &flags, FinetuneOptions &o) {
                   "Norm of arm gaussian; 0: shrunk by 0.8 until the stop test passes");
   flags.addNumber("holdout-samples", o.holdoutSamples, 0, kMany,
                   "Training images kept aside to choose the best round");
+  flags.addPixels("attack-eps", o.attackEps,
+                  "Arms madry, trades: how far an attacked pixel may be from its image's (Linf)");
+  flags.addNumber("attack-steps", o.attackSteps, 1, kMany, "Steps of that attack (PGD)");
+  flags.addPixels("attack-step-size", o.attackStepSize, "Size of its steps");
+  flags.addNumber("beta", o.beta, 1e-30, 1e30,
+                  "Arm trades: weight of the divergence of the attacked predictions");
   flags.addFlag("resume", o.resume, "Go on from what is in --output");
 }
 
@@ -224,7 +249,8 @@ void addEvaluate(Flags &flags, EvaluateOptions &o) {
           "apgd-ce:eps=8/255,steps=100,restarts=1,norm=linf | apgd-dlr | apgd-t:targets=9 | "
           "cw:c=1,kappa=0,steps=50,lr=0.01,search=0 | fab-t:eps=8/255,steps=100,targets=9 | "
           "autoattack:eps=8/255,steps=100,targets=9,queries=5000 | "
-          "square:eps=8/255,queries=5000,p=0.8");
+          "square:eps=8/255,queries=5000,p=0.8 | "
+          "patchfool:num_patch=1,patch_select=Attn,attack_mode=Attention,train_attack_iters=250");
   addList(flags, "corruption", o.corruptionTexts, "KIND[:SEVERITY]",
           "Repeatable: a kind of ImageNet-C such as glass_blur:3, noise, blur, weather, digital, "
           "extra, or all (the 15 common kinds); without a severity all five");
@@ -234,6 +260,25 @@ void addEvaluate(Flags &flags, EvaluateOptions &o) {
   flags.add("frost-dir", o.frostDir, "Folder with frost1.png and so on; default: procedural frost");
   flags.add("save-corrupted", o.saveCorrupted,
             "Write the corrupted images to this folder, KIND/SEVERITY/CLASS");
+  flags.add("save-adversarial", o.saveAdversarial,
+            "Write each attack's images to this folder, as 8-bit PNG with a manifest.json");
+  addList(flags, "transfer", o.transfer, "DIR",
+          "Repeatable: adversarial images of another model, as --save-adversarial writes them, or "
+          "class folders such as DamageNet's");
+  addList(flags, "shifted", o.shiftedTexts, "NAME:DIR",
+          "Repeatable: another test set: imagenet-a:DIR, imagenet-r:DIR (only their classes "
+          "compete), imagenet-v2:DIR, imagenet-c:DIR, cifar-10-c:DIR, or any NAME with class "
+          "folders");
+  flags.add("seeds", o.seedsText,
+            "Several seeds, such as 0,1,2, for what is random in attacks and corruptions; default: "
+            "--seed");
+  flags.addChoice("interval", o.interval, {"wilson", "bootstrap"},
+                  "95 % intervals: Wilson's score for shares and normal for means, or percentiles "
+                  "of resampled images");
+  flags.add("compare", o.compare,
+            "Folder of another evaluation of the same images: McNemar's test against it");
+  flags.addOnce("restart", o.restart,
+                "Measure all anew; default: go on where an interrupted run in --output ended");
   flags.add("save-logits", o.saveLogits, "Write the clean logits to this .npy file");
 }
 
@@ -267,6 +312,48 @@ void resolveNoise(const Metadata &meta, SynthesisOptions &o) {
 
 std::string absolute(const std::string &path) {
   return path.empty() ? path : std::filesystem::absolute(path).lexically_normal().string();
+}
+
+/// "0,1,2".
+std::vector<uint64_t> parseSeeds(const std::string &text) {
+  std::vector<uint64_t> seeds;
+  std::istringstream parts(text);
+  for (std::string part; std::getline(parts, part, ',');) {
+    bool digits = !part.empty() && part.size() < 16 &&
+                  part.find_first_not_of("0123456789") == std::string::npos;
+    if (!digits || std::find(seeds.begin(), seeds.end(), std::stoull(part)) != seeds.end())
+      throw UsageError("--seeds: expected different whole numbers such as 0,1,2, found '" + text +
+                       "'");
+    seeds.push_back(std::stoull(part));
+  }
+  return seeds;
+}
+
+/// Takes apart what evaluate's flags say in words.
+void resolveEvaluate(const CommonOptions &common, EvaluateOptions &o) {
+  for (const std::string &text : o.attackTexts)
+    o.attacks.push_back(parseAttack(text));
+  for (const std::string &text : o.corruptionTexts)
+    for (Corruption &corruption : parseCorruption(text))
+      o.corruptions.push_back(std::move(corruption));
+  o.seeds = parseSeeds(o.seedsText);
+  if (o.seeds.empty())
+    o.seeds = {common.seed};
+  for (std::string &folder : o.transfer)
+    folder = absolute(folder);
+  for (std::string &text : o.shiftedTexts) {
+    size_t colon = text.find(':');
+    if (colon == std::string::npos || colon == 0 || colon + 1 == text.size())
+      throw UsageError(
+          "--shifted: expected NAME:DIR, such as imagenet-a:/data/imagenet-a, found '" + text +
+          "'");
+    ShiftedSet set{text.substr(0, colon), absolute(text.substr(colon + 1))};
+    if (std::any_of(o.shifted.begin(), o.shifted.end(),
+                    [&](const ShiftedSet &other) { return other.name == set.name; }))
+      throw UsageError("--shifted: expected each name once, found '" + set.name + "' twice");
+    text = set.name + ":" + set.folder;
+    o.shifted.push_back(std::move(set));
+  }
 }
 
 } // namespace
@@ -329,15 +416,12 @@ std::optional<Options> ns::runtime::parseCommandLine(const Metadata &meta,
     throw UsageError(str("--batch-size: expected a multiple of ", meta.batch,
                          ", the compiled batch, of which batch norms take the statistics; found ",
                          options.finetune.batchSize));
-  for (const std::string &text : options.evaluate.attackTexts)
-    options.evaluate.attacks.push_back(parseAttack(text));
-  for (const std::string &text : options.evaluate.corruptionTexts)
-    for (Corruption &corruption : parseCorruption(text))
-      options.evaluate.corruptions.push_back(std::move(corruption));
+  resolveEvaluate(options.common, options.evaluate);
   for (std::string *path :
        {&options.common.dataDir, &options.common.output, &options.common.weights,
         &options.common.classMap, &options.finetune.noise, &options.evaluate.noise,
-        &options.evaluate.frostDir, &options.evaluate.saveCorrupted, &options.common.profile})
+        &options.evaluate.frostDir, &options.evaluate.saveCorrupted,
+        &options.evaluate.saveAdversarial, &options.evaluate.compare, &options.common.profile})
     *path = absolute(*path);
   options.argsYaml = flags.yaml();
   return options;

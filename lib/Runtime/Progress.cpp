@@ -73,7 +73,7 @@ static std::string timeText(double seconds) {
 }
 
 void Progress::draw(const std::string &words, bool last) {
-  double seconds = clock.seconds(), rate = done / (seconds > 1e-9 ? seconds : 1e-9);
+  double seconds = clock.seconds(), rate = (done - before) / (seconds > 1e-9 ? seconds : 1e-9);
   std::string left = last ? "in " + timeText(seconds)
                           : "ETA " + timeText((total - done) / (rate > 1e-9 ? rate : 1e-9));
   if (!terminal) {

@@ -59,20 +59,16 @@ void CsvFile::keepRows(const std::string &earlier, int64_t rows) {
     text += line + "\n";
 }
 
-void ns::runtime::writeNpy(const std::string &path, const TensorView &tensor) {
+std::string ns::runtime::npyHeader(Dtype dtype, const std::vector<int64_t> &shape) {
   std::string dims;
-  for (int64_t dim : tensor.shape)
+  for (int64_t dim : shape)
     dims += std::to_string(dim) + ", ";
-  std::string header = str("{'descr': '", tensor.dtype == Dtype::F64 ? "<f8" : "<f4",
+  std::string header = str("{'descr': '", dtype == Dtype::F64 ? "<f8" : "<f4",
                            "', 'fortran_order': False, 'shape': (", dims, "), }");
   header.append(63 - (header.size() + 10) % 64, ' ');
   header += '\n';
-  AtomicFile file(path);
-  file.write(std::string_view("\x93NUMPY\1\0", 8));
-  uint8_t length[2] = {static_cast<uint8_t>(header.size()),
-                       static_cast<uint8_t>(header.size() >> 8)};
-  file.write(length, 2);
-  file.write(header);
-  file.write(tensor.data, tensor.bytes());
-  file.commit();
+  std::string start("\x93NUMPY\1\0", 8);
+  start += static_cast<char>(header.size());
+  start += static_cast<char>(header.size() >> 8);
+  return start + header;
 }

@@ -10,69 +10,74 @@
 #define NS_LIB_RUNTIME_RESULTS_H
 
 #include "ns/Numerics/Statistics.h"
-#include "ns/Runtime/FileIO.h"
-#include "ns/Runtime/Report.h"
+#include "ns/Runtime/Dataset.h"
 
 #include <nlohmann/json.hpp>
 
+#include <span>
+
 namespace ns::runtime {
+
+/// The images of some measurements, told from others by a hash of their names and labels.
+struct ImageList {
+  const Dataset &data;
+  std::span<const int64_t> chosen;
+  std::string hash;
+
+  ImageList(const Dataset &data, std::span<const int64_t> chosen);
+};
+
+/// How the intervals of results.json are made.
+struct IntervalOptions {
+  bool bootstrap =
+      false; ///< percentiles of resampled means; else Wilson's, and the normal one of means
+  uint64_t seed = 0;
+};
 
 /// Collects measurements, and for each image what came out, for results.json and outcomes.csv.
 class Results {
 public:
-  Results(std::string folder, nlohmann::json header)
-      : folder(std::move(folder)), root(std::move(header)) {
-    root["measurements"] = nlohmann::json::array();
-  }
+  Results(std::string folder, nlohmann::json header, IntervalOptions intervals);
+
+  /// Says where images of a list come from, under `image_sets`.
+  void describe(const ImageList &images, nlohmann::json source);
 
   void add(const std::string &kind, double value, int64_t n, numerics::Interval interval,
-           nlohmann::json parameters) {
-    root["measurements"].push_back({{"kind", kind},
-                                    {"value", value},
-                                    {"n", n},
-                                    {"interval", {interval.low, interval.high}},
-                                    {"parameters", std::move(parameters)}});
-  }
-  /// A share of yes among one outcome for each image, with Wilson's interval; also a column of
-  /// outcomes.csv.
-  double addShare(const std::string &kind, const std::string &column,
-                  const std::vector<char> &outcomes, nlohmann::json parameters) {
-    int64_t yes = 0, n = static_cast<int64_t>(outcomes.size());
-    for (char outcome : outcomes)
-      yes += outcome;
-    double value = n ? static_cast<double>(yes) / n : 0;
-    add(kind, value, n, numerics::wilson(yes, n), std::move(parameters));
-    std::vector<std::string> cells;
-    for (char outcome : outcomes)
-      cells.push_back(outcome ? "1" : "0");
-    addColumn(column, std::move(cells));
-    return value;
-  }
-  void addColumn(std::string name, std::vector<std::string> cells) {
-    columns.emplace_back(std::move(name), std::move(cells));
-  }
+           nlohmann::json parameters);
+  /// The mean of one value for each image.
+  double addMean(const std::string &kind, std::span<const double> values,
+                 nlohmann::json parameters);
+  /// A share of yes among one outcome for each image of the list; `column` names it.
+  double addShare(const std::string &kind, const std::string &column, const ImageList &images,
+                  const std::vector<char> &outcomes, nlohmann::json parameters);
+  /// The same of images of the evaluation's own data set: also a column of outcomes.csv.
+  double addOwnShare(const std::string &kind, const std::string &column, const ImageList &images,
+                     const std::vector<char> &outcomes, nlohmann::json parameters);
+  /// What outcomes.csv begins with: images, labels, predictions.
+  void setPredictions(const ImageList &images, std::span<const int32_t> predictions);
 
-  void write() const {
-    writeTextFile(folder + "/results.json", root.dump(2) + "\n");
-    std::string header;
-    for (auto &[name, cells] : columns)
-      header += (header.empty() ? "" : ",") +
-                (name.find(',') == std::string::npos ? name : "\"" + name + "\"");
-    CsvFile table(folder + "/outcomes.csv", header);
-    for (size_t i = 0; !columns.empty() && i < columns[0].second.size(); ++i) {
-      std::vector<std::string> row;
-      for (auto &[name, cells] : columns)
-        row.push_back(cells[i]);
-      table.row(row);
-    }
-    table.flush();
-  }
+  /// Tests each measurement that `other`, the results.json of another evaluation, has of the same
+  /// images, by McNemar. Throws Error where there is none.
+  void compareWith(const std::string &other);
+
+  void write() const;
 
 private:
   std::string folder;
+  IntervalOptions intervals;
   nlohmann::json root;
-  std::vector<std::pair<std::string, std::vector<std::string>>> columns;
+  const ImageList *own = nullptr;
+  std::vector<int32_t> predictions;
+  std::vector<std::pair<std::string, std::vector<char>>> columns;
 };
+
+/// One outcome for each image of a list that is not the evaluation's own, as `file`: image, label,
+/// prediction, correct.
+void writeOutcomes(const std::string &file, const ImageList &images,
+                   std::span<const int32_t> predictions, const std::vector<char> &correct);
+
+/// `text` with what a file system may not like replaced.
+std::string fileNameOf(const std::string &text);
 
 } // namespace ns::runtime
 

@@ -10,8 +10,7 @@
 #include "ns/Checkpoint/SafeTensors.h"
 #include "ns/Runtime/Error.h"
 
-#include <sys/mman.h>
-
+#include <algorithm>
 #include <atomic>
 #include <cstdio>
 #include <filesystem>
@@ -21,39 +20,114 @@ using namespace ns::runtime;
 /// The entry that folds parameters into others, in place, after they have been read.
 static constexpr const char *kPrepare = "prepare";
 
-void Session::Unmap::operator()(char *p) const { ::munmap(p, bytes); }
+Session::Session(const std::string &path)
+    : artifact(Artifact::open(path)), services(/*loadsBlas=*/!metadata().onDevice()) {}
 
-Session::Session(const std::string &path) : artifact(Artifact::open(path)) {
-  static constexpr uint64_t kPage = 4096, kHugePage = 2 << 20;
-  for (int i = 0; i < NSRT_NUM_REGIONS; ++i) {
-    uint64_t bytes = (std::max<uint64_t>(metadata().regions[i], 1) + kPage - 1) / kPage * kPage;
-    // Fresh pages are zero and cost nothing before they are touched.
-    void *p = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (p == MAP_FAILED)
-      fail(path, ": no memory for a region of ", bytes, " bytes");
-    memory[i] = {static_cast<char *>(p), Unmap{bytes}};
-    regions[i] = memory[i].get();
-    if (bytes >= kHugePage)
-      ::madvise(p, bytes, MADV_HUGEPAGE);
-  }
+Backend &Session::device() const {
+  if (!backend)
+    backend = isMirrored() ? makeCudaBackend(artifact)
+                           : makeCpuBackend(artifact, const_cast<Host &>(services));
+  return *backend;
 }
 
-void Session::run(const std::string &entry) {
-  nsrt_entry_fn fn = artifact.entry(entry);
-  if (!fn)
+nsrt_entry_fn Session::entryFunction(const std::string &entry) const {
+  nsrt_entry_fn function = artifact.entry(entry);
+  if (!function)
     fail(path(), ": compiled with --emit=", metadata().emit, ", has no entry '", entry, "'");
-  {
+  return function;
+}
+
+void Session::sendInputs(const EntryInfo &entry) {
+  for (const std::string &name : entry.inputs) {
+    const SlotInfo &slot = slotInfo(name);
+    // What is stale is an output of another entry that nobody touched since.
+    if (!isStale(slot.region, slot.offset) && staged.insert(slot.offset).second)
+      device().upload(slot.region, slot.offset, slot.bytes());
+  }
+  device().settle();
+}
+
+void Session::stage(const std::string &entry) {
+  entryFunction(entry);
+  if (isMirrored())
+    sendInputs(*metadata().findEntry(entry));
+}
+
+void Session::start(const std::string &entry) {
+  nsrt_entry_fn function = entryFunction(entry);
+  if (!isMirrored()) {
     Stretch stretch(services.blasIsLoading() ? profile() : nullptr, "wait for the BLAS",
                     services.threads());
     services.waitForBlas();
   }
+  const EntryInfo *info = metadata().findEntry(entry);
+  if (isMirrored()) {
+    sendInputs(*info);
+    for (const std::string &name : info->inputs)
+      staged.erase(slotInfo(name).offset);
+  }
   if (Profile *p = profile())
     p->beginEntry(entry, services.threads());
-  int32_t status = fn(services.abi(), regions.data());
-  if (Profile *p = profile())
+  device().start(entry, function);
+  if (Profile *p = profile()) {
+    device().wait(); // the entry's time, not that of its start
     p->endEntry();
-  if (status)
-    fail(path(), ": entry '", entry, "' failed with status ", status);
+  }
+  ++started;
+  if (isMirrored())
+    for (const std::string &name : info->outputs)
+      written[slotInfo(name).offset] = started;
+}
+
+void Session::run(const std::string &entry) {
+  start(entry);
+  if (!isMirrored())
+    return;
+  for (const std::string &name : metadata().findEntry(entry)->outputs) {
+    const SlotInfo &slot = slotInfo(name);
+    download(slot.region, slot.offset, slot.bytes());
+  }
+  device().wait();
+}
+
+bool Session::isStale(int region, uint64_t offset) const {
+  if (!isMirrored())
+    return false;
+  auto mirror = known.find({region, offset});
+  int64_t asOf = mirror == known.end() ? 0 : mirror->second;
+  if (region != NSRT_IO) // whichever entries write it
+    return started > asOf;
+  auto output = written.find(offset);
+  return output != written.end() && output->second > asOf;
+}
+
+void Session::download(int region, uint64_t offset, uint64_t bytes) const {
+  device().download(region, offset, bytes);
+  known[{region, offset}] = started;
+}
+
+void Session::changed(const std::string &name) {
+  const SlotInfo *slot = metadata().findSlot(name);
+  TensorView view = slot ? TensorView{nullptr, slot->dtype, slot->shape} : param(name);
+  if (!isMirrored())
+    return;
+  int region = slot ? slot->region : int(NSRT_PARAMS);
+  uint64_t offset = slot ? slot->offset : metadata().findParam(name)->offset;
+  device().upload(region, offset, view.bytes());
+  device().settle();
+  known[{region, offset}] = started;
+}
+
+void Session::changedParams() {
+  if (!isMirrored())
+    return;
+  uint64_t end = 0;
+  for (const ParamInfo &info : metadata().params) {
+    end = std::max(end, info.offset + memoryOf(info).bytes());
+    known[{NSRT_PARAMS, info.offset}] = started;
+  }
+  device().upload(NSRT_PARAMS, 0, end);
+  device().settle();
 }
 
 void Session::startProfile() {
@@ -68,24 +142,38 @@ void Session::endProfile() {
 
 void Session::touchWork() {
   Stretch stretch(profile(), "touch memory", services.threads());
-  static constexpr uint64_t kPiece = 16 << 20;
-  uint64_t bytes = metadata().regions[NSRT_WORK];
-  std::atomic<uint64_t> next = 0;
-  services.parallelFor(services.threads(), 1, [&](int64_t, int64_t) {
-    for (uint64_t at; (at = next.fetch_add(kPiece)) < bytes;) // a hint: older kernels ignore it
-      ::madvise(regions[NSRT_WORK] + at, std::min(kPiece, bytes - at), MADV_POPULATE_WRITE);
-  });
+  device().touchWork();
 }
 
-TensorView Session::slot(const std::string &name) const {
+const SlotInfo &Session::slotInfo(const std::string &name) const {
   const SlotInfo *info = metadata().findSlot(name);
   if (!info)
     fail(path(), ": compiled with --emit=", metadata().emit, ", has no slot '", name, "'");
-  return {regions[info->region] + info->offset, info->dtype, info->shape};
+  return *info;
+}
+
+TensorView Session::slot(const std::string &name) const {
+  const SlotInfo &info = slotInfo(name);
+  if (isStale(info.region, info.offset)) {
+    download(info.region, info.offset, info.bytes());
+    device().wait();
+  }
+  if (info.region == NSRT_IO)
+    staged.erase(info.offset); // it may be written now
+  return {device().view(info.region) + info.offset, info.dtype, info.shape};
+}
+
+TensorView Session::memoryOf(const ParamInfo &info) const {
+  return {device().view(NSRT_PARAMS) + info.offset, metadata().dtype(), info.shape};
 }
 
 TensorView Session::param(const ParamInfo &info) const {
-  return {regions[NSRT_PARAMS] + info.offset, metadata().dtype(), info.shape};
+  TensorView view = memoryOf(info);
+  if (isStale(NSRT_PARAMS, info.offset)) {
+    download(NSRT_PARAMS, info.offset, view.bytes());
+    device().wait();
+  }
+  return view;
 }
 
 TensorView Session::param(const std::string &name) const {
@@ -138,7 +226,7 @@ void Session::loadBuffers(const std::vector<ns::checkpoint::Wanted> &buffers) {
   auto file = ns::checkpoint::Checkpoint::open(place);
   auto pieces = ns::checkpoint::fit(file, buffers, metadata().model.name, /*mayHaveMore=*/true);
   for (size_t i = 0; i < buffers.size(); ++i)
-    copyPieces(pieces[i], param(buffers[i].name));
+    copyPieces(pieces[i], memoryOf(*metadata().findParam(buffers[i].name)));
 }
 
 void Session::loadWeights(const std::string &path, const WeightsOptions &options) {
@@ -159,20 +247,22 @@ void Session::loadWeights(const std::string &path, const WeightsOptions &options
   std::string content = options.verify || !isDefault ? file.contentHash() : expected;
   if (options.verify && content != expected)
     fail(place, ": expected content hash ", expected, ", found ", content);
+  device(); // made here, not by one of many threads
   // The first touch of the region costs more than the copy: all threads take part.
   std::atomic<size_t> next = 0;
   services.parallelFor(services.threads(), 1, [&](int64_t, int64_t) {
     for (size_t i; (i = next++) < pieces.size();)
-      copyPieces(pieces[i], param(metadata().params[i]));
+      copyPieces(pieces[i], memoryOf(metadata().params[i]));
   });
   std::vector<ns::checkpoint::Wanted> buffers;
   for (size_t i = 0; i < pieces.size(); ++i)
     if (pieces[i].empty())
       buffers.push_back({wanted[i].name, wanted[i].shape});
   loadBuffers(buffers);
+  changedParams();
   if (has(kPrepare))
     run(kPrepare);
-  if (metadata().precision == "bf16" && !services.multipliesBf16())
+  if (metadata().precision == "bf16" && !isMirrored() && !services.multipliesBf16())
     std::fprintf(stderr,
                  "note: %s: no bfloat16 products on this CPU: emulated in float32, as exact and no "
                  "faster\n",

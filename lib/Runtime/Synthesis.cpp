@@ -12,6 +12,7 @@
 #include <cmath>
 #include <limits>
 #include <numeric>
+#include <utility>
 
 using namespace ns::runtime;
 
@@ -116,40 +117,51 @@ std::vector<int64_t> Synthesizer::positionsOf(int64_t step, uint64_t round) {
   return {order.begin() + first, order.begin() + std::min(first + options.batchSize, count)};
 }
 
-/// Loads the images at these positions, a compiled batch at a time, with their clean logits from
-/// `cache`; fn(first, count).
-template <class Fn>
-void Synthesizer::forEachMicroBatch(const std::vector<int64_t> &positions, LogitCache &cache,
-                                    Fn fn) {
-  forEachPiece(positions, loader.batch(), [&](int64_t first, std::span<const int64_t> piece) {
-    std::vector<int64_t> list;
-    for (int64_t position : piece)
-      list.push_back(images[position]);
-    loader.load(list, 1.0 / static_cast<double>(positions.size()));
-    cache.provide(piece);
-    fn(first, static_cast<int64_t>(piece.size()));
-  });
+void Synthesizer::load(std::span<const int64_t> positions, int64_t first, size_t count,
+                       LogitCache &cache) {
+  std::vector<int64_t> list;
+  for (int64_t position : positions)
+    list.push_back(images[position]);
+  loader.load(list, 1.0 / static_cast<double>(count));
+  cache.provide(positions);
+  session.slot("accumulate").set(0, first == 0 ? 0 : 1);
 }
 
-double Synthesizer::gradientStep(const std::vector<int64_t> &positions) {
+double Synthesizer::gradientStep(const std::vector<int64_t> &positions,
+                                 const std::vector<int64_t> &next) {
   const char *entry = options.objective == "logit_l2" ? "synth_step_l2" : "synth_step";
   double loss = 0;
-  forEachMicroBatch(positions, logits, [&](int64_t first, int64_t) {
-    session.slot("accumulate").set(0, first == 0 ? 0 : 1);
-    session.run(entry);
-    loss += session.slot("loss").get(0);
-  });
+  bool wasLoaded = std::exchange(isLoaded, !next.empty());
+  auto loadNext = [&] {
+    if (next.empty())
+      return;
+    load(std::span(next).first(std::min<size_t>(next.size(), loader.batch())), 0, next.size(),
+         logits);
+    session.stage(entry);
+  };
+  runPieces(
+      session, entry, positions, loader.batch(),
+      [&](int64_t first, std::span<const int64_t> piece) {
+        load(piece, first, positions.size(), logits);
+      },
+      [&](int64_t, std::span<const int64_t>) { loss += session.slot("loss").get(0); }, loadNext,
+      wasLoaded);
   return loss;
 }
 
 double Synthesizer::probMseOn(const std::vector<int64_t> &positions) {
   double sum = 0;
   LogitCache &cache = testedLogits ? *testedLogits : logits;
-  forEachMicroBatch(positions, cache, [&](int64_t, int64_t count) {
-    session.run("stop_test");
-    for (int64_t i = 0; i < count; ++i)
-      sum += session.slot("prob_sq").get(i);
-  });
+  runPieces(
+      session, "stop_test", positions, loader.batch(),
+      [&](int64_t first, std::span<const int64_t> piece) {
+        load(piece, first, positions.size(), cache);
+      },
+      [&](int64_t, std::span<const int64_t> piece) {
+        TensorView squares = session.slot("prob_sq");
+        for (size_t i = 0; i < piece.size(); ++i)
+          sum += squares.get(i);
+      });
   return sum / static_cast<double>(positions.size());
 }
 
@@ -158,7 +170,7 @@ double Synthesizer::update(int64_t step, double lr) {
   storeAdamW(hyper, lr, options.weightDecay, step + 1);
   hyper.set(7, options.reg == "log_norm" ? options.lambda : 0);
   hyper.set(8, heldNorm);
-  session.run("synth_update");
+  session.start("synth_update");
   return session.slot("noise_norm").get(0);
 }
 
@@ -170,6 +182,7 @@ bool Synthesizer::passes(SynthesisResult &result) {
 
 SynthesisResult Synthesizer::run(uint64_t round, const std::string &title,
                                  const std::function<void(const Step &)> &report) {
+  isLoaded = false;
   startNoise(session, loader, options, seed, round, images);
   SynthesisResult result;
   result.norm = result.startNorm = normOf(session.slot(noiseOf(session).name));
@@ -193,15 +206,19 @@ SynthesisResult Synthesizer::run(uint64_t round, const std::string &title,
       if ((result.converged = probMse < options.eps))
         break;
     }
-    double loss = gradientStep(positions), lr = cosineRate(options.lr, 0, step, horizon);
+    // What comes after this step, where it is another one.
+    bool tests = !paper && !test.empty() && (step + 1) % options.evalEvery == 0;
+    std::vector<int64_t> next;
+    if (!paper && !tests && step + 1 < total)
+      next = positionsOf(step + 1, round);
+    double loss = gradientStep(positions, next), lr = cosineRate(options.lr, 0, step, horizon);
     if (!std::isfinite(loss)) {
       result.nanStep = step + 1;
       break;
     }
     result.norm = update(step, lr);
     result.steps = step + 1;
-    if (!paper && !test.empty() &&
-        (result.steps % options.evalEvery == 0 || result.steps == total)) {
+    if (tests || (!paper && !test.empty() && result.steps == total)) {
       passes(result);
       probMse = result.stop.estimate.mean;
       testedAt = result.steps;

@@ -27,13 +27,10 @@ using namespace mlir;
 using namespace ns;
 
 static constexpr std::pair<Phase, llvm::StringLiteral> kPhases[] = {
-    {Phase::Import, "import"},
-    {Phase::Harden, "harden"},
-    {Phase::Simplify, "simplify"},
-    {Phase::Differentiate, "differentiate"},
-    {Phase::Plan, "plan"},
-    {Phase::Emit, "emit"},
-    {Phase::End, "end"}};
+    {Phase::Import, "import"},     {Phase::Harden, "harden"},
+    {Phase::Simplify, "simplify"}, {Phase::Differentiate, "differentiate"},
+    {Phase::Plan, "plan"},         {Phase::Kernels, "kernels"},
+    {Phase::Emit, "emit"},         {Phase::End, "end"}};
 
 StringRef ns::stringifyPhase(Phase phase) { return kPhases[unsigned(phase)].second; }
 
@@ -42,6 +39,18 @@ Phase ns::symbolizePhase(StringRef name) {
     if (name == known)
       return phase;
   return Phase::End;
+}
+
+static constexpr std::pair<DeviceCode, llvm::StringLiteral> kDeviceCodes[] = {
+    {DeviceCode::Fatbin, "fatbin"}, {DeviceCode::Ptx, "ptx"}, {DeviceCode::Emulate, "emulate"}};
+
+StringRef ns::stringifyDeviceCode(DeviceCode code) { return kDeviceCodes[unsigned(code)].second; }
+
+std::optional<DeviceCode> ns::symbolizeDeviceCode(StringRef name) {
+  for (auto &[code, known] : kDeviceCodes)
+    if (name == known)
+      return code;
+  return std::nullopt;
 }
 
 static LogicalResult report(const llvm::Twine &message) {
@@ -84,21 +93,17 @@ namespace {
 
 class Compiler {
 public:
-  Compiler(ModuleOp module, const CompileOptions &options) : module(module), options(options) {}
+  Compiler(ModuleOp module, const CompileOptions &chosen) : module(module), options(chosen) {
+    if (options.attention == "auto")
+      options.attention = isDevice() ? "expanded" : "generated";
+    if (options.productResults == "auto")
+      options.productResults = isDevice() ? "bf16" : "f32";
+  }
 
   LogicalResult run() {
-    std::vector<StringRef> cpus = {options.cpu};
-    if (options.cpu == "portable")
-      cpus = {"x86-64-v4", "x86-64-v3"};
-    if (options.emitObject || options.compileTo == Phase::Emit)
-      cpus.resize(1); // one file shows one level
     std::vector<NativeTarget> targets;
-    for (StringRef cpu : cpus) {
-      auto target = resolveTarget(cpu);
-      if (!target)
-        return report(target.takeError());
-      targets.push_back(*target);
-    }
+    if (failed(resolveTargets(targets)))
+      return failure();
     for (Phase phase :
          {Phase::Import, Phase::Harden, Phase::Simplify, Phase::Differentiate, Phase::Plan}) {
       if (phase == Phase::Simplify && options.batch == 0 && failed(chooseBatch(targets.front())))
@@ -110,6 +115,71 @@ public:
       if (options.compileTo == phase)
         return writeModule();
     }
+    return isDevice() ? finishDevice(targets.front()) : finishCpu(targets);
+  }
+
+private:
+  bool isDevice() const { return options.target != "cpu"; }
+
+  LogicalResult resolveTargets(std::vector<NativeTarget> &targets) {
+    if (isDevice()) { // its host code computes addresses only: any processor's
+      options.cpu = "x86-64";
+      targets.push_back({options.cpu, {}, 128});
+      return success();
+    }
+    std::vector<StringRef> cpus = {options.cpu};
+    if (options.cpu == "portable")
+      cpus = {"x86-64-v4", "x86-64-v3"};
+    if (options.emitObject || options.compileTo == Phase::Emit)
+      cpus.resize(1); // one file shows one level
+    for (StringRef cpu : cpus) {
+      auto target = resolveTarget(cpu);
+      if (!target)
+        return report(target.takeError());
+      targets.push_back(*target);
+    }
+    return success();
+  }
+
+  /// Kernels and their image, then the host's side of the entries.
+  LogicalResult finishDevice(const NativeTarget &target) {
+    if (failed(runPhase(module, Phase::Kernels, target)))
+      return failure();
+    if (options.compileTo == Phase::Kernels)
+      return writeModule();
+    auto kernels = module.getOps<gpu::GPUModuleOp>();
+    if (kernels.empty())
+      return report(options.input + ": expected entries with row programs, found none");
+    auto image = emitDeviceImage(*kernels.begin(), options.device);
+    if (!image)
+      return report(image.takeError());
+    if (failed(reportKernels(image->reports)))
+      return failure();
+    imageSize = image->bytes.size();
+    if (failed(runPhase(module, Phase::Emit, target)))
+      return failure();
+    if (options.compileTo == Phase::Emit)
+      return writeModule();
+    auto host = emitObject(module, target);
+    if (!host)
+      return report(host.takeError());
+    auto code = emitImageObject(StringRef(image->bytes.data(), image->bytes.size()));
+    if (!code)
+      return report(code.takeError());
+    return link({std::move(*host), std::move(*code)});
+  }
+
+  LogicalResult reportKernels(ArrayRef<KernelReport> reports) {
+    if (!options.reportDevice)
+      return success();
+    if (!options.reportDevice->empty())
+      return writeJson(*options.reportDevice, deviceReport(reports));
+    printDeviceReport(reports, llvm::outs());
+    return success();
+  }
+
+  /// Code for each level of processors.
+  LogicalResult finishCpu(MutableArrayRef<NativeTarget> targets) {
     std::vector<SmallVector<char, 0>> objects;
     std::vector<TableName> tables;
     for (NativeTarget &target : targets) {
@@ -146,12 +216,11 @@ public:
     return link(objects);
   }
 
-private:
-  /// Sets the batch where the user gave none: the largest of 16, 8, 4, 2, 1 whose arena is no
-  /// larger than 3/2 of the parameters, or than 224 MiB where that is more
-  /// (docs/decisions/memory.md).
+  /// Sets the batch where the user gave none (docs/decisions/memory.md). CPU: the largest of 16, 8,
+  /// 4, 2, 1 whose arena is no larger than 3/2 of the parameters, or than 224 MiB where that is
+  /// more. GPU: the largest of 128, 64, ..., 1 whose regions together take no more than 12 GiB.
   LogicalResult chooseBatch(const NativeTarget &target) {
-    constexpr int64_t kMost = 16, kAlways = 224 << 20;
+    const int64_t kMost = isDevice() ? 128 : 16;
     for (options.batch = kMost; options.batch > 1 && options.batchNorm != "train";) {
       OwningOpRef<ModuleOp> trial(module.clone());
       for (Phase phase : {Phase::Simplify, Phase::Differentiate, Phase::Plan}) {
@@ -160,8 +229,7 @@ private:
         if (failed(manager.run(*trial)))
           return failure();
       }
-      int64_t work = regionBytes(*trial, "work"), params = regionBytes(*trial, "params");
-      int64_t limit = std::max(kAlways, params * 3 / 2);
+      int64_t work = regionBytes(*trial, "work"), limit = arenaLimit(*trial);
       if (work <= limit)
         break;
       do // the arena grows as the batch does, or more slowly
@@ -169,6 +237,15 @@ private:
       while (options.batch > 1 && work > limit + limit / 4);
     }
     return success();
+  }
+
+  /// Bytes of region work that a batch chosen by the compiler may take.
+  int64_t arenaLimit(ModuleOp planned) {
+    constexpr int64_t kAlways = 224 << 20, kDevice = int64_t(12) << 30;
+    int64_t params = regionBytes(planned, "params");
+    if (!isDevice())
+      return std::max(kAlways, params * 3 / 2);
+    return kDevice - params - regionBytes(planned, "state") - regionBytes(planned, "io");
   }
 
   LogicalResult writeModule() {
@@ -210,8 +287,13 @@ private:
       PlanOptions plan;
       plan.precision = options.precision;
       plan.products = options.products;
+      plan.target = options.target;
+      plan.attention = options.attention;
+      plan.results = options.productResults;
       return buildPlanPipeline(manager, plan);
     }
+    case Phase::Kernels:
+      return buildKernelsPipeline(manager);
     case Phase::Emit: {
       EmitOptions emit;
       emit.metadata = buildMetadata(unit, options, target.cpu, target.features);
@@ -219,6 +301,9 @@ private:
       emit.expandBf16 =
           options.precision == "bf16" && !llvm::is_contained(target.features, "avx512bf16");
       emit.table = table.str();
+      emit.device = isDevice();
+      emit.imageSize = imageSize;
+      emit.tf32 = options.tf32;
       return buildEmitPipeline(manager, emit);
     }
     case Phase::Import:
@@ -293,6 +378,7 @@ private:
 
   ModuleOp module;
   CompileOptions options;
+  int64_t imageSize = 0;
 };
 
 } // namespace

@@ -18,7 +18,8 @@ using namespace ns;
 namespace json = llvm::json;
 
 static constexpr llvm::StringLiteral kKinds[] = {
-    "product", "input_gradient", "weight_gradient", "attention", "attention_gradient", "rows"};
+    "product",   "input_gradient",     "weight_gradient", "batched_product",
+    "attention", "attention_gradient", "rows"};
 
 namespace {
 struct Count {

@@ -72,6 +72,8 @@ static json::Array opsOf(ArrayRef<OpInfo> ops) {
                       {"bytes", info.bytes}};
     if (!info.members.empty())
       item["members"] = opsOf(info.members);
+    if (!info.kernel.empty())
+      item["kernel"] = info.kernel;
     list.push_back(std::move(item));
   }
   return list;
@@ -136,11 +138,29 @@ static json::Array entriesOf(ModuleOp module) {
   return entries;
 }
 
+/// What the code of a GPU's kernels was made for.
+static json::Object deviceOf(const CompileOptions &options) {
+  ArrayRef<unsigned> archs = options.device.archs;
+  if (options.device.code != DeviceCode::Fatbin)
+    archs = archs.take_front();
+  json::Array names;
+  for (unsigned arch : archs)
+    names.push_back("sm_" + std::to_string(arch));
+  json::Object device{{"code", stringifyDeviceCode(options.device.code)},
+                      {"archs", std::move(names)},
+                      {"tf32", options.tf32}};
+  if (options.device.code != DeviceCode::Emulate)
+    device["ptx"] = "compute_" + std::to_string(archs.front());
+  return device;
+}
+
 static json::Object optionsOf(const CompileOptions &options) {
   return json::Object{{"emit", options.emit},
                       {"target", options.target},
                       {"cpu", options.cpu},
                       {"precision", options.precision},
+                      {"attention", options.attention},
+                      {"product_results", options.productResults},
                       {"site", options.site},
                       {"init", options.init},
                       {"lim", options.lim},
@@ -188,7 +208,7 @@ std::string ns::buildMetadata(ModuleOp module, const CompileOptions &options, St
                                 {"mlir", LLVM_VERSION_STRING}}},
       {"emit", options.emit},
       {"options", optionsOf(options)},
-      {"target", "cpu"},
+      {"target", options.target},
       {"cpu", cpu},
       {"cpu_features", json::Array(cpuFeatures)},
       {"precision", options.precision},
@@ -202,6 +222,10 @@ std::string ns::buildMetadata(ModuleOp module, const CompileOptions &options, St
       {"slots", slotsOf(module)},
       {"entries", entriesOf(module)},
   };
+  if (Attribute attention = module->getAttr(harden::NSDialect::kAttentionAttr))
+    root["attention"] = toJson(attention);
+  if (options.target != "cpu")
+    root["device"] = deviceOf(options);
   std::string text;
   llvm::raw_string_ostream(text) << json::Value(std::move(root));
   return text;

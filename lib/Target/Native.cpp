@@ -8,18 +8,21 @@
 
 #include "ns/Target/Native.h"
 
-#include "ns/Runtime/Abi.h"
+#include "ns/Conversion/Passes.h"
 
 #include "lld/Common/Driver.h"
 #include "mlir/Target/LLVMIR/Dialect/Builtin/BuiltinToLLVMIRTranslation.h"
 #include "mlir/Target/LLVMIR/Dialect/LLVMIR/LLVMToLLVMIRTranslation.h"
 #include "mlir/Target/LLVMIR/Export.h"
+#include "llvm/ADT/ScopeExit.h"
 #include "llvm/IR/IRBuilder.h"
 #include "llvm/IR/LegacyPassManager.h"
 #include "llvm/IR/Module.h"
 #include "llvm/MC/TargetRegistry.h"
+#include "llvm/Object/ELFObjectFile.h"
 #include "llvm/Passes/PassBuilder.h"
 #include "llvm/Support/FileSystem.h"
+#include "llvm/Support/MemoryBuffer.h"
 #include "llvm/Support/Path.h"
 #include "llvm/Support/TargetSelect.h"
 #include "llvm/Target/TargetMachine.h"
@@ -135,6 +138,20 @@ static Error writeFile(StringRef path, StringRef bytes) {
             : Error::success();
 }
 
+Expected<SmallVector<char, 0>> ns::emitImageObject(StringRef image) {
+  LLVMContext context;
+  Module module("image", context);
+  Constant *bytes = ConstantDataArray::getString(context, image, /*AddNull=*/false);
+  auto *global = new GlobalVariable(module, bytes->getType(), true, GlobalValue::ExternalLinkage,
+                                    bytes, kImageSymbol);
+  global->setVisibility(GlobalValue::HiddenVisibility);
+  global->setAlignment(Align(64));
+  auto machine = makeMachine({"x86-64", {}, 128});
+  if (!machine)
+    return machine.takeError();
+  return writeObject(module, **machine);
+}
+
 Expected<SmallVector<char, 0>> ns::emitQueryObject(ArrayRef<TableName> tables) {
   LLVMContext context;
   Module module("query", context);
@@ -161,7 +178,8 @@ Expected<SmallVector<char, 0>> ns::emitQueryObject(ArrayRef<TableName> tables) {
   return writeObject(module, **machine);
 }
 
-Expected<std::string> ns::linkShared(ArrayRef<SmallVector<char, 0>> objects, StringRef directory) {
+Expected<std::string> ns::linkShared(ArrayRef<SmallVector<char, 0>> objects, StringRef directory,
+                                     StringRef symbol) {
   auto path = [&](const Twine &name) {
     SmallString<128> result(directory);
     sys::path::append(result, name);
@@ -174,7 +192,7 @@ Expected<std::string> ns::linkShared(ArrayRef<SmallVector<char, 0>> objects, Str
       return error;
   }
   std::string exports = path("exports.map"), output = path("artifact.so");
-  if (Error error = writeFile(exports, "{ global: " NSRT_QUERY_SYMBOL "; local: *; };\n"))
+  if (Error error = writeFile(exports, ("{ global: " + symbol + "; local: *; };\n").str()))
     return error;
   std::string script = "--version-script=" + exports;
   std::vector<const char *> arguments = {"ld.lld",           "-shared", "--gc-sections",
@@ -188,4 +206,46 @@ Expected<std::string> ns::linkShared(ArrayRef<SmallVector<char, 0>> objects, Str
   if (result.retCode != 0)
     return createStringError("linking failed: %s", messages.c_str());
   return output;
+}
+
+/// An error where an object takes a symbol from elsewhere that a host may not have.
+static Error checkImports(StringRef bytes) {
+  auto object = object::ObjectFile::createELFObjectFile(MemoryBufferRef(bytes, "object"));
+  if (!object)
+    return object.takeError();
+  for (const object::SymbolRef &symbol : (*object)->symbols()) {
+    auto flags = symbol.getFlags();
+    auto name = symbol.getName();
+    if (!flags || !name)
+      return joinErrors(flags.takeError(), name.takeError());
+    if (*flags & object::SymbolRef::SF_Undefined && !name->empty() &&
+        !is_contained({"memset", "memcpy", "memmove"}, *name))
+      return createStringError("generated code calls %s, which it has to do without",
+                               name->str().c_str());
+  }
+  return Error::success();
+}
+
+Expected<SmallVector<char, 0>> ns::linkModule(Module &module, const NativeTarget &target,
+                                              StringRef symbol) {
+  auto machine = makeMachine(target);
+  if (!machine)
+    return machine.takeError();
+  (*machine)->Options.AllowFPOpFusion = FPOpFusion::Strict;
+  auto object = writeObject(module, **machine);
+  if (!object)
+    return object.takeError();
+  if (Error error = checkImports(StringRef(object->data(), object->size())))
+    return error;
+  SmallString<128> directory;
+  if (std::error_code ec = sys::fs::createUniqueDirectory("ns-link", directory))
+    return createStringError(ec, "temporary directory: %s", ec.message().c_str());
+  scope_exit cleanup([&] { (void)sys::fs::remove_directories(directory); });
+  auto path = linkShared(*object, directory, symbol);
+  if (!path)
+    return path.takeError();
+  auto library = MemoryBuffer::getFile(*path);
+  if (!library)
+    return createStringError("%s: %s", path->c_str(), library.getError().message().c_str());
+  return SmallVector<char, 0>((*library)->getBufferStart(), (*library)->getBufferEnd());
 }

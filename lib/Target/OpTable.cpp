@@ -17,6 +17,7 @@
 #include "llvm/Support/raw_ostream.h"
 
 #include <limits>
+#include <numeric>
 
 using namespace mlir;
 using namespace ns;
@@ -29,15 +30,24 @@ static std::string shapeText(ArrayRef<int64_t> extents) {
   return text;
 }
 
+/// Rows, k and columns of a row program, or of the one that a launch was made of.
+static ArrayRef<int64_t> spaceOf(Operation *op) {
+  if (auto fused = dyn_cast<rt::FusedOp>(op))
+    return fused.getSpace();
+  return op->getAttrOfType<DenseI64ArrayAttr>(rt::RTDialect::kSpaceAttr).asArrayRef();
+}
+
 /// Bytes of operands and results, each counted once; of a row program no more of one than its
 /// points reach.
 static int64_t bytesOf(Operation *op) {
   int64_t points = std::numeric_limits<int64_t>::max();
-  if (auto fused = dyn_cast<rt::FusedOp>(op))
-    points = fused.getRows() * fused.getInner() * fused.getCols();
+  bool isProgram = isa<rt::FusedOp, rt::LaunchOp>(op);
+  if (isProgram)
+    points = std::accumulate(spaceOf(op).begin(), spaceOf(op).end(), int64_t(1),
+                             std::multiplies<int64_t>());
   llvm::SetVector<Value> values(op->operand_begin(), op->operand_end());
   values.insert(op->result_begin(), op->result_end());
-  if (!isa<rt::FusedOp>(op))
+  if (!isProgram)
     getUsedValuesDefinedAbove(op->getRegions(), values);
   int64_t bytes = 0;
   for (Value value : values)
@@ -51,9 +61,15 @@ static void describeProduct(rt::GemmOp op, OpInfo &info) {
   // Y = X W^T, dX = dY W, dW = dY^T X, as weights lie in memory.
   auto pack = op.getB().getDefiningOp<rt::PackOp>();
   bool transB = pack ? pack.getTransB() : op.getTransB();
-  info.kind = op.getTransA() ? "weight_gradient" : transB ? "product" : "input_gradient";
-  info.shape = shapeText(op.getMnk());
-  info.flops = 2 * op.getMnk()[0] * op.getMnk()[1] * op.getMnk()[2];
+  info.kind = op.getBatch()      ? "batched_product"
+              : op.getTransA() ? "weight_gradient"
+              : transB         ? "product"
+                               : "input_gradient";
+  SmallVector<int64_t> extents(op.getMnk());
+  if (op.getBatch())
+    extents.insert(extents.begin(), op.getBatchCount());
+  info.shape = shapeText(extents);
+  info.flops = 2 * op.getBatchCount() * op.getMnk()[0] * op.getMnk()[1] * op.getMnk()[2];
 }
 
 /// `tokens`: the queries, or the gradient of the result; `width`: channels of the result.
@@ -89,9 +105,11 @@ static OpInfo describe(Operation *op) {
   } else if (auto gradient = dyn_cast<rt::AttentionGradOp>(op)) {
     auto tokens = typeOf(gradient.getGrad());
     describeAttention(op, gradient.getInputs(), tokens, tokens.getDimSize(2), info);
-  } else if (auto fused = dyn_cast<rt::FusedOp>(op)) {
+  } else if (isa<rt::FusedOp, rt::LaunchOp>(op)) {
     info.kind = "rows";
-    info.shape = shapeText(fused.getSpace());
+    info.shape = shapeText(spaceOf(op));
+    if (auto launch = dyn_cast<rt::LaunchOp>(op))
+      info.kernel = launch.getKernel().getLeafReference().getValue();
     if (auto flops = op->getAttrOfType<IntegerAttr>(rt::RTDialect::kFlopsAttr))
       info.flops = flops.getInt();
   } else if (auto pack = dyn_cast<rt::PackOp>(op)) {

@@ -56,6 +56,8 @@ def _load() -> ctypes.CDLL:
         ("nsrt_slot", [handle, text, out, ctypes.POINTER(ctypes.c_uint64)], ctypes.c_int),
         ("nsrt_param", [handle, text, out, ctypes.POINTER(ctypes.c_uint64)], ctypes.c_int),
         ("nsrt_run", [handle, text], ctypes.c_int),
+        ("nsrt_start", [handle, text], ctypes.c_int),
+        ("nsrt_changed", [handle, text], ctypes.c_int),
         ("nsrt_set_threads", [handle, ctypes.c_int], ctypes.c_int),
         ("nsrt_profile_start", [handle], ctypes.c_int),
         ("nsrt_profile_end", [handle, text], ctypes.c_int),
@@ -156,6 +158,10 @@ class Model:
         """Runs an entry on what the slots hold."""
         self._call("nsrt_run", entry.encode())
 
+    def start(self, entry: str):
+        """Runs an entry without waiting for its end: the next `slot` of an output does. On the CPU it is `run`."""
+        self._call("nsrt_start", entry.encode())
+
     @contextlib.contextmanager
     def profile(self, path):
         """Records what runs inside, and writes a trace (docs/executables.md) when it ends well:
@@ -168,17 +174,22 @@ class Model:
         self._call("nsrt_profile_end", os.fsencode(path))
 
     def slot(self, name: str) -> np.ndarray:
-        """A view of a slot (docs/abi.md); a scalar has shape (1,)."""
+        """A view of a slot (docs/abi.md); a scalar has shape (1,). On a GPU what entries wrote into region state after this
+        call is seen in a view of a later one; who writes state through a view calls `changed`."""
         if name not in self._slots:
             raise NullspaceError(f"no slot '{name}'; there are {', '.join(sorted(self._slots))}")
         info = self._slots[name]
         return self._view("nsrt_slot", name, tuple(info["shape"]) or (1,), _DTYPES[info["dtype"]])
 
     def param(self, name: str) -> np.ndarray:
-        """A view of a parameter."""
+        """A view of a parameter; on a GPU as for `slot`."""
         if name not in self._params:
             raise NullspaceError(f"no parameter '{name}'")
         return self._view("nsrt_param", name, tuple(self._params[name]["shape"]), self.dtype)
+
+    def changed(self, name: str):
+        """After writing a parameter, or a slot of region state such as the noise, through its view. Does nothing on the CPU."""
+        self._call("nsrt_changed", name.encode())
 
     def params(self) -> dict[str, np.ndarray]:
         return {name: self.param(name) for name in self._params}
@@ -262,8 +273,10 @@ class Model:
 
     def _set_noise(self, noise):
         if noise is not None:
-            slot = self.slot(self.metadata["noise"][0]["name"])
+            name = self.metadata["noise"][0]["name"]
+            slot = self.slot(name)
             slot[...] = np.asarray(noise).reshape(slot.shape)
+            self.changed(name)
 
     def _batches(self, images, inputs: dict, weight: float):
         """Fills the input slots batch by batch; yields the slice of images each holds."""

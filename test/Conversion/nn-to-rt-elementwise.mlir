@@ -1,4 +1,8 @@
 // RUN: ns-opt %s --nn-to-rt --mlir-print-local-scope | FileCheck %s
+// RUN: ns-opt %s --nn-to-rt=sum-rows=16 --mlir-print-local-scope | FileCheck %s --check-prefix=BLOCKS
+// RUN: ns-opt %s --nn-to-rt=sum-rows=8 --mlir-print-local-scope | FileCheck %s --check-prefix=SMALLER
+// RUN: not ns-opt %s --nn-to-rt=sum-rows=-1 2>&1 | FileCheck %s --check-prefix=BAD
+// BAD: error: expected sum-rows to be at least 0, but got -1
 
 // Mean, then the mean square of what is left: two passes, no difference of large squares.
 nn.param @gamma no_decay : tensor<8xf32>
@@ -126,6 +130,12 @@ func.func @add_shared(%x: tensor<4x17x8xf32> {ns.name = "add_shared.x"}) -> (ten
 }
 
 // A sum over all rows: one partial sum for each image, then their sum in order, whatever the thread count.
+// Blocks of rows: the divisor of 68 that is nearest to what was asked for.
+// BLOCKS-LABEL: func.func @sum_rows()
+// BLOCKS: rt.fused [4, 17, 8]
+// SMALLER-LABEL: func.func @sum_rows()
+// SMALLER: rt.fused [17, 4, 8] {{.*}} maps [affine_map<(d0, d1, d2) -> (d0 * 4 + d1, d2)>]
+// SMALLER: rt.fused [1, 17, 8]
 // CHECK-LABEL: func.func @sum_rows()
 func.func @sum_rows(%x: tensor<4x17x8xf32> {ns.name = "sum_rows.x"}) -> (tensor<8xf32> {ns.name = "sum_rows.sum"}) attributes {ns.entry} {
   // CHECK-NEXT: %[[S0:.*]] = rt.slot io "sum_rows.sum" : tensor<8xf32>

@@ -85,3 +85,65 @@ func.func @synthesis_loss(%a: tensor<4x10xf32> {ns.name = "synthesis_loss.noised
   %l = ns.synthesis_loss %a, %b objective logit_l2 : tensor<4x10xf32> -> tensor<4xf32>
   return %l : tensor<4xf32>
 }
+
+// Rows 0 to 3 are clean logits, rows 4 to 7 those of their adversarial versions: each row reads the pair.
+// CHECK-LABEL: func.func @trades_loss()
+func.func @trades_loss(%z: tensor<8x10xf32> {ns.name = "trades_loss.z"}, %y: tensor<4xi32> {ns.name = "trades_loss.y"}, %b: tensor<f32> {ns.name = "trades_loss.beta"}) -> (tensor<8xf32> {ns.name = "trades_loss.loss"}) attributes {ns.entry} {
+  // CHECK: rt.fused [8, 1, 10] ins(
+  // CHECK-SAME: affine_map<(d0, d1, d2) -> (d0 mod 4 + 4, d2)>
+  // CHECK-SAME: -> [affine_map<(d0, d1, d2) -> (d0, 0)>] : tensor<8xf32>
+  // CHECK: rt.yield
+  // CHECK-NOT: rt.fused
+  %l = ns.trades_loss %z, %y, %b : (tensor<8x10xf32>, tensor<4xi32>, tensor<f32>) -> tensor<8xf32>
+  return %l : tensor<8xf32>
+}
+
+// CHECK-LABEL: func.func @trades_loss_grad()
+func.func @trades_loss_grad(%g: tensor<8xf32> {ns.name = "trades_loss_grad.g"}, %z: tensor<8x10xf32> {ns.name = "trades_loss_grad.z"}, %y: tensor<4xi32> {ns.name = "trades_loss_grad.y"}, %b: tensor<f32> {ns.name = "trades_loss_grad.beta"}) -> (tensor<8x10xf32> {ns.name = "trades_loss_grad.dz"}) attributes {ns.entry} {
+  // CHECK: rt.fused [8, 1, 10] ins(
+  // CHECK-SAME: -> [affine_map<(d0, d1, d2) -> (d0, d2)>] : tensor<8x10xf32>
+  // CHECK: rt.yield
+  // CHECK-NOT: rt.fused
+  %d = ns.trades_loss_grad %g, %z, %y, %b : tensor<8xf32>, tensor<8x10xf32>, tensor<4xi32>, tensor<f32>
+  return %d : tensor<8x10xf32>
+}
+
+// CHECK-LABEL: func.func @expand_channels()
+func.func @expand_channels(%w: tensor<4x5xf32> {ns.name = "expand_channels.w"}) -> (tensor<4x5x8xf32> {ns.name = "expand_channels.v"}) attributes {ns.entry} {
+  // CHECK: rt.fused [20, 1, 8] ins(%{{.*}} : tensor<20x1xf32>)
+  // CHECK-SAME: maps [affine_map<(d0, d1, d2) -> (d0, 0)>] -> [affine_map<(d0, d1, d2) -> (d0, d2)>]
+  %v = ns.expand_channels %w : tensor<4x5xf32> -> tensor<4x5x8xf32>
+  return %v : tensor<4x5x8xf32>
+}
+
+// CHECK-LABEL: func.func @mean_channels()
+func.func @mean_channels(%x: tensor<4x5x8xf32> {ns.name = "mean_channels.x"}) -> (tensor<4x5xf32> {ns.name = "mean_channels.a"}) attributes {ns.entry} {
+  // CHECK: rt.fused [20, 1, 8]
+  // CHECK-SAME: -> [affine_map<(d0, d1, d2) -> (d0, 0)>]
+  // CHECK: %[[SUM:.*]] = rt.row_reduce add
+  // CHECK: %[[EIGHTH:.*]] = arith.constant 1.250000e-01
+  // CHECK: arith.mulf %[[SUM]], %[[EIGHTH]]
+  %a = ns.mean_channels %x : tensor<4x5x8xf32> -> tensor<4x5xf32>
+  return %a : tensor<4x5xf32>
+}
+
+// The floor is the smallest normal number.
+// CHECK-LABEL: func.func @attention_loss()
+func.func @attention_loss(%a: tensor<4x5xf32> {ns.name = "attention_loss.a"}) -> (tensor<4xf32> {ns.name = "attention_loss.loss"}) attributes {ns.entry} {
+  // CHECK: rt.fused [4, 1, 5]
+  // CHECK: arith.constant 1.17549435E-38
+  // CHECK: arith.cmpf olt
+  // CHECK: math.log
+  // CHECK: rt.row_reduce add
+  %l = ns.attention_loss %a : tensor<4x5xf32> -> tensor<4xf32>
+  return %l : tensor<4xf32>
+}
+
+// CHECK-LABEL: func.func @attention_loss_grad()
+func.func @attention_loss_grad(%g: tensor<4xf32> {ns.name = "attention_loss_grad.g"}, %a: tensor<4x5xf32> {ns.name = "attention_loss_grad.a"}) -> (tensor<4x5xf32> {ns.name = "attention_loss_grad.da"}) attributes {ns.entry} {
+  // CHECK: rt.fused [4, 1, 5]
+  // CHECK: arith.divf
+  // CHECK: arith.select
+  %d = ns.attention_loss_grad %g, %a : tensor<4xf32>, tensor<4x5xf32>
+  return %d : tensor<4x5xf32>
+}

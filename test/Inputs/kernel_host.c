@@ -34,6 +34,18 @@ static void *scratch(void *context, int64_t bytes) {
   return block;
 }
 
+/* One term after the other: what matters is which elements are read and written. */
+static void gemm(void *context, int32_t transA, int32_t transB, int64_t m, int64_t n, int64_t k, float alpha,
+                 const float *a, int64_t lda, const float *b, int64_t ldb, float beta, float *c, int64_t ldc) {
+  for (int64_t i = 0; i < m; ++i)
+    for (int64_t j = 0; j < n; ++j) {
+      float sum = 0;
+      for (int64_t l = 0; l < k; ++l)
+        sum += (transA ? a[l * lda + i] : a[i * lda + l]) * (transB ? b[j * ldb + l] : b[l * ldb + j]);
+      c[i * ldc + j] = alpha * sum + (beta == 0 ? 0 : beta * c[i * ldc + j]);
+    }
+}
+
 static void ignore(void *context, int64_t op) {}
 
 const nsrt_artifact *nsrt_artifact_query(uint32_t host_abi, uint32_t x86_level);
@@ -45,6 +57,7 @@ int run(int entry, int numPieces, int times, char *io, char *work) {
   host.struct_size = sizeof host;
   host.abi_version = NSRT_ABI_VERSION;
   host.parallel_for = share;
+  host.gemm_f32 = gemm;
   host.scratch = scratch;
   host.mark = ignore;
   pieces = numPieces;

@@ -12,9 +12,11 @@
 // SYNTH-NEXT: ns-insert-synthesis-loss{objective=logit_l2},
 // SYNTH-NEXT: ns-insert-finetune-loss{arm=none separate=false},
 // SYNTH-NEXT: ns-insert-finetune-loss{arm=noised separate=false},
+// SYNTH-NEXT: ns-insert-finetune-loss{arm=trades separate=false},
 // SYNTH-NEXT: ns-insert-dropout{drop-path=0.000000e+00 dropout=0.000000e+00},
 // SYNTH-NEXT: ns-insert-attack-gradient,
-// SYNTH-NEXT: ns-select-entries{entries={forward,site_norm,synth_step,synth_step_l2,synth_update,stop_test}},
+// SYNTH-NEXT: ns-insert-attention-taps,
+// SYNTH-NEXT: ns-select-entries{entries={forward,site_norm,synth_step,synth_step_l2,synth_update,stop_test} optional={attention_received,patchfool_grad}},
 // SYNTH-NEXT: ns-verify-hardened
 // SYNTH-NEXT: )
 
@@ -27,9 +29,11 @@
 // BASIS-NEXT: ns-insert-synthesis-loss{objective=logit_l2},
 // BASIS-NEXT: ns-insert-finetune-loss{arm=none separate=false},
 // BASIS-NEXT: ns-insert-finetune-loss{arm=noised separate=false},
+// BASIS-NEXT: ns-insert-finetune-loss{arm=trades separate=false},
 // BASIS-NEXT: ns-insert-dropout{drop-path=0.000000e+00 dropout=0.000000e+00},
 // BASIS-NEXT: ns-insert-attack-gradient,
-// BASIS-NEXT: ns-select-entries{entries={forward,forward_noised,stop_test,value_and_grad,attack_grad}},
+// BASIS-NEXT: ns-insert-attention-taps,
+// BASIS-NEXT: ns-select-entries{entries={forward,forward_noised,stop_test,value_and_grad,attack_grad,attention_received,patchfool_grad} optional={attention_received,patchfool_grad}},
 // BASIS-NEXT: ns-verify-hardened
 // BASIS-NEXT: )
 

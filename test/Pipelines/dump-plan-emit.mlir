@@ -7,9 +7,9 @@
 // PLAN: builtin.module(
 // PLAN-NEXT: canonicalize{
 // PLAN-NEXT: cse,
-// PLAN-NEXT: nn-to-rt,
+// PLAN-NEXT: nn-to-rt{sum-rows=0},
 // PLAN-NEXT: func.func(
-// PLAN-NEXT: rt-fuse
+// PLAN-NEXT: rt-fuse{max-vectors=0 parallel-elements=32768 parallel-rows=8}
 // PLAN-NEXT: ),
 // PLAN-NEXT: func.func(
 // PLAN-NEXT: rt-pack-operands{products=auto}
@@ -22,8 +22,8 @@
 // PLAN-NEXT: )
 // PLAN-NEXT: )
 
-// BF16: nn-to-rt,
-// BF16-NEXT: rt-narrow-products{entries={{.}}clean_logits,synth_step,synth_step_l2,finetune_step,finetune_step_noised,value_and_grad,attack_grad{{..}},
+// BF16: nn-to-rt{sum-rows=0},
+// BF16-NEXT: rt-narrow-products{entries={{.}}clean_logits,synth_step,synth_step_l2,finetune_step,finetune_step_noised,finetune_step_trades,value_and_grad,trades_grad,attack_grad,patchfool_grad{{.}} results=f32},
 // BF16-NEXT: func.func(
 // BF16-NEXT: rt-fuse
 
@@ -31,7 +31,7 @@
 // EXPAND-NEXT: arith-expand{{{.*}}include-bf16=true
 
 // EMIT: builtin.module(
-// EMIT-NEXT: rt-to-llvm{metadata=about table= vector-bits=256},
+// EMIT-NEXT: rt-to-llvm{device=false image-size=0 metadata=about table= tf32=false vector-bits=256},
 // EMIT-NEXT: rt-expand-math,
 // EMIT-NEXT: cse,
 // EMIT-NEXT: convert-scf-to-cf{

@@ -21,7 +21,10 @@
 // FINETUNE-NEXT: {{.*}}@stop_test({{.*}}
 // FINETUNE-NEXT: {{.*}}@finetune_step({{.*}}
 // FINETUNE-NEXT: {{.*}}@finetune_step_noised({{.*}}
+// FINETUNE-NEXT: {{.*}}@finetune_step_trades({{.*}}
 // FINETUNE-NEXT: {{.*}}@finetune_update({{.*}}
+// FINETUNE-NEXT: {{.*}}@value_and_grad({{.*}}
+// FINETUNE-NEXT: {{.*}}@trades_grad({{.*}}
 // FINETUNE-NOT: func.func
 
 // EVALUATE: {{.*}}@forward({{.*}}
@@ -29,9 +32,10 @@
 // EVALUATE-NEXT: {{.*}}@stop_test({{.*}}
 // EVALUATE-NEXT: {{.*}}@value_and_grad({{.*}}
 // EVALUATE-NEXT: {{.*}}@attack_grad({{.*}}
+// EVALUATE-NEXT: {{.*}}@attention_received({{.*}}
 // EVALUATE-NOT: func.func
 
-// LIBRARY-COUNT-12: {{.*}}func.func{{.*}}
+// LIBRARY-COUNT-15: {{.*}}func.func{{.*}}
 // LIBRARY-NOT: func.func
 
 // UNKNOWN: error: expected the module to have an entry @train, but got none

@@ -4,6 +4,7 @@ Reduced depths by default; `--full` runs the sizes people use. A tool that is no
 """
 
 import dataclasses
+import math
 import os
 import pathlib
 import shutil
@@ -24,6 +25,10 @@ torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1" if "PYTEST_XDIST
 
 def pytest_addoption(parser):
     parser.addoption("--full", action="store_true", help="models of full depth and width instead of reduced ones")
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "gpu: needs an NVIDIA GPU")
 
 
 @pytest.fixture(scope="session")
@@ -199,6 +204,21 @@ def images(n: int, info: sources.ModelInfo, seed: int = 0) -> torch.Tensor:
     fine = torch.nn.functional.interpolate(coarse, size=info.image[1:], mode="bilinear")
     noisy = (fine + 0.1 * torch.randn(fine.shape, generator=generator)).clamp(0, 1)
     return (noisy * 255).round() / 255
+
+
+def column(path: pathlib.Path, name: str):
+    """A column of a summary.csv."""
+    import csv
+
+    import numpy as np
+
+    with open(path, newline="") as file:
+        return np.array([float(row[name]) for row in csv.DictReader(file)])
+
+
+def cosine(step: int, total: int, lr: float, low: float = 0.0) -> float:
+    """The executables' learning rate of a step."""
+    return low + 0.5 * (lr - low) * (1 + math.cos(math.pi * step / total))
 
 
 def write_npz(path: pathlib.Path, info: sources.ModelInfo, train: int, val: int, seed: int = 0):

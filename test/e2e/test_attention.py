@@ -84,6 +84,39 @@ def test_against_pytorch(made, name, bits, backward):
         assert (found - want).abs().max() <= 2e-6 * want.abs().max(), result
 
 
+# Products of the test's host, which sums one term after the other in float32.
+EXPANDED = ("--rt-expand-attention", "--rt-fuse")
+
+
+@pytest.mark.parametrize("backward", [False, True])
+@pytest.mark.parametrize("name", SHAPES)
+def test_expanded_against_pytorch(made, name, backward):
+    attention = made(SHAPES[name], backward, vector_bits=256, passes=EXPANDED)
+    expected = reference(attention)
+    attention.run()
+    for result, want in expected.items():
+        found = torch.from_numpy(attention.view(result)).double()
+        assert (found - want).abs().max() <= 4e-6 * want.abs().max(), result
+
+
+def test_expanded_special_values(made):
+    """A NaN stays in its row; a masked key gets nothing; no zero of the padding meets an infinity."""
+    attention = made(Shape(1, 2, 30, 50, 16, mask=True), True, vector_bits=256, passes=EXPANDED)
+    mask = attention.view("mask")
+    mask[:] = 0
+    mask[0, :, 7] = -np.inf
+    expected = reference(attention)
+    attention.run()
+    for result, want in expected.items():
+        found = torch.from_numpy(attention.view(result)).double()
+        assert found.isfinite().all() and (found - want).abs().max() <= 4e-6 * want.abs().max(), result
+    attention.view("q")[0, 23, 3] = np.nan
+    attention.run()
+    expected = reference(attention)
+    for result, want in expected.items():
+        assert np.array_equal(np.isnan(attention.view(result)), want.isnan().numpy()), result
+
+
 @pytest.mark.parametrize("backward", [False, True])
 def test_special_values_stay_in_their_row(made, backward):
     """A NaN among the queries, a masked key, a row without any key: NaN where PyTorch's softmax has it, and nowhere else."""

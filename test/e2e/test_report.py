@@ -1,86 +1,214 @@
 """nullspace.report on run folders made by hand."""
 
+import html.parser
+import itertools
 import json
+import math
+import re
 
+import numpy as np
 import pytest
 from nullspace import UserError, report
+from nullspace.report.statistics import holm, sign_flip_p, wilson
+from PIL import Image
+
+KINDS = [f"kind_{i}" for i in range(15)]
+
+
+def write_run(folder, weights, shares, others=(), hexadecimal=False):
+    """Output of evaluate: `shares` are (kind, parameters, outcome of each image)."""
+    folder.mkdir(parents=True)
+    measurements, columns = [], []
+    for index, (kind, parameters, outcomes) in enumerate(shares):
+        share, n = float(np.mean(outcomes)), len(outcomes)
+        entry = {"kind": kind, "value": share, "n": n, "interval": wilson(share, n), "parameters": parameters}
+        if hexadecimal:
+            entry |= {"outcomes": np.packbits(np.array(outcomes, np.uint8)).tobytes().hex(), "images": f"first-{n}"}
+        measurements.append(entry)
+        columns.append((f'"{kind},{index}"', outcomes))
+        measurements += others if index == 0 else ()
+    (folder / "results.json").write_text(json.dumps({"weights_xxh3": weights, "measurements": measurements}))
+    if not hexadecimal:
+        lines = [",".join(["image,label,prediction", *(name for name, _ in columns)])]
+        for i in range(len(columns[0][1])):
+            lines.append(",".join(map(str, [i, 0, 0, *(outcomes[i] for _, outcomes in columns)])))
+        (folder / "outcomes.csv").write_text("\n".join(lines) + "\n")
+    return folder
+
+
+def bits(n, ones):
+    return [1] * ones + [0] * (n - ones)
 
 
 @pytest.fixture
 def folders(tmp_path):
-    for model, shift in (("base", 0), ("nullspace", 0.05)):
-        folder = tmp_path / model
-        folder.mkdir()
-        value = lambda v: {"value": v + shift, "n": 400, "interval": [v + shift - 0.03, v + shift + 0.03]}
-        measurements = [
-            {"kind": "square", **value(0.3), "parameters": {"eps": 16 / 255, "queries": 200}},
-            {"kind": "clean", **value(0.9), "parameters": {}},
-        ]
-        measurements += [
-            {"kind": "noise_same_argmax", **value(v), "parameters": {"noise": noise}}
-            for noise, v in (("permuted", 0.5), ("learned", 0.9))
-        ]
-        (folder / "results.json").write_text(json.dumps({"measurements": measurements}))
+    """Arm `none` of two seeds, arm `hard` of one, measured in two pieces; 40 images."""
+    fgsm, mse = {"eps": 4 / 255, "seed": 1}, {"kind": "noise_prob_sq", "value": 0.1, "n": 40, "parameters": {"noise": "learned"}}
+    write_run(tmp_path / "none-0", "a", [("clean", {}, bits(40, 30)), ("fgsm", fgsm, bits(40, 8))], [mse])
+    write_run(tmp_path / "none-1", "b", [("clean", {}, bits(40, 32)), ("fgsm", fgsm, bits(40, 10))])
+    write_run(tmp_path / "hard-0", "c", [("clean", {}, bits(40, 31)), ("fgsm", fgsm, bits(40, 24))])
+    corrupted = [
+        ("corruption", {"corruption": kind, "severity": s}, bits(20, 10 + s)) for kind in KINDS for s in range(1, 6)
+    ]
+    write_run(tmp_path / "hard-c", "c", [("clean", {}, bits(20, 16)), *corrupted])
     (tmp_path / "synth").mkdir()
     (tmp_path / "synth" / "summary.csv").write_text(
         "step,loss,prob_mse,norm,lr,seconds\n0,3.5,0.9,20,.1,.01\n1,3.1,,19,.1,.02\n2,2.0,0.2,18,.1,.03\n"
     )
+    (tmp_path / "train").mkdir()
+    (tmp_path / "train" / "summary.csv").write_text(
+        "step,round,loss,lr,seconds,noise_norm,noise_prob_mse,holdout_accuracy\n1,1,2,.1,1,5,.1,\n2,1,1.5,.1,2,5,,.5\n3,2,1.2,.1,3,6,.1,.6\n"
+    )
     return tmp_path
 
 
+def runs(folder):
+    return [f"none={folder}/none-0", f"none={folder}/none-1", f"<hard>={folder}/hard-0", f"<hard>={folder}/hard-c"]
+
+
+def study(folder):
+    pairs = [run.split("=") for run in runs(folder)]
+    return report.gather("t", pairs).study
+
+
+def test_seeds_and_pieces_are_one_table(folders):
+    found = study(folders)
+    assert [c[0] for c in found.columns] == ["clean", "fgsm", "corruptions"]
+    cell = found.cell("none", ("fgsm", "eps 4/255"))
+    assert (cell.value, cell.n, cell.seeds) == (9 / 40, 40, [0.2, 0.25]) and cell.interval == wilson(9 / 40, 40)
+    assert cell.spread == pytest.approx(0.05 / math.sqrt(2))
+    # Of the clean accuracies of two pieces the one on more images counts.
+    assert found.cell("<hard>", ("clean", "")).n == 40
+    corrupted = found.cell("<hard>", ("corruptions", "15 kinds"))
+    assert corrupted.value == pytest.approx(np.mean([10 + s for s in range(1, 6)]) / 20) and corrupted.n == 20
+
+
+def test_differences_are_tested_on_the_same_images(folders):
+    cell = study(folders).cell("<hard>", ("fgsm", "eps 4/255"))
+    # Summed over the seeds of `none`: 14 images differ by 2 of 2, 2 images by 1 of 2, all upwards.
+    assert cell.p == pytest.approx(2 * 0.5**16) and cell.difference == pytest.approx(24 / 40 - 9 / 40)
+    assert cell.mark == "▲" and cell.adjusted == pytest.approx(2 * cell.p)
+    assert study(folders).cell("<hard>", ("clean", "")).mark == ""
+
+
+def test_bitmaps_and_columns_say_the_same(folders, tmp_path):
+    shares = [("clean", {}, bits(13, 7)), ("fgsm", {"eps": 0.1}, bits(13, 3))]
+    for name, hexadecimal in (("columns", False), ("bitmaps", True)):
+        write_run(tmp_path / name, name, shares, hexadecimal=hexadecimal)
+        found = report.read_results(tmp_path / name)
+        assert [list(m.outcomes) for m in found] == [outcomes for *_, outcomes in shares]
+        assert len({str(m.images) for m in found}) == 1
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_sign_flips_against_all_of_them(seed):
+    differences = np.random.default_rng(seed).integers(-3, 4, 9)
+    totals = [abs(np.dot(signs, np.abs(differences))) for signs in itertools.product((-1, 1), repeat=9)]
+    assert sign_flip_p(differences) == pytest.approx(np.mean(np.array(totals) >= abs(differences.sum())))
+
+
+def test_mcnemar_is_the_sign_flip_of_single_outcomes():
+    b, c = 3, 11
+    expected = 2 * sum(math.comb(b + c, k) for k in range(b + 1)) / 2 ** (b + c)
+    assert sign_flip_p(np.array([1] * b + [-1] * c + [0] * 50)) == pytest.approx(expected)
+    assert sign_flip_p(np.zeros(5, int)) == 1 and sign_flip_p(np.array([1, -1])) == 1
+
+
+def test_holm():
+    assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+
+
+class Checked(html.parser.HTMLParser):
+    """What a page refers to, and whether its images have texts."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.ids, self.links, self.outside, self.silent = set(), set(), [], []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        given = dict(attributes)
+        self.ids.add(given.get("id"))
+        for key in ("href", "src"):
+            if value := given.get(key):
+                (self.links.add(value[1:]) if value[0] == "#" else value.startswith("data:") or self.outside.append(value))
+        if (tag == "img" and not given.get("alt")) or (tag == "svg" and not (given.get("aria-label") or "aria-hidden" in given)):
+            self.silent.append(tag)
+
+
 def test_page_is_whole_and_needs_no_network(folders, capsys):
-    page = folders / "report.html"
-    status = report.main(
-        [
-            "--model",
-            f"base={folders / 'base'}",
-            "--model",
-            f"<hard>={folders / 'nullspace'}",
-            "--synth",
-            str(folders / "synth"),
-            "--training",
-            f"none={folders / 'synth'}",
-            "-o",
-            str(page),
-        ]
-    )
-    assert status == 0
-    text = page.read_text()
-    assert text.count("data:image/svg+xml;base64,") == 4 and "http" not in text.replace("http-equiv", "")
-    assert "90.0 %" in text and "&lt;hard&gt;" in text and "eps 16/255, 200 queries" in text
+    for label, value in (("clean", 10), ("attacked", 200)):
+        (folders / label / "0").mkdir(parents=True)
+        Image.new("RGB", (4, 4), (value, 0, 0)).save(folders / label / "0" / "7.png")
+    outputs = {suffix: folders / f"r.{suffix}" for suffix in ("html", "md", "tex", "json")}
+    arguments = [*runs(folders), f"training={folders}/train", str(folders / "synth"), "--note", "A <note>."]
+    arguments += [f"--pictures={label}={folders / label}" for label in ("clean", "attacked")]
+    assert report.main([*arguments, *(f"--output={path}" for path in outputs.values())]) == 0
+    text = outputs["html"].read_text()
+    page = Checked(text)
+    assert not page.outside and not page.silent and page.links <= page.ids and "<script" not in text
+    assert "&lt;hard&gt;" in text and "<hard>" not in text and "A &lt;note&gt;." in text and "60.0" in text
+    for section in ("Results", "Accuracy by arm", "Corruptions by severity", "Pictures", "Synthesis", "Finetuning"):
+        assert f">{section}</h2>" in text
+    assert text.count('alt="attacked: 0/7"') == 1 and text.count("severity</text>") == 15
+    lines = outputs["md"].read_text().splitlines()
+    assert lines[0] == "| | n | none | <hard> |" and lines[3].startswith("| FGSM (eps 4/255) | 40 | 22.5 ±3.5 [12.3–37.5] | 60.0▲ [")
+    tex = outputs["tex"].read_text()
+    assert tex.count(r"\\") == 7 and r"$^{\blacktriangle}$" in tex and not re.search("[▲▼±–]", tex)
+    entry = json.loads(outputs["json"].read_text())["arms"]["<hard>"]["FGSM"]
+    assert entry["n"] == 40 and entry["mean"] == 0.6 and entry["p"] < 1e-4
     printed = capsys.readouterr().out
-    assert "90.0" in printed and "27–33" in printed
+    assert "60.0▲" in printed and "12–38" in printed
 
 
-def test_columns_in_reading_order(folders):
-    found = report.Report("t", {"base": report.read_results(folders / "base")}).columns()
-    assert found == [
-        ("clean", ""),
-        ("square", "eps 16/255, 200 queries"),
-        ("noise_same_argmax", "learned"),
-        ("noise_same_argmax", "permuted"),
-    ]
+def test_arms_by_columns_as_the_paper(folders):
+    report.main([*runs(folders), "--layout=paper", f"-o{folders}/t.md", "--reference=<hard>"])
+    lines = (folders / "t.md").read_text().splitlines()
+    assert lines[0].startswith("| | Clean, n 40 | FGSM, n 40 |") and lines[2].startswith("| none | 77.5") and "▼" in lines[2]
 
 
-def test_two_settings_of_one_attack_are_two_columns(folders):
-    path = folders / "base" / "results.json"
-    measurements = json.loads(path.read_text())["measurements"]
-    measurements.append({**measurements[0], "parameters": {"eps": 8 / 255, "queries": 200}})
-    path.write_text(json.dumps({"measurements": measurements}))
-    found = report.Report("t", {"base": report.read_results(folders / "base")})
-    assert [found.heading(c) for c in found.columns()][1:3] == [
+def test_two_settings_of_one_attack_are_two_columns(tmp_path):
+    attacks = [("square", {"eps": eps / 255, "queries": 200}, bits(8, 4)) for eps in (16, 8)]
+    write_run(tmp_path / "a", "a", [*attacks, ("clean", {}, bits(8, 8))])
+    found = report.gather("t", [("a", tmp_path / "a")]).study
+    assert [found.heading(c) for c in found.columns] == [
+        "Clean",
         "Square (eps 16/255, 200 queries)",
         "Square (eps 8/255, 200 queries)",
     ]
 
 
-@pytest.mark.parametrize("content", [None, "", "[]", '{"measurements": [{"kind": "clean"}]}', '{"measurements": 3}'])
-def test_broken_results_are_user_errors(folders, content, capsys):
-    path = folders / "base" / "results.json"
-    path.unlink() if content is None else path.write_text(content)
+@pytest.mark.parametrize("content", ["", "[]", '{"measurements": [{"kind": "clean"}]}', '{"measurements": 3}'])
+def test_broken_results_are_user_errors(folders, content):
+    (folders / "none-0" / "results.json").write_text(content)
     with pytest.raises(UserError, match="results.json"):
-        report.read_results(folders / "base")
+        report.read_results(folders / "none-0")
     with pytest.raises(SystemExit) as ended:
-        report.main(["--model", f"base={folders / 'base'}", "-o", str(folders / "r.html")])
-    assert ended.value.code == 1
-    assert not (folders / "r.html").exists()
+        report.main([f"base={folders / 'none-0'}", "-o", str(folders / "r.html")])
+    assert ended.value.code == 1 and not (folders / "r.html").exists()
+
+
+@pytest.mark.parametrize(
+    "arguments, text",
+    [
+        (["{0}/none-0", "{0}/nothing"], "nothing: expected results.json of evaluate, or summary.csv"),
+        (["{0}/none-0", "--reference=x"], "--reference x: expected one of none-0"),
+        (["{0}/none-0", "--pictures=clean={0}/synth"], "expected PNG or JPEG files, found none"),
+        (["{0}/synth", "-o{0}/t.md"], "a table needs at least one output of evaluate"),
+        (["{0}/synth", "{0}/synth"], "a second output of synth"),
+    ],
+)
+def test_user_errors(folders, arguments, text, capsys):
+    with pytest.raises(SystemExit) as ended:
+        report.main([a.format(folders) for a in arguments] + [f"-o{folders}/r.html"])
+    assert ended.value.code == 1 and text in capsys.readouterr().err
+    assert not (folders / "r.html").exists() and not (folders / "t.md").exists()
+
+
+@pytest.mark.parametrize(
+    "content", ["", "image,label,prediction,clean\n0,0,0,1\n", "image,label,prediction,clean,fgsm\n0,0,0,1,x\n"]
+)
+def test_columns_that_do_not_fit_are_a_user_error(folders, content):
+    (folders / "none-0" / "outcomes.csv").write_text(content)
+    with pytest.raises(UserError, match="outcomes.csv: expected"):
+        report.read_results(folders / "none-0")

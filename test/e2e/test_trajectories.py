@@ -1,22 +1,14 @@
 """Whole runs of the executables against PyTorch scripts: same start, same data, same options."""
 
-import csv
-import math
-
 import numpy as np
 import pytest
 import safetensors
 import safetensors.torch
 import torch
 import torch.nn.functional as F
-from conftest import compile_model, run, write_npz
+from conftest import column, compile_model, cosine, run, write_npz
 
 BATCH, TRAIN = 8, 32
-
-
-def column(path, name):
-    with open(path, newline="") as file:
-        return np.array([float(row[name]) for row in csv.DictReader(file)])
 
 
 @pytest.fixture(scope="module")
@@ -33,10 +25,6 @@ def start_noise(small, tmp_path_factory):
     path = tmp_path_factory.mktemp("noise") / "start.safetensors"
     safetensors.torch.save_file({"noise": noise}, path)
     return path, noise
-
-
-def cosine(step, total, lr, low=0.0):
-    return low + 0.5 * (lr - low) * (1 + math.cos(math.pi * step / total))
 
 
 def test_fifty_synthesis_steps_follow_pytorch(small, data, start_noise, tmp_path):

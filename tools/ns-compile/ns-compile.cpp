@@ -33,8 +33,30 @@ static Flag<std::string> output("o", cl::desc("Output file"), cl::value_desc("FI
 static Flag<std::string>
     emit("emit", cl::desc("What to make: synth, finetune, evaluate or library (default: synth)"),
          cl::location(options.emit), cl::cat(category));
-static Flag<std::string> target("target", cl::desc("cpu (default)"), cl::location(options.target),
-                                cl::cat(category));
+static Flag<std::string> target("target", cl::desc("cpu (default) or cuda"),
+                                cl::location(options.target), cl::cat(category));
+static cl::opt<std::string>
+    deviceCode("device-code",
+               cl::desc("Code of a GPU's kernels: fatbin (default), ptx, or emulate: "
+                        "x86-64 code for the emulator of tests"),
+               cl::cat(category));
+static cl::list<std::string>
+    archs("arch", cl::CommaSeparated, cl::value_desc("sm_XY"),
+          cl::desc("GPUs to make code for (default: sm_80,sm_90,sm_100; PTX of the first for all "
+                   "later ones)"),
+          cl::cat(category));
+static Flag<bool> tf32("tf32", cl::desc("On a GPU, float32 products round their operands to TF32"),
+                       cl::location(options.tf32), cl::cat(category));
+static Flag<std::string> attention(
+    "attention",
+    cl::desc("Attention is: auto (default), generated (a task for each head), or expanded "
+             "(batched products and row programs)"),
+    cl::location(options.attention), cl::cat(category));
+static Flag<std::string> productResults(
+    "product-results", cl::Hidden,
+    cl::desc("With --precision=bf16, results of products for tokens and heads are: auto (default), "
+             "f32, bf16 (a GPU's) or rounded (the same numbers in float32)"),
+    cl::location(options.productResults), cl::cat(category));
 static Flag<std::string> cpu("cpu",
                              cl::desc("portable (default: x86-64-v3 and -v4, chosen at load), "
                                       "x86-64-v3, x86-64-v4, native, or a processor's name"),
@@ -70,12 +92,13 @@ static Flag<std::string> batchNorm("batch-norm",
 static cl::opt<std::string> batch(
     "batch",
     cl::desc("Images per call, or auto (default): at most 16, fewer where their memory is "
-             "more than 3/2 of the weights'. Executables add up the gradients of --batch-size"),
+             "more than 3/2 of the weights'; on a GPU at most 128, fewer where all takes more than "
+             "12 GiB. Executables add up the gradients of --batch-size"),
     cl::init("auto"), cl::cat(category));
 static cl::opt<std::string>
     compileTo("compile-to",
               cl::desc("Stop after a phase and write its IR: import, harden, simplify, "
-                       "differentiate, plan or emit"),
+                       "differentiate, plan, kernels (of a GPU) or emit"),
               cl::cat(category));
 static Flag<std::string> dumpPhases("dump-phases", cl::desc("Write the IR after each phase"),
                                     cl::value_desc("DIR"), cl::location(options.dumpPhases),
@@ -96,10 +119,58 @@ static cl::opt<std::string>
                 cl::desc("Print the FLOPs of each entry by kind and layer; with FILE as JSON"),
                 cl::cat(category));
 
+static cl::opt<std::string>
+    reportDevice("report-device", cl::ValueOptional, cl::value_desc("FILE"),
+                 cl::desc("Print registers, spills and accesses of a GPU's kernels; with FILE as "
+                          "JSON"),
+                 cl::cat(category));
+
 /// Prints a usage error; returns exit status 2.
 static int usage(const Twine &message) {
   errs() << "ns-compile: " << message << "\n";
   return 2;
+}
+
+/// What only one of the targets takes.
+static int checkDeviceOptions() {
+  bool isDevice = options.target == "cuda";
+  auto given = [](ArrayRef<std::reference_wrapper<const cl::Option>> flags) {
+    for (const cl::Option &flag : flags)
+      if (flag.getNumOccurrences())
+        return flag.ArgStr;
+    return StringRef();
+  };
+  StringRef other = isDevice ? given({cpu, products, emitObject})
+                             : given({deviceCode, archs, tf32, reportDevice});
+  if (!other.empty())
+    return usage("--" + other + ": expected with --target=" + (isDevice ? "cpu" : "cuda") +
+                 " only");
+  if (isDevice && options.precision == "f64")
+    return usage("--precision: expected f32 or bf16 with --target=cuda, found 'f64': it is the "
+                 "precision of tests, which a GPU's generated kernels and products do not have");
+  if (isDevice && options.attention == "generated")
+    return usage("--attention: expected expanded with --target=cuda, found 'generated': its tasks "
+                 "are a CPU's");
+  if (!deviceCode.empty()) {
+    auto code = ns::symbolizeDeviceCode(deviceCode);
+    if (!code)
+      return usage("--device-code: expected fatbin, ptx or emulate, found '" + deviceCode + "'");
+    options.device.code = *code;
+  }
+  if (archs.empty())
+    return 0;
+  options.device.archs.clear();
+  for (StringRef arch : archs) {
+    unsigned number;
+    StringRef digits = arch;
+    if (!digits.consume_front("sm_") || digits.getAsInteger(10, number) || number < 80 ||
+        number > 130)
+      return usage("--arch: expected sm_80 or later, such as sm_90, found '" + arch + "'");
+    options.device.archs.push_back(number);
+  }
+  sort(options.device.archs);
+  options.device.archs.erase(llvm::unique(options.device.archs), options.device.archs.end());
+  return 0;
 }
 
 static int checkOptions() {
@@ -109,8 +180,10 @@ static int checkOptions() {
   if (!oneOf(options.emit, {"synth", "finetune", "evaluate", "library"}))
     return usage("--emit: expected synth, finetune, evaluate or library, found '" + options.emit +
                  "'");
-  if (options.target != "cpu")
-    return usage("--target: expected cpu, found '" + options.target + "'");
+  if (!oneOf(options.target, {"cpu", "cuda"}))
+    return usage("--target: expected cpu or cuda, found '" + options.target + "'");
+  if (int status = checkDeviceOptions())
+    return status;
   if (options.cpu != "portable")
     if (auto processor = ns::resolveTarget(options.cpu); !processor)
       return usage(toString(processor.takeError()));
@@ -119,6 +192,12 @@ static int checkOptions() {
   if (!oneOf(options.products, {"auto", "library", "generated"}))
     return usage("--products: expected auto, library or generated, found '" + options.products +
                  "'");
+  if (!oneOf(options.attention, {"auto", "generated", "expanded"}))
+    return usage("--attention: expected auto, generated or expanded, found '" + options.attention +
+                 "'");
+  if (!oneOf(options.productResults, {"auto", "f32", "bf16", "rounded"}))
+    return usage("--product-results: expected auto, f32, bf16 or rounded, found '" +
+                 options.productResults + "'");
   if (!oneOf(options.init, {"uniform", "normal", "zero"}))
     return usage("--init: expected uniform, normal or zero, found '" + options.init + "'");
   if (!oneOf(options.batchNorm, {"eval", "train"}))
@@ -136,12 +215,17 @@ static int checkOptions() {
     options.reportMemory = reportMemory;
   if (reportFlops.getNumOccurrences())
     options.reportFlops = reportFlops;
+  if (reportDevice.getNumOccurrences())
+    options.reportDevice = reportDevice;
   if (!compileTo.empty()) {
     options.compileTo = ns::symbolizePhase(compileTo);
     if (options.compileTo == ns::Phase::End)
       return usage(
-          "--compile-to: expected import, harden, simplify, differentiate, plan or emit, found '" +
+          "--compile-to: expected import, harden, simplify, differentiate, plan, kernels or emit, "
+          "found '" +
           compileTo + "'");
+    if (options.compileTo == ns::Phase::Kernels && options.target != "cuda")
+      return usage("--compile-to: expected kernels with --target=cuda only");
   }
   return 0;
 }

@@ -12,6 +12,9 @@
 #include "mlir/Pass/Pass.h"
 
 namespace ns {
+/// The symbol of the image in the object that holds it (`rt-to-llvm{device}`).
+inline constexpr llvm::StringLiteral kImageSymbol = "nsrt_image";
+
 #define GEN_PASS_DECL
 #include "ns/Conversion/Passes.h.inc"
 #define GEN_PASS_REGISTRATION

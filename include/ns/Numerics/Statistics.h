@@ -11,6 +11,7 @@
 
 #include <cstdint>
 #include <span>
+#include <vector>
 
 namespace ns::numerics {
 
@@ -37,6 +38,24 @@ MeanEstimate meanEstimate(std::span<const double> values, double z = kZ95);
 /// is yes, `onlySecond` where only the second is. Under the null hypothesis onlyFirst ~
 /// Binomial(onlyFirst + onlySecond, 1/2).
 double mcNemarExact(int64_t onlyFirst, int64_t onlySecond);
+
+/// The same by the chi-square distribution with one degree of freedom, of (|onlyFirst - onlySecond|
+/// - 1)^2 / (onlyFirst + onlySecond): McNemar 1947 with Edwards' continuity correction.
+double mcNemarChiSquare(int64_t onlyFirst, int64_t onlySecond);
+
+/// From so many discordant pairs on the approximation is good.
+inline constexpr int64_t kManyDiscordant = 25;
+
+/// The exact test of fewer than kManyDiscordant discordant pairs, else the approximate one.
+struct PairedTest {
+  double p = 1;
+  bool exact = true;
+};
+PairedTest mcNemar(int64_t onlyFirst, int64_t onlySecond);
+
+/// The 2.5 % and 97.5 % quantiles of values, linear between neighbours as numpy.quantile takes
+/// them; {0, 0} of none.
+Interval percentiles95(std::vector<double> values);
 
 } // namespace ns::numerics
 

@@ -65,6 +65,17 @@ struct PlanOptions : mlir::PassPipelineOptions<PlanOptions> {
       *this, "precision",
       llvm::cl::desc("bf16: products of the entries that train or attack read bf16"),
       llvm::cl::init("f32")};
+  Option<std::string> attention{
+      *this, "attention",
+      llvm::cl::desc("Attention is: generated (one task for each head) or expanded (batched products "
+                     "and row programs)"),
+      llvm::cl::init("generated")};
+  Option<std::string> results{
+      *this, "results",
+      llvm::cl::desc("With bf16, results of products for tokens and heads are: f32, bf16 (a GPU's), or "
+                     "rounded (the same numbers in float32)"),
+      llvm::cl::init("f32")};
+  Option<std::string> target{*this, "target", llvm::cl::desc("cpu or cuda"), llvm::cl::init("cpu")};
   Option<std::string> products{*this, "products",
                                llvm::cl::desc("Products are: auto, library or generated"),
                                llvm::cl::init("auto")};
@@ -77,6 +88,13 @@ struct EmitOptions : mlir::PassPipelineOptions<EmitOptions> {
                                llvm::cl::init("{}")};
   Option<int64_t> vectorBits{*this, "vector-bits", llvm::cl::desc("Width of a vector register"),
                              llvm::cl::init(512)};
+  Option<bool> device{*this, "device", llvm::cl::desc("Entries of a GPU"), llvm::cl::init(false)};
+  Option<int64_t> imageSize{*this, "image-size",
+                            llvm::cl::desc("Bytes of the image of a GPU's kernels"),
+                            llvm::cl::init(0)};
+  Option<bool> tf32{*this, "tf32",
+                    llvm::cl::desc("A GPU's products of f32 may round their operands to TF32"),
+                    llvm::cl::init(false)};
   Option<bool> expandBf16{*this, "expand-bf16",
                           llvm::cl::desc("Round to bf16 by integer instructions"),
                           llvm::cl::init(false)};
@@ -100,11 +118,13 @@ void buildDifferentiatePipeline(mlir::OpPassManager &manager);
 
 /// nn and ns ops -> fused rt ops with offsets.
 void buildPlanPipeline(mlir::OpPassManager &manager, const PlanOptions &options);
+/// Planned row programs -> launches of generated kernels.
+void buildKernelsPipeline(mlir::OpPassManager &manager);
 /// Planned rt ops -> the LLVM dialect. `metadata` is the artefact's JSON.
 void buildEmitPipeline(mlir::OpPassManager &manager, const EmitOptions &options);
 
 /// Registers the phases as `ns-harden-pipeline`, `ns-simplify-pipeline`,
-/// `ns-differentiate-pipeline`, `ns-plan-pipeline` and `ns-emit-pipeline`.
+/// `ns-differentiate-pipeline`, `ns-plan-pipeline`, `ns-kernels-pipeline` and `ns-emit-pipeline`.
 void registerPipelines();
 
 } // namespace ns

@@ -15,6 +15,11 @@
 //   io      inputs and outputs of the entries, by name
 //   work    scratch of one call; nothing in it outlives the call
 //
+// An artefact for a GPU (metadata "target": "cuda") carries its kernels as an image. Its entries get the
+// regions' addresses on the device, never read them, and do nothing but call launch, device_gemm,
+// device_attention and mark, with the same arguments each time: what an entry enqueues can be captured once
+// and replayed.
+//
 // The metadata is JSON; docs/abi.md lists its keys. Structs grow at the end only: struct_size tells which
 // fields exist.
 //
@@ -30,13 +35,42 @@ extern "C" {
 #endif
 
 /* Grows where nsrt_host grows: a host serves artefacts of its own version and of older ones. */
-#define NSRT_ABI_VERSION 2u
+#define NSRT_ABI_VERSION 3u
 #define NSRT_QUERY_SYMBOL "nsrt_artifact_query"
 /* An executable ends with: the artefact's bytes, their count (8 bytes, little endian), this magic. */
 #define NSRT_FOOTER_MAGIC "NSRTEXE1"
 
 /* A piece of parallel work on [begin, end). */
 typedef void (*nsrt_task)(void *arg, int64_t begin, int64_t end);
+
+/* Element types of a device's matrices. */
+enum { NSRT_F32 = 0, NSRT_BF16 = 1, NSRT_E4M3 = 2, NSRT_TF32 = 3 /* float32 that may be rounded to TF32 */ };
+enum { NSRT_EPILOGUE_NONE = 0, NSRT_EPILOGUE_BIAS = 1 };
+
+/* A product on the device, in static storage: row-major C_i[m,n] = op(A_i) op(B_i) + beta C_i for i in [0, batch), op(X) = X or X^T,
+   summed in float32. Matrix i of X begins i * stride_x elements after x. */
+typedef struct nsrt_gemm {
+  int64_t index; /* position among the artefact's products that differ: products of one index are equal */
+  int32_t trans_a, trans_b;
+  int64_t m, n, k, lda, ldb, ldc;
+  int64_t batch, stride_a, stride_b, stride_c; /* strides are 0 where batch is 1; a stride of 0 shares one matrix */
+  int32_t type_ab, type_c;                     /* NSRT_F32, ... */
+  int32_t epilogue;                            /* NSRT_EPILOGUE_BIAS: C[i, j] += bias[j] */
+  int32_t alignment; /* bytes: every address given to this product is a multiple of it, at most 256 */
+} nsrt_gemm;
+
+/* Attention of all heads on the device, in static storage: softmax(scale Q K^T) V, or its gradient. Element (i, h, t, d) of X (image,
+   head, token, column) lies at x + i * strides_x[0] + h * strides_x[1] + t * strides_x[2] + d, in elements. args of the forward pass:
+   q, k, v, o, statistics (log-sum-exp of each row of scores, f32, images x heads x queries); of the gradient: q, k, v, o, statistics,
+   do, dq, dk, dv. */
+typedef struct nsrt_attention {
+  int64_t index; /* as in nsrt_gemm */
+  int32_t gradient;
+  int32_t type; /* of q, k, v, o and their gradients */
+  int64_t images, heads, queries, keys, width;
+  int64_t strides_q[3], strides_k[3], strides_v[3], strides_o[3];
+  double scale;
+} nsrt_attention;
 
 /* Services of the host. Every function may be called from any thread of parallel_for. */
 typedef struct nsrt_host {
@@ -67,6 +101,18 @@ typedef struct nsrt_host {
   void (*gemm_bf16)(void *context, int32_t trans_a, int32_t trans_b, int64_t m, int64_t n, int64_t k,
                     float alpha, const uint16_t *a, int64_t lda, const uint16_t *b, int64_t ldb,
                     float beta, float *c, int64_t ldc);
+
+  /* Since version 3; null on a host without a device, which refuses artefacts that need it. All addresses below are the device's, all
+     calls are enqueued in order on one stream. */
+
+  /* Kernel number `kernel` of the artefact's list on a grid of grid_block[0..2] blocks of grid_block[3..5] threads. args: the address of each
+     argument's value, as cuLaunchKernel takes them, valid during the call; the arguments are pointers. */
+  void (*launch)(void *context, int64_t kernel, const int64_t grid_block[6], void *const *args,
+                 int64_t num_args);
+  /* bias: n elements of type_c, or null without that epilogue. beta: a float32 on the device, or null for 0, which does not read C. */
+  void (*device_gemm)(void *context, const nsrt_gemm *op, const void *a, const void *b,
+                      const void *bias, const void *beta, void *c);
+  void (*device_attention)(void *context, const nsrt_attention *op, void *const *args);
 } nsrt_host;
 
 enum { NSRT_PARAMS = 0, NSRT_STATE = 1, NSRT_IO = 2, NSRT_WORK = 3, NSRT_NUM_REGIONS = 4 };
@@ -86,7 +132,17 @@ typedef struct nsrt_artifact {
   uint64_t metadata_size;
   uint64_t num_entries;
   const nsrt_entry *entries;
+
+  /* Since version 3; of an artefact for a GPU, else null and 0. The image is what cuModuleLoadData takes (a fatbin, a cubin or PTX that ends
+     with a NUL); kernels are the names of its functions. */
+  const char *image;
+  uint64_t image_size;
+  uint64_t num_kernels;
+  const char *const *kernels;
 } nsrt_artifact;
+
+/* What a table of version 1 or 2 has: the fields before `image`. */
+#define NSRT_ARTIFACT_SIZE_V2 40u
 
 /* The tables of an artefact, in static storage: one for each processor level that it has code for. x86_level is the host's: 4 with
    AVX-512 (x86-64-v4), 3 with AVX2 and FMA (x86-64-v3), else 1. Returns the fastest table for that level, the least demanding one where none

@@ -15,6 +15,7 @@
 #include <array>
 #include <map>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace ns::runtime {
@@ -32,12 +33,28 @@ struct SlotInfo {
   uint64_t offset = 0;
   Dtype dtype = Dtype::F32;
   std::vector<int64_t> shape;
+
+  int64_t bytes() const { return TensorView{nullptr, dtype, shape}.bytes(); }
 };
 
 struct NoiseInfo {
   std::string name, site, init;
   std::vector<int64_t> shape;
   double lim = 0;
+};
+
+struct EntryInfo {
+  std::string name;
+  std::vector<std::string> inputs, outputs; ///< slots of region io
+};
+
+/// The attention that attacks may aim at.
+struct AttentionInfo {
+  int64_t layers = 0, tokens = 0;
+  int64_t prefix = 0; ///< tokens before those of the patches
+  int64_t patchHeight = 0, patchWidth = 0;
+  std::vector<int64_t> lossLayers; ///< with entry patchfool_grad's losses
+  std::string whyNone;             ///< where there are no layers
 };
 
 /// docs/abi.md, as far as the runtime reads it; sizes and offsets have been checked against the
@@ -53,6 +70,7 @@ struct Metadata {
     std::string name, interpolation = "bicubic";
     int64_t channels = 0, height = 0, width = 0, classes = 0;
     double cropPct = 1;
+    std::vector<double> mean, std; ///< of each channel
   } model;
   struct {
     std::string file, header, content;
@@ -62,11 +80,21 @@ struct Metadata {
   std::vector<ParamInfo> params;
   std::vector<SlotInfo> slots;
   std::vector<NoiseInfo> noises;
-  std::vector<std::string> entries;
+  std::vector<EntryInfo> entries;
+  AttentionInfo attention;
+  /// What the code of a GPU was compiled for; empty and false for the CPU.
+  struct {
+    std::vector<std::string> archs; ///< such as "sm_90"; "emulate": for the emulator only
+    std::string ptx;                ///< the architecture whose PTX is there too, such as "compute_80"
+    bool tf32 = false;              ///< float32 products may be of TF32
+  } device;
 
+  /// Whether entries run on a GPU.
+  bool onDevice() const { return target != "cpu"; }
   Dtype dtype() const { return precision == "f64" ? Dtype::F64 : Dtype::F32; }
   const ParamInfo *findParam(const std::string &name) const;
   const SlotInfo *findSlot(const std::string &name) const;
+  const EntryInfo *findEntry(const std::string &name) const;
 };
 
 /// Reads metadata; `origin` names the artefact in errors.
@@ -93,6 +121,9 @@ public:
   const Metadata &metadata() const { return meta; }
   /// Null where the artefact has no such entry.
   nsrt_entry_fn entry(const std::string &name) const;
+  /// The code of a GPU's kernels and their names, by number; empty for the CPU.
+  std::string_view image() const { return code; }
+  const std::vector<std::string> &kernels() const { return kernelNames; }
 
 private:
   /// A shared object and the descriptor of the memory it was loaded from (-1: from a file).
@@ -103,11 +134,14 @@ private:
   };
   static Loaded loadBytes(const std::vector<char> &bytes, const std::string &path);
   Artifact(std::string path, Loaded loaded);
+  void readImage(const nsrt_artifact &artifact);
 
   std::string origin;
   Loaded loaded;
   Metadata meta;
   std::map<std::string, nsrt_entry_fn> table;
+  std::string_view code;
+  std::vector<std::string> kernelNames;
 };
 
 } // namespace ns::runtime

@@ -10,6 +10,7 @@
 #define NS_RUNTIME_ATTACKS_H
 
 #include "ns/Runtime/BatchLoader.h"
+#include "ns/Runtime/Journal.h"
 #include "ns/Runtime/Options.h"
 #include "ns/Runtime/Progress.h"
 
@@ -18,6 +19,21 @@
 #include <vector>
 
 namespace ns::runtime {
+
+/// One entry for each image: 1 where the model still predicts its class. Entry i does not depend on
+/// the other images.
+using Survivors = std::vector<char>;
+
+/// Takes the images that an attack makes.
+class AdversarialSink {
+public:
+  virtual ~AdversarialSink() = default;
+  /// Image `image` attacked: pixels y, x when clean, of one image, channels first. Of several
+  /// offers the first that fools the model counts, else the last.
+  virtual void offer(int64_t image, std::vector<double> y, std::vector<double> x, bool fools) = 0;
+  /// What was offered is kept when this returns.
+  virtual void flush() = 0;
+};
 
 /// What every attack needs. Pixels stay in [0, 1]; eps is in pixels; the model's normalisation is
 /// inside.
@@ -28,11 +44,35 @@ struct AttackContext {
   uint64_t seed;
   /// What an attack tells beside who stands: distances, results of its parts, warnings ("flags").
   nlohmann::json details = nlohmann::json::object();
-};
+  Tape *tape = nullptr;            ///< of an evaluation that can be resumed
+  AdversarialSink *sink = nullptr; ///< of one that keeps the images
 
-/// One entry for each image: 1 where the model still predicts its class. Entry i does not depend on
-/// the other images.
-using Survivors = std::vector<char>;
+  /// fn(), one piece of the attack's work as JSON: not done again where an earlier run did it. The
+  /// pieces and their order must not depend on anything but options and earlier results.
+  template <class Fn> nlohmann::json remembered(Fn fn) {
+    if (tape)
+      if (std::optional<nlohmann::json> record = tape->next())
+        return *record;
+    nlohmann::json record = fn();
+    if (sink)
+      sink->flush();
+    if (tape)
+      tape->append(record);
+    return record;
+  }
+  /// The same, of a piece that tells who of `count` images stands. Throws Error where the journal's
+  /// is another.
+  template <class Fn> Survivors rememberedSurvivors(size_t count, Fn fn) {
+    return parseSurvivors(remembered([&] { return survivorsText(fn()); }), count);
+  }
+  static std::string survivorsText(const Survivors &survivors);
+  static Survivors parseSurvivors(const nlohmann::json &text, size_t count);
+
+  template <class T> void offer(int64_t image, const T *y, const T *x, int64_t n, bool fools) {
+    if (sink)
+      sink->offer(image, {y, y + n}, {x, x + n}, fools);
+  }
+};
 
 /// x + eps sign(dCE/dx), clamped (Goodfellow et al. 2015); sign(0) = 0.
 Survivors attackFgsm(AttackContext &context, const AttackSpec &spec);
@@ -59,6 +99,10 @@ Survivors attackFab(AttackContext &context, const AttackSpec &spec);
 /// AutoAttack's standard set (Croce and Hein 2020): apgd-ce, apgd-t, fab-t, square, each on what
 /// the former left; `details` has the shares after each and the health flags.
 Survivors attackAuto(AttackContext &context, const AttackSpec &spec);
+/// Patch-Fool (Fu et al. 2022): Adam on the pixels of one patch or a few, up cross-entropy and the
+/// attention that the patch receives; the dense, sparse and mild forms. Throws UsageError where the
+/// model lacks the attention that is asked for.
+Survivors attackPatchFool(AttackContext &context, const AttackSpec &spec);
 /// Square attack, Linf (Andriushchenko et al. 2020, as in AutoAttack): random search on the margin,
 /// no gradient.
 Survivors attackSquare(AttackContext &context, const AttackSpec &spec);

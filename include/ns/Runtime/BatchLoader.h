@@ -13,6 +13,7 @@
 #include "ns/Runtime/Dataset.h"
 #include "ns/Runtime/Session.h"
 
+#include <functional>
 #include <span>
 
 namespace ns::runtime {
@@ -39,12 +40,15 @@ public:
                      uint64_t firstDraw);
 
   /// The same as `load` with every image corrupted after the resize. `jpeg`: quality at which each
-  /// is encoded and decoded again; 0: not.
-  void loadCorrupted(std::span<const int64_t> indices, const Corruption &corruption, uint64_t seed,
-                     const FrostTextures &frost, int jpeg);
-  /// One image as `loadCorrupted` sees it, corrupted, before the JPEG.
-  Image corrupted(int64_t index, const Corruption &corruption, uint64_t seed,
-                  const FrostTextures &frost) const;
+  /// is encoded and decoded again; 0: not. `keep` gets the file of each image (JPEG, or PNG where
+  /// `jpeg` is 0), in any thread.
+  void loadCorrupted(
+      std::span<const int64_t> indices, const Corruption &corruption, uint64_t seed,
+      const FrostTextures &frost, int jpeg,
+      const std::function<void(int64_t index, const std::vector<uint8_t> &file)> &keep = nullptr);
+
+  /// One image as `load` prepares it.
+  Image clean(int64_t index) const { return evalTransform(data.image(index), to); }
 
 private:
   template <class Transform>
@@ -63,6 +67,35 @@ void storeImage(const Image &image, const TensorView &batch, int64_t row);
 template <class Fn> void forEachPiece(std::span<const int64_t> indices, int64_t size, Fn fn) {
   for (int64_t at = 0, n = static_cast<int64_t>(indices.size()); at < n; at += size)
     fn(at, indices.subspan(at, std::min(size, n - at)));
+}
+
+/// Runs an entry on consecutive pieces of at most `size` indices: load(first, piece) fills its
+/// inputs, read(first, piece) takes its outputs from `session.slot`. The next piece is loaded while
+/// a device works on this one; `ahead()`, after the last, may load what comes next. `isLoaded`: the
+/// first piece already is.
+template <class Load, class Read, class Ahead>
+void runPieces(Session &session, const std::string &entry, std::span<const int64_t> indices,
+               int64_t size, Load load, Read read, Ahead ahead, bool isLoaded = false) {
+  int64_t count = static_cast<int64_t>(indices.size());
+  auto piece = [&](int64_t at) { return indices.subspan(at, std::min(size, count - at)); };
+  for (int64_t at = 0; at < count; at += size) {
+    if (at == 0 && !isLoaded)
+      load(at, piece(at));
+    session.start(entry);
+    if (at + size < count) {
+      load(at + size, piece(at + size));
+      session.stage(entry);
+    } else {
+      ahead();
+    }
+    read(at, piece(at));
+  }
+}
+
+template <class Load, class Read>
+void runPieces(Session &session, const std::string &entry, std::span<const int64_t> indices,
+               int64_t size, Load load, Read read) {
+  runPieces(session, entry, indices, size, load, read, [] {});
 }
 
 /// Index of the largest (the first of equals) of `count` numbers from `offset`.

@@ -54,7 +54,8 @@ public:
 
   void write(const void *data, uint64_t count);
   void write(std::string_view text) { write(text.data(), text.size()); }
-  void commit();
+  /// `durable`: also against a crash of the machine, at the price of a wait for the disk.
+  void commit(bool durable = true);
 
 private:
   std::string target, temporary;

@@ -28,7 +28,8 @@ bool hasBf16();
 /// parallel_for runs on the calling thread alone.
 class Host {
 public:
-  Host();
+  /// Without a BLAS where entries run on a device: it is for the host's own parallel work then.
+  explicit Host(bool loadsBlas = true);
   Host(const Host &) = delete;
   Host &operator=(const Host &) = delete;
   const nsrt_host *abi() const { return &table; }

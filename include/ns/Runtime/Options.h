@@ -55,6 +55,10 @@ struct FinetuneOptions {
   std::string noise;    ///< a file: fixed noise in every round
   double noiseNorm = 0; ///< of arm gaussian; 0: shrink until the stop test passes
   int64_t holdoutSamples = 512;
+  /// Of arms madry and trades, in pixels of [0, 1]: the Linf ball, its steps, their size.
+  double attackEps = 8. / 255, attackStepSize = 2. / 255;
+  int64_t attackSteps = 10;
+  double beta = 1; ///< of arm trades: weight of the divergence
   bool resume = false;
 };
 
@@ -66,6 +70,11 @@ struct AttackSpec {
   double number(const std::string &key) const { return numbers.at(key); }
 };
 
+/// A test set beside the evaluation's own.
+struct ShiftedSet {
+  std::string name, folder;
+};
+
 /// Method.md 5.
 struct EvaluateOptions {
   std::string split = "val", noise, saveLogits;
@@ -73,9 +82,17 @@ struct EvaluateOptions {
   std::vector<AttackSpec> attacks;
   std::vector<std::string> corruptionTexts;
   std::vector<Corruption> corruptions;
-  int corruptionJpeg = 0;    ///< quality at which corrupted images are stored; 0: not
-  std::string frostDir;      ///< empty: procedural frost
-  std::string saveCorrupted; ///< folder to write the corrupted images to; empty: none
+  int corruptionJpeg = 0;                ///< quality at which corrupted images are stored; 0: not
+  std::string frostDir;                  ///< empty: procedural frost
+  std::string saveCorrupted;             ///< folder to write the corrupted images to; empty: none
+  std::string saveAdversarial;           ///< folder to write the attacks' images to; empty: none
+  std::vector<std::string> transfer;     ///< folders of other models' adversarial images
+  std::vector<std::string> shiftedTexts; ///< NAME:DIR
+  std::vector<ShiftedSet> shifted;
+  std::string seedsText;       ///< "0,1,2"
+  std::vector<uint64_t> seeds; ///< at least one
+  std::string interval = "wilson", compare;
+  bool restart = false;
 };
 
 struct Options {
@@ -85,6 +102,9 @@ struct Options {
   EvaluateOptions evaluate;
   std::string argsYaml; ///< the resolved flags; --config reads it back
 };
+
+/// "0.1" or "8/255", a finite number; nothing where the text is neither.
+std::optional<double> parseFraction(const std::string &text);
 
 /// Fills in defaults, checks every key and value. Throws UsageError.
 AttackSpec parseAttack(const std::string &text);

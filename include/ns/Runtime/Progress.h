@@ -32,6 +32,8 @@ public:
   Progress(std::string title, int64_t total, std::string unit);
   ~Progress();
 
+  /// So much was done before: it counts for the bar, not for the rate.
+  void begin(int64_t done) { before = done; }
   /// `done` of the total so far, with a few words about the state.
   void update(int64_t done, const std::string &words = "");
   /// The work is over, if earlier than planned.
@@ -41,7 +43,7 @@ private:
   void draw(const std::string &words, bool last);
 
   std::string title, unit;
-  int64_t total, done = 0;
+  int64_t total, done = 0, before = 0;
   bool terminal;
   Stopwatch clock;
   double lastShown = -1e9;

@@ -38,8 +38,8 @@ private:
   double lastWrite = -1e9;
 };
 
-/// Writes a float tensor as NumPy's .npy.
-void writeNpy(const std::string &path, const TensorView &tensor);
+/// What NumPy's .npy of a float tensor begins with; the elements follow.
+std::string npyHeader(Dtype dtype, const std::vector<int64_t> &shape);
 
 } // namespace ns::runtime
 

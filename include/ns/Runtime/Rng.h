@@ -31,6 +31,7 @@ enum class Stream : uint32_t {
   Bootstrap = 9,
   Corruption = 10, ///< corruptions of images
   Dropout = 11,    ///< seeds of finetuning's dropout masks
+  TrainingAttack = 12, ///< random starts of the attacks of adversarial training
 };
 
 /// Philox4x32-10 (Salmon et al., SC'11): four words from a 128-bit counter and a 64-bit key.

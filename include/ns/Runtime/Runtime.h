@@ -35,6 +35,13 @@ const char *nsrt_metadata(const nsrt_session *session);
 int nsrt_slot(nsrt_session *session, const char *name, void **data, uint64_t *bytes);
 int nsrt_param(nsrt_session *session, const char *name, void **data, uint64_t *bytes);
 int nsrt_run(nsrt_session *session, const char *entry);
+
+/* The same without waiting for its end: the next nsrt_slot of an output does. On the CPU it is nsrt_run. */
+int nsrt_start(nsrt_session *session, const char *entry);
+/* After writing a parameter, or a slot of region state, through its memory: an artefact of a GPU runs on a
+ * copy of its own, and what the memory holds is up to date when nsrt_slot or nsrt_param returns. Inputs and
+ * outputs of entries (region io) need neither: nsrt_run takes and leaves them there. */
+int nsrt_changed(nsrt_session *session, const char *name);
 int nsrt_set_threads(nsrt_session *session, int count);
 
 /* Records calls of entries and their ops from now on; a second call begins anew. nsrt_profile_end writes what was recorded

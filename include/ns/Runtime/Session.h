@@ -10,10 +10,12 @@
 #define NS_RUNTIME_SESSION_H
 
 #include "ns/Checkpoint/Checkpoint.h"
-#include "ns/Runtime/Artifact.h"
+#include "ns/Runtime/Backend.h"
 #include "ns/Runtime/Host.h"
 
+#include <map>
 #include <memory>
+#include <set>
 #include <string>
 
 namespace ns::runtime {
@@ -24,6 +26,14 @@ struct WeightsOptions {
 };
 
 /// An artefact, the four regions it works on, and the host that serves it. One thread at a time.
+///
+/// On a device a view is of the region's mirror in host memory:
+/// - `run` takes the entry's inputs from their views and leaves its outputs in theirs.
+/// - After `start`, and for state and parameters after `run` too, what an entry wrote is newer on
+/// the device:
+///   the next `slot` or `param` that asks for it waits and fetches it. Views from before are stale.
+/// - Who writes state or parameters through a view says so with `changed`.
+/// On the CPU views are the regions, `start` is `run`, `stage` and `changed` do nothing.
 class Session {
 public:
   explicit Session(const std::string &path);
@@ -41,6 +51,15 @@ public:
 
   /// Throws Error where the artefact has no such entry.
   void run(const std::string &entry);
+  /// Runs an entry without waiting for its end. Its inputs may be written again at once.
+  void start(const std::string &entry);
+  /// Sends an entry's inputs ahead of its next `start`, while the device works. Who changes one of
+  /// them before asks `slot` for a new view.
+  void stage(const std::string &entry);
+  /// After writing a slot of region state, or a parameter, through its view.
+  void changed(const std::string &name);
+  /// After writing all parameters.
+  void changedParams();
 
   /// Makes the memory that entries work in present, all threads taking part. Without it the first
   /// step waits for its pages one by one: seconds, where a virtual machine has yet to get them.
@@ -65,6 +84,18 @@ public:
   const std::string &weightsHash() const { return loadedHash; }
 
 private:
+  /// Where entries run: made at the first use, so that `--info` needs no device.
+  Backend &device() const;
+  nsrt_entry_fn entryFunction(const std::string &entry) const;
+  const SlotInfo &slotInfo(const std::string &name) const;
+  bool isMirrored() const { return metadata().onDevice(); }
+  void sendInputs(const EntryInfo &entry);
+  bool isStale(int region, uint64_t offset) const;
+  /// Enqueues the copy that makes a mirror's bytes as new as the device's.
+  void download(int region, uint64_t offset, uint64_t bytes) const;
+  /// The mirror's memory of a parameter, whatever it holds.
+  TensorView memoryOf(const ParamInfo &info) const;
+
   /// Where the compiled-against weights are now: their path of then, or beside the artefact.
   std::string defaultWeights() const;
   void loadBuffers(const std::vector<checkpoint::Wanted> &buffers);
@@ -72,12 +103,13 @@ private:
   Artifact artifact;
   Host services;
   std::unique_ptr<Profile> recorded;
-  struct Unmap {
-    uint64_t bytes;
-    void operator()(char *p) const;
-  };
-  std::array<std::unique_ptr<char, Unmap>, NSRT_NUM_REGIONS> memory;
-  std::array<char *, NSRT_NUM_REGIONS> regions{};
+  mutable std::unique_ptr<Backend> backend;
+  /// What is newer where. Calls of entries so far; at which an output was last written, by its
+  /// offset in region io; as of which a mirror is, by region and offset.
+  int64_t started = 0;
+  std::map<uint64_t, int64_t> written;
+  mutable std::map<std::pair<int, uint64_t>, int64_t> known;
+  mutable std::set<uint64_t> staged; ///< offsets of inputs that were sent ahead
   std::string loadedFile, loadedHash;
 };
 

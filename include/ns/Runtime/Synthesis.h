@@ -77,11 +77,14 @@ public:
 private:
   /// Positions in the subset of step `step`.
   std::vector<int64_t> positionsOf(int64_t step, uint64_t round);
-  double gradientStep(const std::vector<int64_t> &positions);
+  /// `next`: the positions of the gradient step that comes right after, empty where something else
+  /// does; its first images travel during this step.
+  double gradientStep(const std::vector<int64_t> &positions, const std::vector<int64_t> &next);
   /// The published code's test: on the images of the step itself.
   double probMseOn(const std::vector<int64_t> &positions);
-  template <class Fn>
-  void forEachMicroBatch(const std::vector<int64_t> &positions, LogitCache &cache, Fn fn);
+  /// Loads the images at these positions of the subset, from number `first` of a step of `count` on,
+  /// and their clean logits from `cache`.
+  void load(std::span<const int64_t> positions, int64_t first, size_t count, LogitCache &cache);
   double update(int64_t step, double lr);
   bool passes(SynthesisResult &result);
 
@@ -97,6 +100,7 @@ private:
   std::vector<int64_t> order; ///< of the current round over the subset
   int64_t orderRound = -1;
   double heldNorm = 0;
+  bool isLoaded = false; ///< the slots hold the first images of the next gradient step
 };
 
 } // namespace ns::runtime

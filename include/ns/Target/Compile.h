@@ -9,6 +9,8 @@
 #ifndef NS_TARGET_COMPILE_H
 #define NS_TARGET_COMPILE_H
 
+#include "ns/Target/Device.h"
+
 #include "mlir/IR/BuiltinOps.h"
 #include "mlir/IR/OwningOpRef.h"
 #include "mlir/Support/LogicalResult.h"
@@ -19,7 +21,8 @@
 namespace ns {
 
 /// The phases of ns-compile, in order; each is also a pipeline of ns-opt.
-enum class Phase { Import, Harden, Simplify, Differentiate, Plan, Emit, End };
+/// `kernels` is of GPUs only.
+enum class Phase { Import, Harden, Simplify, Differentiate, Plan, Kernels, Emit, End };
 
 /// Name of a phase on the command line.
 llvm::StringRef stringifyPhase(Phase phase);
@@ -31,7 +34,12 @@ struct CompileOptions {
   std::string input;          ///< model.mlir
   std::string output;         ///< executable, library (.so) or, with compileTo, .mlir
   std::string emit = "synth"; ///< synth, finetune, evaluate or library
-  std::string target = "cpu";
+  std::string target = "cpu";       ///< cpu or cuda
+  std::string attention = "auto";   ///< generated, expanded, or what the target does best
+  /// With bf16, what products for tokens and heads write: f32, bf16, rounded, or auto by the target.
+  std::string productResults = "auto";
+  DeviceOptions device;             ///< of cuda
+  bool tf32 = false;                ///< of cuda: float32 products may be of TF32
   std::string cpu = "portable";  ///< portable (v3 and v4, chosen at load), x86-64-v3, x86-64-v4,
                                  ///< native, or a name that LLVM knows
   std::string precision = "f32"; ///< f32, f64 or bf16
@@ -48,6 +56,7 @@ struct CompileOptions {
   bool emitObject = false;
   /// Reports: a table on stdout where the text is empty, else this JSON file.
   std::optional<std::string> reportMemory, reportFlops;
+  std::optional<std::string> reportDevice; ///< of cuda's kernels
 };
 
 /// Runs the phases on `module` and writes the output. Errors are diagnostics or on stderr.
@@ -56,6 +65,10 @@ mlir::LogicalResult compile(mlir::ModuleOp module, const CompileOptions &options
 /// The artefact's metadata (docs/abi.md) as JSON text. `module` is planned.
 std::string buildMetadata(mlir::ModuleOp module, const CompileOptions &options, llvm::StringRef cpu,
                           llvm::ArrayRef<std::string> cpuFeatures);
+/// Name of a kind of device code on the command line and in the metadata.
+llvm::StringRef stringifyDeviceCode(DeviceCode code);
+/// The kind of a name; none for an unknown one.
+std::optional<DeviceCode> symbolizeDeviceCode(llvm::StringRef name);
 
 } // namespace ns
 

@@ -9,12 +9,18 @@
 #ifndef NS_TARGET_NATIVE_H
 #define NS_TARGET_NATIVE_H
 
+#include "ns/Runtime/Abi.h"
+
 #include "mlir/IR/BuiltinOps.h"
 #include "llvm/ADT/SmallVector.h"
 #include "llvm/Support/Error.h"
 
 #include <string>
 #include <vector>
+
+namespace llvm {
+class Module;
+} // namespace llvm
 
 namespace ns {
 
@@ -33,6 +39,9 @@ llvm::Expected<NativeTarget> resolveTarget(llvm::StringRef cpu);
 llvm::Expected<llvm::SmallVector<char, 0>> emitObject(mlir::ModuleOp module,
                                                       const NativeTarget &target);
 
+/// The object that holds a GPU's image: bytes under the hidden symbol kImageSymbol, 64-byte aligned.
+llvm::Expected<llvm::SmallVector<char, 0>> emitImageObject(llvm::StringRef image);
+
 /// A table of an artefact and the x86-64 level of its code.
 struct TableName {
   std::string symbol;
@@ -43,10 +52,17 @@ struct TableName {
 /// highest level down.
 llvm::Expected<llvm::SmallVector<char, 0>> emitQueryObject(llvm::ArrayRef<TableName> tables);
 
-/// Links objects into a shared library that exports nsrt_artifact_query only. `directory` holds the
+/// Links objects into a shared library that exports one symbol only. `directory` holds the
 /// temporary files.
 llvm::Expected<std::string> linkShared(llvm::ArrayRef<llvm::SmallVector<char, 0>> objects,
-                                       llvm::StringRef directory);
+                                       llvm::StringRef directory,
+                                       llvm::StringRef symbol = NSRT_QUERY_SYMBOL);
+
+/// The shared library of a module alone, as it is: nothing is optimised, floating-point operations
+/// are not contracted. An error names a symbol that it takes from elsewhere, but for memset, memcpy
+/// and memmove.
+llvm::Expected<llvm::SmallVector<char, 0>>
+linkModule(llvm::Module &module, const NativeTarget &target, llvm::StringRef symbol);
 
 } // namespace ns
 

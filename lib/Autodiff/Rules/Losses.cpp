@@ -49,6 +49,33 @@ struct AttackLossRule : RuleBase<AttackLossRule, harden::AttackLossOp> {
   }
 };
 
+/// Keeps the attention that the patch receives.
+struct AttentionLossRule : RuleBase<AttentionLossRule, harden::AttentionLossOp> {
+  static void save(harden::AttentionLossOp op, const BitVector &, SmallVectorImpl<Value> &saved) { saved.push_back(op.getInput()); }
+  static void vjp(harden::AttentionLossOp op, OpBuilder &b, Value dy, const BitVector &wanted, MutableArrayRef<Value> results) {
+    results[0] = harden::AttentionLossGradOp::create(b, op.getLoc(), op.getInput().getType(), dy, op.getInput());
+  }
+};
+
+struct MeanChannelsRule : RuleBase<MeanChannelsRule, harden::MeanChannelsOp> {
+  static void vjp(harden::MeanChannelsOp op, OpBuilder &b, Value dy, const BitVector &wanted, MutableArrayRef<Value> results) {
+    auto type = op.getInput().getType();
+    Value share = ScaleOp::create(b, op.getLoc(), dy.getType(), dy, llvm::APFloat(1.0 / double(type.getDimSize(2))));
+    results[0] = harden::ExpandChannelsOp::create(b, op.getLoc(), type, share);
+  }
+};
+
+struct TradesLossRule : RuleBase<TradesLossRule, harden::TradesLossOp> {
+  static bool inactive(unsigned index) { return index > 0; } // labels, beta
+  static void save(harden::TradesLossOp op, const BitVector &, SmallVectorImpl<Value> &saved) {
+    saved.append(op->operand_begin(), op->operand_end());
+  }
+  static void vjp(harden::TradesLossOp op, OpBuilder &b, Value dy, const BitVector &wanted, MutableArrayRef<Value> results) {
+    results[0] = harden::TradesLossGradOp::create(b, op.getLoc(), op.getLogits().getType(), dy, op.getLogits(),
+                                                  op.getLabels(), op.getBeta());
+  }
+};
+
 } // namespace
 
 void attachLossRules(MLIRContext &context) {
@@ -58,6 +85,9 @@ void attachLossRules(MLIRContext &context) {
 
 void attachAttackLossRules(MLIRContext &context) {
   harden::AttackLossOp::attachInterface<AttackLossRule>(context);
+  harden::TradesLossOp::attachInterface<TradesLossRule>(context);
+  harden::AttentionLossOp::attachInterface<AttentionLossRule>(context);
+  harden::MeanChannelsOp::attachInterface<MeanChannelsRule>(context);
 }
 
 } // namespace ns::autodiff

@@ -8,6 +8,8 @@
 
 #include "Lowering.h"
 
+#include "llvm/ADT/APFloat.h"
+
 #include <limits>
 
 using namespace mlir;
@@ -116,6 +118,56 @@ LogicalResult ns::lower(harden::AttackLossGradOp op, Lowering &l) {
   Value grad = p.in(l.get(op.getGrad()), p.r, p.lit(0));
   AttackRow row(p, l, op.getLogits(), op.getLabels(), op.getTargets(), op.getObjective());
   p.out(p.mul(grad, row.gradient()), typeOf(op.getResult()));
+  l.finish(p, op->getResults());
+  return success();
+}
+
+//===----------------------------------------------------------------------===//
+// Attention to a patch
+//===----------------------------------------------------------------------===//
+
+LogicalResult ns::lower(harden::ExpandChannelsOp op, Lowering &l) {
+  RankedTensorType type = op.getResult().getType();
+  RowProgram p = l.rowwise(op, type);
+  p.out(p.in(l.view(l.get(op.getInput()), {numRows(type), 1}), p.r, p.lit(0)), type);
+  l.finish(p, op->getResults());
+  return success();
+}
+
+LogicalResult ns::lower(harden::MeanChannelsOp op, Lowering &l) {
+  RankedTensorType type = op.getInput().getType();
+  RowProgram p = l.rowwise(op, type);
+  Value total = p.sum(p.in(l.get(op.getInput())));
+  p.out(p.mul(total, p.constant(1.0 / double(numCols(type)))), l.tensor({numRows(type), 1}), p.r,
+        p.lit(0));
+  l.finish(p, op->getResults());
+  return success();
+}
+
+/// The smallest attention that counts: the smallest normal number of the type.
+static Value leastAttention(RowProgram &p, Lowering &l) {
+  auto type = cast<FloatType>(l.tensor({1}).getElementType());
+  return p.constant(APFloat::getSmallestNormalized(type.getFloatSemantics()).convertToDouble());
+}
+
+LogicalResult ns::lower(harden::AttentionLossOp op, Lowering &l) {
+  RankedTensorType type = op.getInput().getType();
+  RowProgram p = l.rowwise(op, type);
+  Value attention = p.in(l.get(op.getInput())), least = leastAttention(p, l);
+  Value above = p.select(p.compare(arith::CmpFPredicate::OLT, attention, least), least, attention);
+  Value mean = p.mul(p.sum(p.log(above)), p.constant(1.0 / double(numCols(type))));
+  p.out(mean, typeOf(op.getResult()), p.r, p.lit(0));
+  l.finish(p, op->getResults());
+  return success();
+}
+
+LogicalResult ns::lower(harden::AttentionLossGradOp op, Lowering &l) {
+  RankedTensorType type = op.getInput().getType();
+  RowProgram p = l.rowwise(op, type);
+  Value attention = p.in(l.get(op.getInput())), grad = p.in(l.get(op.getGrad()), p.r, p.lit(0));
+  Value share = p.div(p.mul(grad, p.constant(1.0 / double(numCols(type)))), attention);
+  Value below = p.compare(arith::CmpFPredicate::OLT, attention, leastAttention(p, l));
+  p.out(p.select(below, p.constant(0.0), share), typeOf(op.getResult()));
   l.finish(p, op->getResults());
   return success();
 }

@@ -116,9 +116,15 @@ LogicalResult ns::lower(nn::LayerNormGradOp op, Lowering &l) {
 // Sums
 //===----------------------------------------------------------------------===//
 
-int64_t ns::numGroups(RankedTensorType type) {
+int64_t Lowering::numGroups(RankedTensorType type) const {
   if (type.getRank() != 3)
     return 1;
+  // A divisor of all rows, so that blocks need no mask; a quarter to twice of what was asked for.
+  int64_t total = numRows(type);
+  for (int64_t step = 0; step < sumRows; ++step)
+    for (int64_t rows : {sumRows - step, sumRows + step})
+      if (4 * rows >= sumRows && total % rows == 0)
+        return total / rows;
   // Long sums are cut into parts of up to 256 rows: they gain in exactness, and one image alone
   // keeps several threads busy. An image whose tokens have no such divisor stays whole.
   int64_t images = type.getDimSize(0), tokens = type.getDimSize(1);
@@ -142,7 +148,7 @@ SmallVector<Value> ns::sumOverRows(Lowering &l, Operation *op, std::array<int64_
 
 SmallVector<Value> ns::sumOverRows(Lowering &l, Operation *op, RankedTensorType type,
                                    RowTerms terms) {
-  int64_t groups = numGroups(type);
+  int64_t groups = l.numGroups(type);
   return sumOverRows(l, op, {groups, numRows(type) / groups, numCols(type)}, terms);
 }
 
@@ -156,7 +162,7 @@ static bool sumsToZero(Value grad) {
 
 LogicalResult ns::lower(nn::LayerNormGradParamsOp op, Lowering &l) {
   RankedTensorType type = op.getInput().getType();
-  int64_t width = typeOf(op.getDgamma()).getDimSize(0), groups = numGroups(type);
+  int64_t width = typeOf(op.getDgamma()).getDimSize(0), groups = l.numGroups(type);
   Value input = asGroups(l, l.get(op.getInput()), width);
   Value grad = asGroups(l, l.get(op.getGrad()), width);
   int64_t perGroup = type.getNumElements() / width / groups;

@@ -14,8 +14,9 @@ using namespace ns;
 Value ns::gemm(Lowering &l, Operation *op, RankedTensorType type, Value a, Value b, int64_t m,
                int64_t n, int64_t k, bool transA, bool transB) {
   return rt::GemmOp::create(l.builder, op->getLoc(), type, a, b, /*dest=*/Value(),
-                            /*accumulate=*/Value(), l.builder.getDenseI64ArrayAttr({m, n, k}),
-                            transA, transB);
+                            /*accumulate=*/Value(), /*bias=*/Value(),
+                            l.builder.getDenseI64ArrayAttr({m, n, k}),
+                            /*batch=*/DenseI64ArrayAttr(), transA, transB);
 }
 
 void ns::addBias(Lowering &l, Operation *op, Value product, Value bias, Value result) {

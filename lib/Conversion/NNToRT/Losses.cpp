@@ -102,6 +102,61 @@ LogicalResult ns::lower(harden::SynthesisLossGradOp op, Lowering &l) {
   return success();
 }
 
+namespace {
+/// The pair of logits of one image as its row and its partner's both see it.
+struct TradesRow {
+  TradesRow(RowProgram &p, Lowering &l, Value logits, Value labels, Value beta)
+      : images(typeOf(labels).getDimSize(0)), own(p.r % images), partner(own + images) {
+    clean = p.in(l.get(logits), own, p.c);
+    Value adversarial = p.in(l.get(logits), partner, p.c);
+    isLabel = p.isColumn(p.in(l.get(labels), own, p.lit(0)));
+    this->beta = p.inScalar(l.get(beta));
+    isClean = p.inRange(p.r, 0, images);
+    Softmax a = softmax(p, clean), b = softmax(p, adversarial);
+    clean = p.sub(clean, a.max);
+    logSum = p.log(a.sum);
+    cleanProbability = p.div(a.exponentials, a.sum);
+    adversarialProbability = p.div(b.exponentials, b.sum);
+    logRatio = p.sub(p.sub(clean, logSum), p.sub(p.sub(adversarial, b.max), p.log(b.sum)));
+    divergence = p.sum(p.mul(cleanProbability, logRatio));
+  }
+
+  int64_t images;
+  AffineExpr own, partner; ///< rows of the clean and of the adversarial logits
+  Value clean;             ///< less their maximum
+  Value isLabel, isClean, beta, logSum, cleanProbability, adversarialProbability;
+  Value logRatio; ///< log p - log q
+  Value divergence;
+};
+} // namespace
+
+LogicalResult ns::lower(harden::TradesLossOp op, Lowering &l) {
+  RowProgram p = l.rowwise(op, op.getLogits().getType());
+  TradesRow row(p, l, op.getLogits(), op.getLabels(), op.getBeta());
+  Value ofLabel = p.sum(p.select(row.isLabel, row.clean, p.constant(0.0)));
+  outPerRow(p,
+            p.select(row.isClean, p.sub(row.logSum, ofLabel), p.mul(row.beta, row.divergence)),
+            op.getResult());
+  l.finish(p, op->getResults());
+  return success();
+}
+
+LogicalResult ns::lower(harden::TradesLossGradOp op, Lowering &l) {
+  RowProgram p = l.rowwise(op, op.getLogits().getType());
+  TradesRow row(p, l, op.getLogits(), op.getLabels(), op.getBeta());
+  Value grad = l.get(op.getGrad()), ofClean = p.in(grad, row.own, p.lit(0)),
+        ofDivergence = p.mul(row.beta, p.in(grad, row.partner, p.lit(0)));
+  Value onehot = p.select(row.isLabel, p.constant(1.0), p.constant(0.0));
+  Value byClean = p.add(p.mul(ofClean, p.sub(row.cleanProbability, onehot)),
+                        p.mul(ofDivergence, p.mul(row.cleanProbability,
+                                                  p.sub(row.logRatio, row.divergence))));
+  Value byAdversarial =
+      p.mul(ofDivergence, p.sub(row.adversarialProbability, row.cleanProbability));
+  p.out(p.select(row.isClean, byClean, byAdversarial), typeOf(op.getResult()));
+  l.finish(p, op->getResults());
+  return success();
+}
+
 LogicalResult ns::lower(harden::InvarianceOp op, Lowering &l) {
   RowProgram p = l.rowwise(op, op.getNoised().getType());
   Value noised = p.in(l.get(op.getNoised())), clean = p.in(l.get(op.getClean()));

@@ -9,7 +9,7 @@
 #ifndef NS_CONVERSION_NNTORT_LOWERING_H
 #define NS_CONVERSION_NNTORT_LOWERING_H
 
-#include "../RowProgram.h"
+#include "ns/Dialect/RT/IR/RowProgram.h"
 #include "Layout.h"
 
 #include "ns/Dialect/NN/IR/NN.h"
@@ -33,7 +33,8 @@ int64_t numCols(mlir::RankedTensorType type);
 /// family in the .cpp files.
 class Lowering {
 public:
-  Lowering(mlir::func::FuncOp source, mlir::func::FuncOp target, Layout &layout);
+  /// `sumRows`: rows of a partial sum, or 0 for those of an image.
+  Lowering(mlir::func::FuncOp source, mlir::func::FuncOp target, Layout &layout, int64_t sumRows);
   mlir::LogicalResult run();
 
   mlir::OpBuilder builder;
@@ -56,6 +57,9 @@ public:
   }
   /// Makes the program's op and binds its results to the nn values.
   void finish(RowProgram &program, mlir::ValueRange results);
+  /// Groups of rows over which partial sums are taken, whatever the thread count: blocks of some
+  /// `sumRows` rows, or images or parts of them.
+  int64_t numGroups(mlir::RankedTensorType type) const;
   /// Elements of an optimizer group, whole rows.
   int64_t groupElements(llvm::StringRef group) const { return layout.groupElements(group); }
   mlir::RankedTensorType tensor(llvm::ArrayRef<int64_t> shape) {
@@ -76,6 +80,7 @@ private:
 
   mlir::func::FuncOp source;
   Layout &layout;
+  int64_t sumRows;
   mlir::Block *block;
   llvm::DenseMap<mlir::Value, mlir::Value> values;
   llvm::DenseMap<mlir::Value, mlir::Value> patchesOf;
@@ -90,9 +95,6 @@ mlir::Value gemm(Lowering &l, mlir::Operation *op, mlir::RankedTensorType type, 
 void addBias(Lowering &l, mlir::Operation *op, mlir::Value product, mlir::Value bias,
              mlir::Value result);
 
-/// Groups of rows over which partial sums are taken, whatever the thread count: images or parts of
-/// them.
-int64_t numGroups(mlir::RankedTensorType type);
 /// Elements of one row of what is summed.
 using RowTerms =
     llvm::function_ref<llvm::SmallVector<mlir::Value>(RowProgram &p, mlir::AffineExpr row)>;
@@ -197,8 +199,14 @@ mlir::LogicalResult lower(nn::CrossEntropyOp, Lowering &);
 mlir::LogicalResult lower(nn::CrossEntropyGradOp, Lowering &);
 mlir::LogicalResult lower(nn::WeightedSumOp, Lowering &);
 mlir::LogicalResult lower(nn::WeightedSumGradOp, Lowering &);
+mlir::LogicalResult lower(harden::TradesLossOp, Lowering &);
+mlir::LogicalResult lower(harden::TradesLossGradOp, Lowering &);
 mlir::LogicalResult lower(harden::AttackLossOp, Lowering &);
 mlir::LogicalResult lower(harden::AttackLossGradOp, Lowering &);
+mlir::LogicalResult lower(harden::ExpandChannelsOp, Lowering &);
+mlir::LogicalResult lower(harden::MeanChannelsOp, Lowering &);
+mlir::LogicalResult lower(harden::AttentionLossOp, Lowering &);
+mlir::LogicalResult lower(harden::AttentionLossGradOp, Lowering &);
 mlir::LogicalResult lower(harden::SynthesisLossOp, Lowering &);
 mlir::LogicalResult lower(harden::SynthesisLossGradOp, Lowering &);
 mlir::LogicalResult lower(harden::InvarianceOp, Lowering &);

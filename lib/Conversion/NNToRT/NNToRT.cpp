@@ -26,8 +26,9 @@ int64_t ns::numCols(RankedTensorType type) {
 }
 int64_t ns::numRows(RankedTensorType type) { return type.getNumElements() / numCols(type); }
 
-Lowering::Lowering(func::FuncOp source, func::FuncOp target, Layout &layout)
-    : builder(target.getContext()), source(source), layout(layout), block(target.addEntryBlock()) {
+Lowering::Lowering(func::FuncOp source, func::FuncOp target, Layout &layout, int64_t sumRows)
+    : builder(target.getContext()), source(source), layout(layout), sumRows(sumRows),
+      block(target.addEntryBlock()) {
   builder.setInsertionPointToEnd(block);
 }
 
@@ -81,7 +82,10 @@ LogicalResult Lowering::lowerOp(Operation *op) {
             nn::PadChannelsOp, nn::SliceRowsOp, nn::PadRowsOp, nn::SliceBatchOp, nn::ConcatBatchOp,
             nn::MeanTokensOp, nn::ExpandTokensOp, nn::CrossEntropyOp, nn::CrossEntropyGradOp,
             nn::WeightedSumOp, nn::WeightedSumGradOp, harden::SynthesisLossOp,
-            harden::SynthesisLossGradOp, harden::AttackLossOp, harden::AttackLossGradOp,
+            harden::SynthesisLossGradOp, harden::TradesLossOp, harden::TradesLossGradOp,
+            harden::AttackLossOp, harden::AttackLossGradOp,
+            harden::ExpandChannelsOp, harden::MeanChannelsOp, harden::AttentionLossOp,
+            harden::AttentionLossGradOp,
             harden::InvarianceOp, harden::SampleNormOp, nn::LoadParamOp, nn::FoldNormBiasOp,
             nn::FoldNormWeightOp, nn::FoldScaleBiasOp, nn::FoldScaleWeightOp, nn::StoreParamOp,
             harden::ReadNoiseOp, harden::StoreGradOp, harden::AdamWParamsOp, harden::AdamWNoiseOp,
@@ -171,6 +175,10 @@ struct NNToRTPass : public ns::impl::NNToRTPassBase<NNToRTPass> {
 
   void runOnOperation() override {
     ModuleOp module = getOperation();
+    if (sumRows < 0) {
+      module.emitError("expected sum-rows to be at least 0, but got ") << int64_t(sumRows);
+      return signalPassFailure();
+    }
     Layout layout(module);
     for (auto entry : llvm::make_early_inc_range(module.getOps<func::FuncOp>())) {
       if (!entry->hasAttr(harden::NSDialect::kEntryAttr)) {
@@ -182,7 +190,7 @@ struct NNToRTPass : public ns::impl::NNToRTPassBase<NNToRTPass> {
                                           builder.getFunctionType({}, {}));
       lowered->setAttr(harden::NSDialect::kEntryAttr, builder.getUnitAttr());
       setNames(entry, lowered);
-      if (failed(Lowering(entry, lowered, layout).run()))
+      if (failed(Lowering(entry, lowered, layout, sumRows).run()))
         return signalPassFailure();
       entry.erase();
       lowered.walk([&](Operation *op) {

@@ -8,8 +8,9 @@
 
 #include "AttentionEmitter.h"
 
-#include "../RowProgram.h"
+#include "ns/Dialect/RT/IR/RowProgram.h"
 #include "TileProducts.h"
+#include "ns/Dialect/RT/IR/AttentionShape.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/SCF/IR/SCF.h"
@@ -21,54 +22,6 @@ using namespace ns;
 using rt::typeOf;
 
 namespace {
-
-/// Where q, k or v lies: which input, from which channel, and channels in a row of that input.
-struct Part {
-  unsigned input;
-  int64_t channel, pitch;
-};
-
-/// Extents and parts of one attention op. With windows, each one is as an image of its own: its
-/// tokens lie together.
-struct Shape {
-  int64_t heads, queries, keys, width, dim, windows = 1;
-  Part parts[3]; // q, k, v
-  bool biased, scoreBiased, masked;
-  unsigned numOperands;
-  double scale;
-
-  explicit Shape(Operation *op) {
-    if (auto forward = dyn_cast<rt::AttentionOp>(op))
-      read(forward, typeOf(forward.getResult()));
-    else
-      read(cast<rt::AttentionGradOp>(op), typeOf(op->getOperand(0)));
-  }
-
-private:
-  template <typename OpT> void read(OpT op, RankedTensorType output) {
-    heads = op.getHeads();
-    scale = op.getScale().convertToDouble();
-    OperandRange inputs = op.getInputs();
-    biased = !op.getBiases().empty();
-    scoreBiased = bool(op.getScoreBias());
-    masked = bool(op.getMask());
-    numOperands = op->getNumOperands();
-    queries = output.getDimSize(1);
-    width = output.getDimSize(2);
-    keys = typeOf(inputs.back()).getDimSize(1);
-    dim = width / heads;
-    if (std::optional<uint64_t> window = op.getWindow()) {
-      windows = keys / int64_t(*window);
-      queries = keys = *window;
-    }
-    int64_t part = 0;
-    for (auto [i, input] : llvm::enumerate(inputs)) {
-      int64_t pitch = typeOf(input).getDimSize(2);
-      for (int64_t channel = 0; channel < pitch; channel += width)
-        parts[part++] = {unsigned(i), channel, pitch};
-    }
-  }
-};
 
 /// Emits the body of one task.
 class HeadEmitter {
@@ -118,7 +71,7 @@ private:
   Location loc;
   KernelEmitter &kernels;
   Operation *op;
-  Shape shape;
+  rt::AttentionShape shape;
   Value arguments;
   HostCalls host;
   Type element;
@@ -153,11 +106,11 @@ Matrix HeadEmitter::scratch(int64_t rows, int64_t ld) {
 //===----------------------------------------------------------------------===//
 
 HeadEmitter::Input HeadEmitter::input(unsigned index, int64_t tokens) {
-  const Part &part = shape.parts[index];
+  const rt::AttentionShape::Part &part = shape.parts[index];
   unsigned firstInput = isa<rt::AttentionOp>(op) ? 1 : 2; // after the host, and the gradient
   unsigned numInputs = shape.parts[2].input + 1;
   Matrix from = headOf(firstInput + part.input, tokens, part.pitch, part.channel);
-  if (!shape.biased)
+  if (shape.biases.empty())
     return {from, Value()};
   Value column = products.add(products.mul(head, shape.dim), part.channel);
   return {from, host.offset(argument(firstInput + numInputs + part.input), element, column)};
@@ -165,8 +118,8 @@ HeadEmitter::Input HeadEmitter::input(unsigned index, int64_t tokens) {
 
 /// The gradient of q, k or v.
 Matrix HeadEmitter::result(unsigned index, int64_t tokens) {
-  const Part &part = shape.parts[index];
-  return headOf(1 + shape.numOperands + part.input, tokens, part.pitch, part.channel);
+  const rt::AttentionShape::Part &part = shape.parts[index];
+  return headOf(1 + op->getNumOperands() + part.input, tokens, part.pitch, part.channel);
 }
 
 /// (source + bias) * scale in scratch, in rows of whole vectors.
@@ -226,10 +179,10 @@ SmallVector<Value> HeadEmitter::addedToScores(Value row) {
     Matrix stack{argument(array), shape.queries * shape.keys};
     pointers.push_back(products.at({products.at(stack, index), shape.keys}, row));
   };
-  if (shape.scoreBiased) // the mask, where there is one, is the last operand
-    add(shape.numOperands - shape.masked, head);
-  if (shape.masked)
-    add(shape.numOperands, arith::RemUIOp::create(b, loc, image, host.i64(shape.windows)));
+  if (shape.scoreBias) // the mask, where there is one, is the last operand
+    add(op->getNumOperands() - bool(shape.mask), head);
+  if (shape.mask)
+    add(op->getNumOperands(), arith::RemUIOp::create(b, loc, image, host.i64(shape.windows)));
   return pointers;
 }
 
@@ -285,7 +238,7 @@ void HeadEmitter::emitForward() {
   Matrix v = copied(input(2, n), n, 1.0);
   Matrix scores = scratch(std::min(m, kBlockRows), products.pitch(n));
   Value inverseSums = scratch(1, kBlockRows).pointer;
-  Matrix out = headOf(1 + shape.numOperands, m, shape.width, 0);
+  Matrix out = headOf(1 + op->getNumOperands(), m, shape.width, 0);
   forEachBlock([&](Value first, int64_t rows) {
     auto from = [&](Matrix matrix) -> Matrix { return {products.at(matrix, first), matrix.ld}; };
     products.product(rows, n, d, rowsOf(from(q)), keys, {.to = scores, .padded = true});
@@ -324,7 +277,7 @@ Matrix HeadEmitter::scoresGrad() {
   if (!cast<rt::AttentionGradOp>(op).getScoresGrad())
     return scratch(shape.queries, products.pitch(shape.keys));
   Value task = arith::AddIOp::create(b, loc, products.mul(image, shape.heads), head);
-  Matrix stack{argument(shape.numOperands + op->getNumResults()), shape.queries * shape.keys};
+  Matrix stack{argument(op->getNumOperands() + op->getNumResults()), shape.queries * shape.keys};
   return {products.at(stack, task), shape.keys};
 }
 

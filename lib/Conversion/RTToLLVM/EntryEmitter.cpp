@@ -8,94 +8,15 @@
 
 #include "EntryEmitter.h"
 
-#include "ns/Runtime/Abi.h"
-
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
+#include "mlir/Dialect/SCF/IR/SCF.h"
 
 using namespace mlir;
 using namespace ns;
 using rt::typeOf;
 
-static LLVM::LLVMPointerType pointerType(OpBuilder &b) {
-  return LLVM::LLVMPointerType::get(b.getContext());
-}
-
-//===----------------------------------------------------------------------===//
-// EntryEmitter
-//===----------------------------------------------------------------------===//
-
-/// Offset of a named slot in `rt.layout`.
-static FailureOr<int64_t> slotOffset(ModuleOp module, rt::SlotOp slot) {
-  auto layout = module->getAttrOfType<DictionaryAttr>(rt::RTDialect::kLayoutAttr);
-  if (!layout)
-    return slot.emitOpError("expected the module to have '") << rt::RTDialect::kLayoutAttr << "'";
-  for (Attribute entry : layout.getAs<ArrayAttr>(rt::stringifyRegion(slot.getRegion()))) {
-    auto fields = cast<DictionaryAttr>(entry);
-    if (fields.getAs<StringAttr>("name") == slot.getNameAttr())
-      return fields.getAs<IntegerAttr>("offset").getInt();
-  }
-  return slot.emitOpError("expected region ")
-         << rt::stringifyRegion(slot.getRegion()) << " to have a slot '" << slot.getName() << "'";
-}
-
-Value EntryEmitter::pointer(Value value) {
-  Place place = places.lookup(value);
-  return host->bytes(regions[place.region], place.offset);
-}
-
-FailureOr<LLVM::LLVMFuncOp> EntryEmitter::emit(func::FuncOp source) {
-  OpBuilder b = OpBuilder::atBlockEnd(module.getBody());
-  Location loc = source.getLoc();
-  Type pointer = pointerType(b);
-  auto type = LLVM::LLVMFunctionType::get(b.getI32Type(), {pointer, pointer});
-  auto function = LLVM::LLVMFuncOp::create(b, loc, ("entry_" + source.getSymName()).str(), type,
-                                           LLVM::Linkage::Internal);
-  Block *block = function.addEntryBlock(b);
-  b.setInsertionPointToStart(block);
-  hostPointer = block->getArgument(0);
-  HostCalls calls(b, loc, hostPointer);
-  builder = &b;
-  host = &calls;
-  places.clear();
-  numTimed = 0;
-  regions.clear();
-  for (int32_t region = 0; region < NSRT_NUM_REGIONS; ++region) {
-    Value at = LLVM::GEPOp::create(b, loc, pointer, pointer, block->getArgument(1),
-                                   ArrayRef<LLVM::GEPArg>{region});
-    regions.push_back(LLVM::LoadOp::create(b, loc, pointer, at));
-  }
-  for (Operation &op : source.getBody().front().without_terminator())
-    if (failed(emitOp(&op)))
-      return failure();
-  LLVM::ReturnOp::create(b, loc, calls.i32(0));
-  return function;
-}
-
-LogicalResult EntryEmitter::emitOp(Operation *op) {
-  if (auto slot = dyn_cast<rt::SlotOp>(op)) {
-    auto offset = slotOffset(module, slot);
-    if (failed(offset))
-      return failure();
-    places[slot.getResult()] = {unsigned(slot.getRegion()), *offset};
-    return success();
-  }
-  if (auto view = dyn_cast<rt::ViewOp>(op)) {
-    Place place = places.lookup(view.getSource());
-    place.offset +=
-        int64_t(view.getOffset()) * (typeOf(view.getSource()).getElementTypeBitWidth() / 8);
-    places[view.getResult()] = place;
-    return success();
-  }
-  host->mark(numTimed++);
-  auto offsets = op->getAttrOfType<DenseI64ArrayAttr>(rt::RTDialect::kOffsetsAttr);
-  if (!offsets && op->getNumResults() > 0)
-    return op->emitOpError("expected '") << rt::RTDialect::kOffsetsAttr << "'; run rt-plan-memory";
-  for (OpResult result : op->getResults()) {
-    Value dest = rt::destinationOf(result);
-    places[result] = dest ? places.lookup(dest)
-                          : Place{unsigned(rt::Region::Work), offsets[result.getResultNumber()]};
-  }
+LogicalResult EntryEmitter::emitTimed(Operation *op) {
   if (auto gemm = dyn_cast<rt::GemmOp>(op))
     return gemm.getPacked() ? emitPackedGemm(gemm) : emitGemm(gemm);
   if (auto pack = dyn_cast<rt::PackOp>(op))
@@ -110,15 +31,37 @@ LogicalResult EntryEmitter::emitOp(Operation *op) {
 }
 
 LogicalResult EntryEmitter::emitGemm(rt::GemmOp op) {
-  Type element = typeOf(op.getResult()).getElementType();
+  Type element = typeOf(op.getResult()).getElementType(),
+       factor = typeOf(op.getA()).getElementType();
+  if (op.getBias() || element.isBF16())
+    return op.emitOpError("expected no bias and no result of bf16: the CPU's library has neither");
   int64_t m = op.getMnk()[0], n = op.getMnk()[1], k = op.getMnk()[2];
   Value beta = op.getAccumulate() ? LLVM::LoadOp::create(*builder, op.getLoc(), element,
                                                          pointer(op.getAccumulate()))
                                         .getResult()
                                   : host->number(element, 0.0);
-  host->gemm(typeOf(op.getA()).getElementType(), op.getTransA(), op.getTransB(), host->i64(m), n, k,
-             host->number(element, 1.0), pointer(op.getA()), op.getTransA() ? m : k,
-             pointer(op.getB()), op.getTransB() ? k : n, beta, pointer(op.getResult()), n);
+  auto product = [&](Value a, Value b, Value c) {
+    host->gemm(factor, op.getTransA(), op.getTransB(), host->i64(m), n, k,
+               host->number(element, 1.0), a, op.getTransA() ? m : k, b, op.getTransB() ? k : n,
+               beta, c, n);
+  };
+  Value a = pointer(op.getA()), b = pointer(op.getB()), c = pointer(op.getResult());
+  if (!op.getBatch()) {
+    product(a, b, c);
+    return success();
+  }
+  // One after the other: plans for the CPU have no batches but where a test asks for them.
+  auto loop = scf::ForOp::create(*builder, op.getLoc(), host->i64(0), host->i64(op.getBatchCount()),
+                                 host->i64(1));
+  OpBuilder::InsertionGuard guard(*builder);
+  builder->setInsertionPointToStart(loop.getBody());
+  auto at = [&](Value base, Type type, int64_t stride) {
+    Value index =
+        arith::MulIOp::create(*builder, op.getLoc(), loop.getInductionVar(), host->i64(stride));
+    return host->offset(base, type, index);
+  };
+  product(at(a, factor, (*op.getBatch())[1]), at(b, factor, (*op.getBatch())[2]),
+          at(c, element, m * n));
   return success();
 }
 

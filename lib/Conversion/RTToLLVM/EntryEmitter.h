@@ -10,27 +10,24 @@
 #define NS_CONVERSION_RTTOLLVM_ENTRYEMITTER_H
 
 #include "AttentionEmitter.h"
+#include "EntryFrame.h"
 #include "GemmEmitter.h"
-#include "HostCalls.h"
 #include "KernelEmitter.h"
 #include "TileEmitter.h"
 
 namespace ns {
 
-/// Makes `int32_t entry(host, regions)` of one planned function.
-class EntryEmitter {
+/// Entries of the CPU: ops become tasks on the host's threads and calls of its BLAS.
+class EntryEmitter : public EntryFrame {
 public:
   EntryEmitter(mlir::ModuleOp module, KernelEmitter &kernels)
-      : module(module), kernels(kernels), attention(module, kernels),
+      : EntryFrame(module), kernels(kernels), attention(module, kernels),
         gemms(module, kernels.getVectorBits()), tiles(module, kernels, attention, gemms, places) {}
-
-  mlir::FailureOr<mlir::LLVM::LLVMFuncOp> emit(mlir::func::FuncOp source);
 
   int64_t numLaunches = 0;
 
 private:
-  mlir::Value pointer(mlir::Value value);
-  mlir::LogicalResult emitOp(mlir::Operation *op);
+  mlir::LogicalResult emitTimed(mlir::Operation *op) override;
   mlir::LogicalResult emitGemm(rt::GemmOp op);
   mlir::LogicalResult emitPackedGemm(rt::GemmOp op);
   mlir::LogicalResult emitPack(rt::PackOp op);
@@ -41,17 +38,10 @@ private:
               int64_t grain);
   llvm::SmallVector<bool> overlaps(rt::FusedOp op);
 
-  mlir::ModuleOp module;
   KernelEmitter &kernels;
   AttentionEmitter attention;
   GemmEmitter gemms;
-  llvm::DenseMap<mlir::Value, Place> places;
   TileEmitter tiles;
-  mlir::OpBuilder *builder = nullptr;
-  HostCalls *host = nullptr;
-  mlir::Value hostPointer;
-  llvm::SmallVector<mlir::Value> regions;
-  int64_t numTimed = 0; ///< ops of this entry so far that the host hears of
 };
 
 } // namespace ns

@@ -100,4 +100,14 @@ Value HostCalls::scratch(int64_t bytes) {
   return callHost(b, loc, *this, HostField::Scratch, pointerType(b), {i64(bytes)});
 }
 
+void HostCalls::launch(int64_t kernel, Value gridBlock, Value arguments, int64_t numArguments) {
+  callHost(b, loc, *this, HostField::Launch, {},
+           {i64(kernel), gridBlock, arguments, i64(numArguments)});
+}
+
+void HostCalls::deviceGemm(Value description, Value a, Value other, Value bias, Value beta,
+                           Value c) {
+  callHost(b, loc, *this, HostField::DeviceGemm, {}, {description, a, other, bias, beta, c});
+}
+
 void HostCalls::mark(int64_t op) { callHost(b, loc, *this, HostField::Mark, {}, {i64(op)}); }

@@ -23,6 +23,9 @@ enum class HostField {
   Scratch = 6,
   Mark = 7,
   GemmBF16 = 8,
+  Launch = 9,
+  DeviceGemm = 10,
+  DeviceAttention = 11,
   NumFields
 };
 
@@ -43,6 +46,12 @@ public:
             mlir::Value alpha, mlir::Value a, int64_t lda, mlir::Value other, int64_t ldb,
             mlir::Value beta, mlir::Value c, int64_t ldc);
   mlir::Value scratch(int64_t bytes);
+  /// The device's kernel number `kernel`; `gridBlock` and `arguments` as nsrt_host.launch takes
+  /// them.
+  void launch(int64_t kernel, mlir::Value gridBlock, mlir::Value arguments, int64_t numArguments);
+  /// The device's product `description`, an nsrt_gemm; `bias` and `beta` may be null values.
+  void deviceGemm(mlir::Value description, mlir::Value a, mlir::Value other, mlir::Value bias,
+                  mlir::Value beta, mlir::Value c);
   /// Op number `op` of the entry begins.
   void mark(int64_t op);
 

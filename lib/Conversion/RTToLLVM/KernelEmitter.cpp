@@ -7,41 +7,20 @@
 //===----------------------------------------------------------------------===//
 
 #include "KernelEmitter.h"
+
+#include "../Places.h"
 #include "RowEmitter.h"
 
 #include "llvm/Support/FormatVariadic.h"
 
 using namespace mlir;
 using namespace ns;
-using rt::typeOf;
-
-/// Text that two programs share exactly when one kernel serves both.
-static std::string kernelKey(rt::FusedOp op, ArrayRef<bool> overlaps) {
-  std::string key;
-  llvm::raw_string_ostream os(key);
-  os << op.getSpaceAttr() << op.getInMaps() << op.getOutMaps();
-  for (Value value : op.getInputs())
-    os << rt::rowPitch(typeOf(value)) << typeOf(value).getElementType() << ',';
-  for (Value value : op.getResults())
-    os << rt::rowPitch(typeOf(value)) << typeOf(value).getElementType() << ',';
-  for (bool overlap : overlaps)
-    os << overlap;
-  DenseMap<Value, unsigned> numbers;
-  for (BlockArgument arg : op.getBody().getArguments())
-    numbers.insert({arg, numbers.size()});
-  for (Operation &inner : op.getBody().front()) {
-    os << inner.getName() << inner.getAttrDictionary() << '(';
-    for (Value operand : inner.getOperands())
-      os << numbers.lookup(operand) << ',';
-    os << ")\n";
-    for (Value result : inner.getResults())
-      numbers.insert({result, numbers.size()});
-  }
-  return key;
-}
 
 LLVM::LLVMFuncOp KernelEmitter::kernel(rt::FusedOp op, ArrayRef<bool> overlaps) {
-  LLVM::LLVMFuncOp &known = kernels[kernelKey(op, overlaps)];
+  std::string key = programKey(op);
+  for (bool overlap : overlaps)
+    key += overlap ? '1' : '0';
+  LLVM::LLVMFuncOp &known = kernels[key];
   if (known)
     return known;
   OpBuilder b = OpBuilder::atBlockEnd(module.getBody());

@@ -6,6 +6,7 @@
 //
 //===----------------------------------------------------------------------===//
 
+#include "DeviceEmitter.h"
 #include "EntryEmitter.h"
 
 #include "ns/Conversion/Passes.h"
@@ -26,6 +27,12 @@ using namespace ns;
 
 namespace {
 
+/// How large the code of a device's kernels is, and their names, by number; 0 and none for the CPU.
+struct DeviceTable {
+  int64_t imageSize = 0;
+  ArrayRef<std::string> kernels = {};
+};
+
 /// Emits the constants that nsrt_artifact_query returns.
 class TableEmitter {
 public:
@@ -36,7 +43,7 @@ public:
 
   /// `tableName` empty: the table is internal and the module gets the query function.
   void emit(ArrayRef<std::pair<StringRef, LLVM::LLVMFuncOp>> entries, StringRef metadata,
-            StringRef tableName) {
+            StringRef tableName, const DeviceTable &device) {
     auto entryType = LLVM::LLVMStructType::getLiteral(b.getContext(), {pointer, pointer});
     auto arrayType = LLVM::LLVMArrayType::get(entryType, entries.size());
     SmallVector<LLVM::GlobalOp> names;
@@ -54,9 +61,18 @@ public:
       }
       return array;
     });
+    LLVM::GlobalOp image, kernels;
+    if (device.imageSize) { // another object's: bytes that no pass needs to see
+      auto type = LLVM::LLVMArrayType::get(b.getI8Type(), device.imageSize);
+      image = LLVM::GlobalOp::create(b, loc, type, /*isConstant=*/true, LLVM::Linkage::External,
+                                     kImageSymbol, Attribute());
+      image.setVisibility_(LLVM::Visibility::Hidden);
+    }
+    if (!device.kernels.empty())
+      kernels = kernelNames(device.kernels);
     Type i32 = b.getI32Type(), i64 = b.getI64Type();
-    auto artifactType =
-        LLVM::LLVMStructType::getLiteral(b.getContext(), {i32, i32, pointer, i64, i64, pointer});
+    auto artifactType = LLVM::LLVMStructType::getLiteral(
+        b.getContext(), {i32, i32, pointer, i64, i64, pointer, pointer, i64, i64, pointer});
     auto artifact =
         global(tableName.empty() ? "artifact" : tableName, artifactType, [&](OpBuilder &inner) {
           Value s = LLVM::UndefOp::create(inner, loc, artifactType);
@@ -72,6 +88,15 @@ public:
           set(3, constant(i64, metadata.size()));
           set(4, constant(i64, entries.size()));
           set(5, LLVM::AddressOfOp::create(inner, loc, table));
+          auto addressOr = [&](LLVM::GlobalOp global) -> Value {
+            if (global)
+              return LLVM::AddressOfOp::create(inner, loc, global);
+            return LLVM::ZeroOp::create(inner, loc, pointer);
+          };
+          set(6, addressOr(image));
+          set(7, constant(i64, device.imageSize));
+          set(8, constant(i64, device.kernels.size()));
+          set(9, addressOr(kernels));
           return s;
         });
     if (tableName.empty())
@@ -95,6 +120,21 @@ private:
     Value value = init(inner);
     LLVM::ReturnOp::create(inner, loc, value);
     return op;
+  }
+
+  LLVM::GlobalOp kernelNames(ArrayRef<std::string> kernels) {
+    SmallVector<LLVM::GlobalOp> names;
+    for (const std::string &kernel : kernels)
+      names.push_back(string("kernel_" + kernel, kernel));
+    auto type = LLVM::LLVMArrayType::get(pointer, names.size());
+    return global("kernels", type, [&](OpBuilder &inner) {
+      Value array = LLVM::UndefOp::create(inner, loc, type);
+      for (auto [i, name] : llvm::enumerate(names))
+        array = LLVM::InsertValueOp::create(inner, loc, array,
+                                            LLVM::AddressOfOp::create(inner, loc, name).getResult(),
+                                            ArrayRef<int64_t>{int64_t(i)});
+      return array;
+    });
   }
 
   /// Returns the table, or null for a host that speaks another ABI.
@@ -124,17 +164,8 @@ struct RTToLLVMPass : public ns::impl::RTToLLVMPassBase<RTToLLVMPass> {
 
   void runOnOperation() override {
     ModuleOp module = getOperation();
-    KernelEmitter kernels(module, vectorBits);
-    EntryEmitter emitter(module, kernels);
-    SmallVector<std::pair<StringRef, LLVM::LLVMFuncOp>> entries;
-    SmallVector<func::FuncOp> sources(module.getOps<func::FuncOp>());
-    for (func::FuncOp source : sources) {
-      auto entry = emitter.emit(source);
-      if (failed(entry))
-        return signalPassFailure();
-      entries.push_back({source.getSymName(), *entry});
-    }
-    TableEmitter(module).emit(entries, metadata, table);
+    if (failed(device ? emitDevice(module) : emitCpu(module)))
+      return signalPassFailure();
     for (Operation &op : llvm::make_early_inc_range(*module.getBody()))
       if (!isa<LLVM::LLVMFuncOp, LLVM::GlobalOp>(op))
         op.erase();
@@ -142,8 +173,39 @@ struct RTToLLVMPass : public ns::impl::RTToLLVMPassBase<RTToLLVMPass> {
     for (NamedAttribute attribute : attributes)
       if (!attribute.getName().strref().starts_with("llvm."))
         module->removeAttr(attribute.getName());
+  }
+
+private:
+  LogicalResult emitCpu(ModuleOp module) {
+    KernelEmitter kernels(module, vectorBits);
+    EntryEmitter emitter(module, kernels);
+    if (failed(emitEntries(module, emitter, {})))
+      return failure();
     numKernels = kernels.numKernels();
     numLaunches = emitter.numLaunches;
+    return success();
+  }
+
+  LogicalResult emitDevice(ModuleOp module) {
+    DeviceEmitter emitter(module, tf32);
+    if (failed(emitEntries(module, emitter, {imageSize, emitter.kernels()})))
+      return failure();
+    numKernels = emitter.kernels().size();
+    numLaunches = emitter.numLaunches;
+    return success();
+  }
+
+  LogicalResult emitEntries(ModuleOp module, EntryFrame &emitter, const DeviceTable &code) {
+    SmallVector<std::pair<StringRef, LLVM::LLVMFuncOp>> entries;
+    SmallVector<func::FuncOp> sources(module.getOps<func::FuncOp>());
+    for (func::FuncOp source : sources) {
+      auto entry = emitter.emit(source);
+      if (failed(entry))
+        return failure();
+      entries.push_back({source.getSymName(), *entry});
+    }
+    TableEmitter(module).emit(entries, metadata, table, code);
+    return success();
   }
 };
 } // namespace

@@ -9,7 +9,7 @@
 #ifndef NS_CONVERSION_RTTOLLVM_ROWEMITTER_H
 #define NS_CONVERSION_RTTOLLVM_ROWEMITTER_H
 
-#include "RowStages.h"
+#include "../RowStages.h"
 
 #include "mlir/Dialect/LLVMIR/LLVMDialect.h"
 #include "mlir/IR/Builders.h"

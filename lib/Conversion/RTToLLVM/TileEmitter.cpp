@@ -16,10 +16,6 @@ using namespace mlir;
 using namespace ns;
 using rt::typeOf;
 
-bool ns::overlap(Place a, int64_t bytesOfA, Place b, int64_t bytesOfB) {
-  return a.region == b.region && a.offset < b.offset + bytesOfB && b.offset < a.offset + bytesOfA;
-}
-
 //===----------------------------------------------------------------------===//
 // Places
 //===----------------------------------------------------------------------===//

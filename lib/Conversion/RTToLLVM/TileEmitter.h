@@ -9,6 +9,7 @@
 #ifndef NS_CONVERSION_RTTOLLVM_TILEEMITTER_H
 #define NS_CONVERSION_RTTOLLVM_TILEEMITTER_H
 
+#include "../Places.h"
 #include "AttentionEmitter.h"
 #include "GemmEmitter.h"
 #include "HostCalls.h"
@@ -18,15 +19,6 @@
 
 namespace ns {
 
-/// Where a value lies: a region of the arena, or the scratch of a task, and the bytes from its
-/// start.
-struct Place {
-  static constexpr unsigned kScratch = ~0u;
-  unsigned region;
-  int64_t offset;
-};
-bool overlap(Place a, int64_t bytesOfA, Place b, int64_t bytesOfB);
-
 /// Makes `task(arguments, begin, end)` of one `rt.tiles`: blocks [begin, end) of units. Its
 /// argument is an array of pointers: the host, then `outer()`. A value inside lies in the task's
 /// scratch, its pointer moved back to where unit 0 would lie, so that the kernels count rows from
@@ -34,7 +26,7 @@ bool overlap(Place a, int64_t bytesOfA, Place b, int64_t bytesOfB);
 class TileEmitter {
 public:
   TileEmitter(mlir::ModuleOp module, KernelEmitter &kernels, AttentionEmitter &attention,
-              GemmEmitter &gemms, const llvm::DenseMap<mlir::Value, Place> &outerPlaces)
+              GemmEmitter &gemms, const PlaceMap &outerPlaces)
       : module(module), kernels(kernels), attention(attention), gemms(gemms),
         outerPlaces(outerPlaces) {}
 
@@ -61,7 +53,7 @@ private:
   KernelEmitter &kernels;
   AttentionEmitter &attention;
   GemmEmitter &gemms;
-  const llvm::DenseMap<mlir::Value, Place> &outerPlaces;
+  const PlaceMap &outerPlaces;
 
   int64_t numTasks = 0;
 

@@ -147,6 +147,7 @@ private:
     else
       batch.differentiateObjectives();
     std::vector<char> right = batch.stillRight(piece);
+    batch.offer(piece, right, [&](size_t i) { return stands[i] && !right[i]; });
     for (size_t i = 0; i < piece.size(); ++i)
       stands[i] &= right[i];
   }
@@ -174,6 +175,7 @@ private:
         iterations[i].accept(y, g, losses.get(i));
       });
     }
+    batch.offer(piece, stands, [&](size_t i) { return stands[i]; });
     return stands;
   }
   AttackContext &context;

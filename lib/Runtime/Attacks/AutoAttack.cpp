@@ -69,7 +69,8 @@ public:
       : context(context), spec(spec), survivors(context.images.size(), 1) {}
 
   Survivors run() {
-    std::vector<std::string> flags = checkHealth(context);
+    auto flags = context.remembered([&] { return nlohmann::json(checkHealth(context)); })
+                     .get<std::vector<std::string>>();
     double whiteBox = 1, all = 1;
     for (const char *kind : {"apgd-ce", "apgd-t", "fab-t", "square"}) {
       whiteBox = all;
@@ -99,6 +100,8 @@ private:
         positions.push_back(i);
       }
     AttackContext left{context.session, context.loader, images, context.seed};
+    left.tape = context.tape;
+    left.sink = context.sink;
     Survivors stands = attack(left, part);
     for (size_t i = 0; i < positions.size(); ++i)
       survivors[positions[i]] = stands[i];

@@ -13,6 +13,7 @@
 //
 //===----------------------------------------------------------------------===//
 
+#include "Adam.h"
 #include "GradientAttack.h"
 
 using namespace ns::runtime;
@@ -20,7 +21,6 @@ using namespace ns::runtime;
 namespace {
 
 constexpr double kSmoother = 0.999999;
-constexpr double kBeta1 = 0.9, kBeta2 = 0.999, kEpsilon = 1e-8; // of Adam
 
 /// The attack on one image. T is the model's precision.
 template <class T> class Descent {
@@ -41,8 +41,7 @@ public:
     w.resize(clean.size());
     for (size_t i = 0; i < w.size(); ++i)
       w[i] = std::atanh((2 * clean[i] - 1) * static_cast<T>(kSmoother));
-    m.assign(w.size(), 0);
-    v.assign(w.size(), 0);
+    adam.begin(w.size());
     step = 0;
     lastCost = std::numeric_limits<double>::infinity();
     running = true;
@@ -60,7 +59,10 @@ public:
       distance += (static_cast<double>(y[i]) - clean[i]) * (static_cast<double>(y[i]) - clean[i]);
     if (fools) {
       fell = true;
-      nearest = std::min(nearest, distance);
+      if (distance < nearest) {
+        nearest = distance;
+        found.assign(y, y + w.size());
+      }
     }
     if (step % std::max<int64_t>(steps / 10, 1) == 0) {
       running = !(distance + loss > lastCost);
@@ -82,17 +84,15 @@ public:
   double weight() const { return c; }
   /// The squared distance of the nearest image that fools the model; infinite where there is none.
   double best() const { return nearest; }
+  const std::vector<T> &bestImage() const { return found; }
+  const std::vector<T> &cleanImage() const { return clean; }
 
 private:
   void move(T *y, const T *g) {
-    T rate = static_cast<T>(lr / (1 - std::pow(kBeta1, step)));
-    T root = static_cast<T>(std::sqrt(1 - std::pow(kBeta2, step)));
+    adam.beginStep(lr);
     for (size_t i = 0; i < w.size(); ++i) {
       T t = std::tanh(w[i]), slope = (1 - t * t) / static_cast<T>(2 * kSmoother);
-      T d = (2 * (y[i] - clean[i]) + g[i]) * slope;
-      m[i] += static_cast<T>(1 - kBeta1) * (d - m[i]);
-      v[i] = static_cast<T>(kBeta2) * v[i] + static_cast<T>(1 - kBeta2) * d * d;
-      w[i] -= rate * m[i] / (std::sqrt(v[i]) / root + static_cast<T>(kEpsilon));
+      w[i] -= adam.move(i, (2 * (y[i] - clean[i]) + g[i]) * slope);
     }
     write(y);
   }
@@ -105,7 +105,8 @@ private:
   int64_t steps, step = 0;
   double c = 0, lowest = 0, highest = 0, nearest = 0, lastCost = 0;
   bool running = false, fell = false;
-  std::vector<T> clean, w, m, v;
+  std::vector<T> clean, found, w;
+  Adam<T> adam;
 };
 
 /// Attacks one piece; returns the squared distances.
@@ -143,8 +144,12 @@ std::vector<double> attackPiece(AttackContext &context, const AttackSpec &spec,
       descents[i].endRound();
   }
   std::vector<double> distances;
-  for (int64_t i = 0; i < count; ++i)
+  for (int64_t i = 0; i < count; ++i) {
     distances.push_back(descents[i].best());
+    if (!std::isinf(distances.back()))
+      context.offer(piece[i], descents[i].bestImage().data(), descents[i].cleanImage().data(), n,
+                    true);
+  }
   return distances;
 }
 
@@ -160,10 +165,14 @@ Survivors ns::runtime::attackCw(AttackContext &context, const AttackSpec &spec) 
     std::vector<Descent<T>> descents(context.loader.batch(), Descent<T>(spec));
     forEachPiece(context.images, context.loader.batch(),
                  [&](int64_t first, std::span<const int64_t> piece) {
-                   for (double square : attackPiece(context, spec, batch, descents, piece)) {
-                     survivors.push_back(std::isinf(square));
-                     if (!std::isinf(square))
-                       found.push_back(std::sqrt(square));
+                   // JSON has no infinity: null stands for it.
+                   nlohmann::json squares = context.remembered([&] {
+                     return nlohmann::json(attackPiece(context, spec, batch, descents, piece));
+                   });
+                   for (const nlohmann::json &square : squares) {
+                     survivors.push_back(!square.is_number() || std::isinf(square.get<double>()));
+                     if (!survivors.back())
+                       found.push_back(std::sqrt(square.get<double>()));
                    }
                    progress.update(first + piece.size());
                  });

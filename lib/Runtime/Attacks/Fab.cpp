@@ -53,12 +53,18 @@ public:
     std::vector<T> &delta = fromHere;
     for (size_t i = 0; i < clean.size(); ++i)
       delta[i] = y[i] - clean[i];
-    nearest = std::min(nearest, size(delta));
+    if (double distance = size(delta); distance < nearest) {
+      nearest = distance;
+      found.assign(y, y + clean.size());
+    }
     for (size_t i = 0; i < clean.size(); ++i)
       y[i] = clean[i] + delta[i] * static_cast<T>(beta);
   }
 
   double best() const { return nearest; }
+  /// The nearest image that fools the model, and the clean one.
+  const std::vector<T> &bestImage() const { return found; }
+  const std::vector<T> &cleanImage() const { return clean; }
 
 private:
   double size(const std::vector<T> &delta) const {
@@ -70,7 +76,7 @@ private:
 
   bool l2;
   double eta, beta, alphaMax, nearest = 0;
-  std::vector<T> clean, fromHere, fromClean;
+  std::vector<T> clean, found, fromHere, fromClean;
 };
 
 template <class T> class Fab {
@@ -111,8 +117,12 @@ private:
       });
     }
     std::vector<char> stands;
-    for (size_t i = 0; i < piece.size(); ++i)
+    for (size_t i = 0; i < piece.size(); ++i) {
       stands.push_back(boundaries[i].best() > spec.number("eps"));
+      if (!stands.back())
+        context.offer(piece[i], boundaries[i].bestImage().data(), boundaries[i].cleanImage().data(),
+                      batch.pixels(), true);
+    }
     return stands;
   }
   AttackContext &context;

@@ -34,6 +34,7 @@ struct Ball {
 
   explicit Ball(const AttackSpec &spec)
       : l2(spec.words.count("norm") && spec.words.at("norm") == "l2"), eps(spec.number("eps")) {}
+  Ball(bool l2, double eps) : l2(l2), eps(eps) {}
 
   /// y, moved to the nearest point of the ball around x in its norm, then clamped to [0, 1].
   template <class T> void project(T *y, const T *x, int64_t n) const {
@@ -68,6 +69,20 @@ struct Ball {
   }
 };
 
+/// A random point of the ball around x, clamped: uniform in Linf; in L2 a random direction at a
+/// uniform radius.
+template <class T> void randomStart(const Ball &ball, T *y, const T *x, int64_t n, Rng rng) {
+  double norm = 0;
+  for (int64_t i = 0; ball.l2 && i < n; ++i)
+    norm += rng.normal(i) * rng.normal(i);
+  double radius =
+      ball.l2 ? ball.eps * rng.uniform(2 * n) / std::max(std::sqrt(norm), 1e-12) : ball.eps;
+  for (int64_t i = 0; i < n; ++i) {
+    double delta = ball.l2 ? radius * rng.normal(i) : ball.eps * (2 * rng.uniform(i) - 1);
+    y[i] = std::clamp(static_cast<T>(x[i] + delta), T(0), T(1));
+  }
+}
+
 /// One piece of images under attack: slot `image` holds the iterates, `clean` where they started.
 class AttackedBatch {
 public:
@@ -78,16 +93,26 @@ public:
   int64_t pixels() const { return row; }
 
   void load(std::span<const int64_t> piece) {
-    count = static_cast<int64_t>(piece.size());
     context.loader.load(piece);
+    begin(static_cast<int64_t>(piece.size()));
+  }
+  /// The first `images` images that the slot holds are the clean ones.
+  void begin(int64_t images) {
+    count = images;
     std::memcpy(clean.data(), image.data, clean.size());
   }
+  /// Puts the iterates into `other`, of the slot's shape, and the clean images into the slot.
+  void moveTo(const TensorView &other) {
+    std::memcpy(other.data, image.data, clean.size());
+    std::memcpy(image.data, clean.data(), clean.size());
+  }
 
-  /// Losses, logits and gradients of cross-entropy at the iterates. Throws Stopped.
-  void differentiate() {
+  /// Runs an entry that leaves gradients at the iterates; by default losses, logits and gradients
+  /// of cross-entropy. Throws Stopped.
+  void differentiate(const char *entry = "value_and_grad") {
     if (int status = stopRequested())
       throw Stopped{status};
-    context.session.run("value_and_grad");
+    context.session.run(entry);
   }
 
   /// What `differentiateObjectives` climbs for image i.
@@ -101,11 +126,7 @@ public:
   }
 
   /// As `differentiate`, of the objectives of all images. Throws Stopped.
-  void differentiateObjectives() {
-    if (int status = stopRequested())
-      throw Stopped{status};
-    context.session.run("attack_grad");
-  }
+  void differentiateObjectives() { differentiate("attack_grad"); }
 
   /// Who of the piece is classified right at the iterates that were just differentiated. Where
   /// products are bfloat16, `forward`, which is float32, is asked before an image counts as fooled.
@@ -161,6 +182,18 @@ public:
     });
   }
 
+  /// Offers the iterates of those of the piece that `which` says.
+  template <class Which>
+  void offer(std::span<const int64_t> piece, const Survivors &stands, Which which) {
+    if (context.sink)
+      visitFloat(image, [&](auto *y) {
+        auto *x = reinterpret_cast<const std::remove_pointer_t<decltype(y)> *>(clean.data());
+        for (size_t i = 0; i < piece.size(); ++i)
+          if (which(i))
+            context.offer(piece[i], y + i * row, x + i * row, row, !stands[i]);
+      });
+  }
+
 private:
   AttackContext &context;
   TensorView image, grad;
@@ -185,7 +218,8 @@ void attackStanding(AttackContext &context, const AttackSpec &spec, Survivors &s
     }
   Progress progress(spec.text, images.size(), "images");
   forEachPiece(images, context.loader.batch(), [&](int64_t first, std::span<const int64_t> piece) {
-    std::vector<char> stands = attackPiece(piece);
+    Survivors stands =
+        context.rememberedSurvivors(piece.size(), [&] { return attackPiece(piece); });
     for (size_t i = 0; i < piece.size(); ++i)
       survivors[positions[first + i]] = stands[i];
     progress.update(first + piece.size());

@@ -10,20 +10,6 @@
 
 using namespace ns::runtime;
 
-/// A random point of the ball around x, clamped: uniform in Linf; in L2 a random direction at a
-/// uniform radius.
-template <class T> static void randomStart(const Ball &ball, T *y, const T *x, int64_t n, Rng rng) {
-  double norm = 0;
-  for (int64_t i = 0; ball.l2 && i < n; ++i)
-    norm += rng.normal(i) * rng.normal(i);
-  double radius =
-      ball.l2 ? ball.eps * rng.uniform(2 * n) / std::max(std::sqrt(norm), 1e-12) : ball.eps;
-  for (int64_t i = 0; i < n; ++i) {
-    double delta = ball.l2 ? radius * rng.normal(i) : ball.eps * (2 * rng.uniform(i) - 1);
-    y[i] = std::clamp(static_cast<T>(x[i] + delta), T(0), T(1));
-  }
-}
-
 /// Runs `steps` calls of step(y, x, g, i) from the clean image or a random start, `restarts` times;
 /// the last iterate counts.
 template <class Step>
@@ -35,27 +21,34 @@ static Survivors ascend(AttackContext &context, const AttackSpec &spec, bool ran
   Progress progress(spec.text, context.images.size() * restarts, "images");
   AttackedBatch batch(context);
   std::vector<char> survives(context.loader.batch());
-  forEachPiece(context.images, context.loader.batch(),
-               [&](int64_t first, std::span<const int64_t> piece) {
-                 for (int64_t restart = 0; restart < restarts; ++restart) {
-                   batch.load(piece);
-                   if (random)
-                     batch.forEachImage([&](auto *y, auto *x, auto *, int64_t i) {
-                       randomStart(ball, y, x, batch.pixels(), startOf(context, piece[i], restart));
-                     });
-                   for (int64_t index = 0; index < steps; ++index) {
-                     batch.differentiate();
-                     batch.forEachImage([&](auto *y, auto *x, auto *g, int64_t i) {
-                       step(y, g, i, index);
-                       ball.project(y, x, batch.pixels());
-                     });
-                   }
-                   predictsLabel(context, piece, survives.data());
-                   for (size_t i = 0; i < piece.size(); ++i)
-                     survivors[first + i] &= survives[i];
-                   progress.update(first * restarts + piece.size() * (restart + 1));
-                 }
-               });
+  forEachPiece(
+      context.images, context.loader.batch(), [&](int64_t first, std::span<const int64_t> piece) {
+        Survivors stands = context.rememberedSurvivors(piece.size(), [&] {
+          Survivors all(piece.size(), 1);
+          for (int64_t restart = 0; restart < restarts; ++restart) {
+            batch.load(piece);
+            if (random)
+              batch.forEachImage([&](auto *y, auto *x, auto *, int64_t i) {
+                randomStart(ball, y, x, batch.pixels(), startOf(context, piece[i], restart));
+              });
+            for (int64_t index = 0; index < steps; ++index) {
+              batch.differentiate();
+              batch.forEachImage([&](auto *y, auto *x, auto *g, int64_t i) {
+                step(y, g, i, index);
+                ball.project(y, x, batch.pixels());
+              });
+            }
+            predictsLabel(context, piece, survives.data());
+            batch.offer(piece, survives, [](size_t) { return true; });
+            for (size_t i = 0; i < piece.size(); ++i)
+              all[i] &= survives[i];
+            progress.update(first * restarts + piece.size() * (restart + 1));
+          }
+          return all;
+        });
+        std::copy(stands.begin(), stands.end(), survivors.begin() + first);
+        progress.update((first + piece.size()) * restarts);
+      });
   return survivors;
 }
 

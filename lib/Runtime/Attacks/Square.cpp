@@ -7,6 +7,7 @@
 //===----------------------------------------------------------------------===//
 
 #include "ns/Runtime/Attacks.h"
+#include "ns/Runtime/Error.h"
 
 #include <algorithm>
 #include <cmath>
@@ -65,6 +66,8 @@ public:
   }
 
   const std::vector<T> &candidate() const { return proposal; }
+  const std::vector<T> &bestImage() const { return best; }
+  const std::vector<T> &cleanImage() const { return clean; }
   bool fooled() const { return loss <= 0; }
   int64_t position = -1; ///< in the list of images
 
@@ -111,12 +114,38 @@ double marginOf(const TensorView &logits, int64_t row, int32_t label) {
   return logits.get(row * classes + label) - other;
 }
 
+/// Images that an earlier run finished go into the survivors; returns the places of the others.
+std::vector<int64_t> replay(AttackContext &context, Survivors &survivors) {
+  std::vector<char> isDone(survivors.size());
+  for (size_t i = 0; context.tape && i < survivors.size(); ++i) {
+    std::optional<nlohmann::json> record = context.tape->next();
+    if (!record)
+      break;
+    size_t position = record->is_array() && record->size() == 2 && (*record)[0].is_number_unsigned()
+                          ? (*record)[0].get<size_t>()
+                          : survivors.size();
+    if (position >= survivors.size())
+      fail("the journal's piece of an attack: expected an image and its outcome, found ",
+           record->dump(), "; begin anew with --restart");
+    isDone[position] = 1;
+    survivors[position] = (*record)[1] == 1;
+  }
+  std::vector<int64_t> open;
+  for (size_t i = 0; i < survivors.size(); ++i)
+    if (!isDone[i])
+      open.push_back(static_cast<int64_t>(i));
+  return open;
+}
+
 /// Keeps every row of the batch busy with some image until all are done.
 template <class T>
 void runSearches(AttackContext &context, const AttackSpec &spec, T *images, Survivors &survivors) {
   TensorView batch = context.session.slot("image"), logits = context.session.slot("logits");
-  int64_t rows = context.loader.batch(), pixels = batch.rowCount(), total = context.images.size(),
-          next = 0, done = 0;
+  std::vector<int64_t> positions = replay(context, survivors), ids;
+  for (int64_t position : positions)
+    ids.push_back(context.images[position]);
+  int64_t rows = context.loader.batch(), pixels = batch.rowCount(), total = ids.size(), next = 0,
+          done = 0;
   Progress progress(spec.text, total, "images");
   std::vector<Search<T>> searches(rows, Search<T>(spec, batch, context.seed));
   std::vector<T> loaded;
@@ -127,10 +156,11 @@ void runSearches(AttackContext &context, const AttackSpec &spec, T *images, Surv
       return;
     int64_t within = next % rows;
     if (within == 0) {
-      context.loader.load(context.images.subspan(next, std::min(rows, total - next)));
+      context.loader.load(
+          std::span<const int64_t>(ids).subspan(next, std::min(rows, total - next)));
       loaded.assign(images, images + rows * pixels);
     }
-    search.begin(next, context.images[next], &loaded[within * pixels]);
+    search.begin(positions[next], ids[next], &loaded[within * pixels]);
     ++next;
   };
   for (Search<T> &search : searches)
@@ -151,6 +181,11 @@ void runSearches(AttackContext &context, const AttackSpec &spec, T *images, Surv
               marginOf(logits, i, context.loader.dataset().label(context.images[search.position]))))
         continue;
       survivors[search.position] = !search.fooled();
+      context.remembered([&] {
+        context.offer(context.images[search.position], search.bestImage().data(),
+                      search.cleanImage().data(), pixels, search.fooled());
+        return nlohmann::json::array({search.position, search.fooled() ? 0 : 1});
+      });
       progress.update(++done);
       take(search);
     }

@@ -1,11 +1,13 @@
 // RUN: ns-opt %S/Inputs/small.mlir --ns-insert-finetune-loss | FileCheck %s --check-prefix=CLEAN
 // RUN: ns-opt %S/Inputs/small.mlir --ns-insert-noise --ns-insert-finetune-loss=arm=noised | FileCheck %s --check-prefix=NOISED
 // RUN: ns-opt %S/Inputs/small.mlir --ns-insert-noise --ns-insert-finetune-loss="arm=noised separate" | FileCheck %s --check-prefix=SEPARATE
+// RUN: ns-opt %S/Inputs/small.mlir --ns-insert-finetune-loss=arm=trades | FileCheck %s --check-prefix=TRADES
+// RUN: ns-opt %S/Inputs/small.mlir --ns-insert-finetune-loss="arm=trades separate" | FileCheck %s --check-prefix=APART
 // RUN: not ns-opt %S/Inputs/small.mlir --ns-insert-finetune-loss=arm=noised 2>&1 | FileCheck %s --check-prefix=NO-NOISE
 // RUN: not ns-opt %S/Inputs/small.mlir --ns-insert-finetune-loss=arm=gaussian 2>&1 | FileCheck %s --check-prefix=ARM
 
 // NO-NOISE: error: expected the module to declare a noise, but got none
-// ARM: error: expected option arm to be none or noised, but got gaussian
+// ARM: error: expected option arm to be none, noised or trades, but got gaussian
 
 // Every parameter that is read and no buffer gets a gradient, in the module's order.
 // CLEAN-LABEL: func.func @finetune_step(
@@ -51,3 +53,34 @@
 // SEPARATE: %[[L:.*]] = nn.add %[[L0]], %[[L1]] : tensor<f32>, tensor<f32>
 // SEPARATE: ns.gradient %[[L]]
 // SEPARATE: return %[[L]]
+
+// Clean and adversarial images as one batch from the pixels on.
+// TRADES-LABEL: func.func @finetune_step_trades(
+// TRADES-SAME: %[[X:.*]]: tensor<?x3x8x8xf32> {ns.name = "image"}, %[[A:.*]]: tensor<?x3x8x8xf32> {ns.name = "adversarial"}, %[[Y:.*]]: tensor<?xi32> {ns.name = "labels"}, %[[W:.*]]: tensor<?xf32> {ns.name = "weights"}, %[[BETA:.*]]: tensor<f32> {ns.name = "beta"}, %[[ACC:.*]]: tensor<f32> {ns.name = "accumulate"}) -> (tensor<f32> {ns.name = "loss"}) attributes {ns.entry}
+// TRADES: %[[B:.*]] = nn.concat_batch %[[X]], %[[A]]
+// TRADES-NOT: %[[X]]
+// TRADES: %[[Z:.*]] = nn.linear
+// TRADES: %[[L:.*]] = ns.trades_loss %[[Z]], %[[Y]], %[[BETA]] :
+// TRADES: %[[LOSS:.*]] = nn.weighted_sum %[[L]], %[[W]]
+// TRADES: ns.gradient %[[LOSS]] wrt
+// TRADES: ns.store_grad @w, %{{.*}} accumulate %[[ACC]]
+// TRADES: return %[[LOSS]]
+// TRADES-LABEL: func.func @finetune_update(
+// TRADES-LABEL: func.func @trades_grad(
+// TRADES-SAME: %[[X:.*]]: tensor<?x3x8x8xf32> {ns.name = "image"}, %[[C:.*]]: tensor<?x5xf32> {ns.name = "clean_logits"}, %[[Y:.*]]: tensor<?xi32> {ns.name = "labels"}, %[[W:.*]]: tensor<?xf32> {ns.name = "weights"}, %[[BETA:.*]]: tensor<f32> {ns.name = "beta"}) -> (tensor<f32> {ns.name = "loss"}, tensor<?x3x8x8xf32> {ns.name = "image_grad"}) attributes {ns.entry}
+// TRADES: %[[Z:.*]] = nn.linear
+// TRADES: %[[B:.*]] = nn.concat_batch %[[C]], %[[Z]]
+// TRADES: %[[L:.*]] = ns.trades_loss %[[B]], %[[Y]], %[[BETA]] :
+// TRADES: %[[LOSS:.*]] = nn.weighted_sum %[[L]], %[[W]]
+// TRADES: %[[DX:.*]] = ns.gradient %[[LOSS]] wrt %[[X]] :
+// TRADES: return %[[LOSS]], %[[DX]]
+
+// Two passes of the network, the clean images first; their logits are stacked.
+// APART-LABEL: func.func @finetune_step_trades(
+// APART-SAME: %[[X:.*]]: tensor<?x3x8x8xf32> {ns.name = "image"}, %[[A:.*]]: tensor<?x3x8x8xf32> {ns.name = "adversarial"}
+// APART: nn.normalize %[[X]]
+// APART: %[[C:.*]] = nn.linear
+// APART: nn.normalize %[[A]]
+// APART: %[[Z:.*]] = nn.linear
+// APART: %[[B:.*]] = nn.concat_batch %[[C]], %[[Z]]
+// APART: ns.trades_loss %[[B]]

@@ -129,6 +129,62 @@ func.func @synthesis_loss_grad(%z: tensor<4x10xf32>, %g: tensor<5xf32>) {
 
 // -----
 
+func.func @trades_loss_rows(%z: tensor<4x10xf32>, %y: tensor<4xi32>, %beta: tensor<f32>) {
+  // expected-error @below {{'ns.trades_loss' op expected two rows of logits for each of 4 labels, but got 4}}
+  %0 = ns.trades_loss %z, %y, %beta : (tensor<4x10xf32>, tensor<4xi32>, tensor<f32>) -> tensor<4xf32>
+  return
+}
+
+// -----
+
+func.func @trades_loss_result(%z: tensor<4x10xf32>, %y: tensor<2xi32>, %beta: tensor<f32>) {
+  // expected-error @below {{'ns.trades_loss' op expected result shape to be 4, but got 2}}
+  %0 = ns.trades_loss %z, %y, %beta : (tensor<4x10xf32>, tensor<2xi32>, tensor<f32>) -> tensor<2xf32>
+  return
+}
+
+// -----
+
+func.func @trades_loss_grad(%z: tensor<4x10xf32>, %g: tensor<2xf32>, %y: tensor<2xi32>, %beta: tensor<f32>) {
+  // expected-error @below {{'ns.trades_loss_grad' op expected grad shape to be 4, but got 2}}
+  %0 = ns.trades_loss_grad %g, %z, %y, %beta : tensor<2xf32>, tensor<4x10xf32>, tensor<2xi32>, tensor<f32>
+  return
+}
+
+// -----
+
+func.func @expand_channels(%w: tensor<4x17xf32>) {
+  // expected-error @below {{'ns.expand_channels' op expected input shape to be 4x16, but got 4x17}}
+  %0 = ns.expand_channels %w : tensor<4x17xf32> -> tensor<4x16x64xf32>
+  return
+}
+
+// -----
+
+func.func @mean_channels(%x: tensor<4x17x64xf32>) {
+  // expected-error @below {{'ns.mean_channels' op expected result shape to be 4x17, but got 4x64}}
+  %0 = ns.mean_channels %x : tensor<4x17x64xf32> -> tensor<4x64xf32>
+  return
+}
+
+// -----
+
+func.func @attention_loss(%x: tensor<4x17xf32>) {
+  // expected-error @below {{'ns.attention_loss' op expected result shape to be 4, but got 17}}
+  %0 = ns.attention_loss %x : tensor<4x17xf32> -> tensor<17xf32>
+  return
+}
+
+// -----
+
+func.func @attention_loss_grad(%g: tensor<4xf64>, %x: tensor<4x17xf32>) {
+  // expected-error @below {{'ns.attention_loss_grad' op expected element types to be 'f64', as the first operand's, but got 'f32'}}
+  %0 = ns.attention_loss_grad %g, %x : tensor<4xf64>, tensor<4x17xf32>
+  return
+}
+
+// -----
+
 func.func @attack_loss_objective(%z: tensor<4x10xf32>, %y: tensor<4xi32>, %w: tensor<4x5xf32>) {
   // expected-error @below {{'ns.attack_loss' op expected objective shape to be 4x6, but got 4x5}}
   %0 = ns.attack_loss %z, %y, %y, %w : (tensor<4x10xf32>, tensor<4xi32>, tensor<4xi32>, tensor<4x5xf32>) -> tensor<4xf32>

@@ -26,7 +26,11 @@ func.func @injection(%u: tensor<?x16x64xf32>, %i: tensor<?x3x32x32xf32>, %p: ten
 }
 
 // CHECK-LABEL: func.func @losses
-func.func @losses(%n: tensor<?x10xf32>, %c: tensor<?x10xf32>, %g: tensor<?xf32>, %y: tensor<?xi32>, %w: tensor<?x6xf32>) {
+func.func @losses(%n: tensor<?x10xf32>, %c: tensor<?x10xf32>, %g: tensor<?xf32>, %y: tensor<?xi32>, %w: tensor<?x6xf32>, %beta: tensor<f32>) {
+  // CHECK: ns.trades_loss %{{.*}}, %{{.*}}, %{{.*}} : (tensor<?x10xf32>, tensor<?xi32>, tensor<f32>) -> tensor<?xf32>
+  %9 = ns.trades_loss %n, %y, %beta : (tensor<?x10xf32>, tensor<?xi32>, tensor<f32>) -> tensor<?xf32>
+  // CHECK: ns.trades_loss_grad %{{.*}}, %{{.*}}, %{{.*}}, %{{.*}} : tensor<?xf32>, tensor<?x10xf32>, tensor<?xi32>, tensor<f32>
+  %10 = ns.trades_loss_grad %g, %n, %y, %beta : tensor<?xf32>, tensor<?x10xf32>, tensor<?xi32>, tensor<f32>
   // CHECK: ns.attack_loss %{{.*}}, %{{.*}}, %{{.*}}, %{{.*}} : (tensor<?x10xf32>, tensor<?xi32>, tensor<?xi32>, tensor<?x6xf32>) -> tensor<?xf32>
   %7 = ns.attack_loss %n, %y, %y, %w : (tensor<?x10xf32>, tensor<?xi32>, tensor<?xi32>, tensor<?x6xf32>) -> tensor<?xf32>
   // CHECK: ns.attack_loss_grad %{{.*}}, %{{.*}}, %{{.*}}, %{{.*}}, %{{.*}} : tensor<?xf32>, tensor<?x10xf32>, tensor<?xi32>, tensor<?x6xf32>
@@ -39,6 +43,19 @@ func.func @losses(%n: tensor<?x10xf32>, %c: tensor<?x10xf32>, %g: tensor<?xf32>,
   %2 = ns.synthesis_loss_grad %g, %n, %c objective logit_l2sq : tensor<?xf32>, tensor<?x10xf32>
   // CHECK: ns.invariance %{{.*}}, %{{.*}}
   %3, %4, %5, %6 = ns.invariance %n, %c : tensor<?x10xf32> -> tensor<?xf32>
+  return
+}
+
+// CHECK-LABEL: func.func @attention
+func.func @attention(%w: tensor<?x17xf32>, %g: tensor<?xf32>) {
+  // CHECK: ns.expand_channels %{{.*}} : tensor<?x17xf32> -> tensor<?x17x64xf32>
+  %0 = ns.expand_channels %w : tensor<?x17xf32> -> tensor<?x17x64xf32>
+  // CHECK: ns.mean_channels %{{.*}} : tensor<?x17x64xf32> -> tensor<?x17xf32>
+  %1 = ns.mean_channels %0 : tensor<?x17x64xf32> -> tensor<?x17xf32>
+  // CHECK: ns.attention_loss %{{.*}} : tensor<?x17xf32> -> tensor<?xf32>
+  %2 = ns.attention_loss %1 : tensor<?x17xf32> -> tensor<?xf32>
+  // CHECK: ns.attention_loss_grad %{{.*}}, %{{.*}} : tensor<?xf32>, tensor<?x17xf32>
+  %3 = ns.attention_loss_grad %g, %1 : tensor<?xf32>, tensor<?x17xf32>
   return
 }
 

@@ -1,4 +1,6 @@
 // RUN: ns-opt %s --rt-fuse | FileCheck %s
+// RUN: ns-opt %s --rt-fuse="parallel-rows=40 parallel-elements=100" | FileCheck %s --check-prefix=ROWS
+// RUN: ns-opt %s --rt-fuse=max-vectors=3 | FileCheck %s --check-prefix=VECTORS
 
 #point = affine_map<(r, k, c) -> (r, c)>
 #column = affine_map<(r, k, c) -> (0, c)>
@@ -10,6 +12,12 @@
 // CHECK-DAG: #[[$COLUMN:.*]] = affine_map<(d0, d1, d2) -> (0, d2)>
 // CHECK-DAG: #[[$INNER:.*]] = affine_map<(d0, d1, d2) -> (d0 * 17 + d1, d2)>
 // CHECK-DAG: #[[$TOKEN:.*]] = affine_map<(d0, d1, d2) -> (d1 mod 17)>
+
+// A limit of three values a column: input, residual and their sum are three; the norm's result would be a fourth. The bias, repeated, is not counted twice.
+// VECTORS-LABEL: func.func @bias_residual_norm(
+// VECTORS: rt.fused [68, 1, 8]
+// VECTORS: rt.fused [68, 1, 8]
+// VECTORS: rt.row_reduce
 
 // Bias, residual and layer normalisation: one program with two results, since the sum is read later as well.
 // CHECK-LABEL: func.func @bias_residual_norm(
@@ -292,6 +300,11 @@ func.func @sums_join(%x: tensor<68x8xf32>, %dy: tensor<68x8xf32>, %w: tensor<8x8
 }
 
 // A program that would lose its parallelism stays alone: its rows are shared out among threads, the one row of the sum is not.
+// Nor where more rows are asked for than the sum over 17 rows each leaves.
+// ROWS-LABEL: func.func @sum_over_rows(
+// ROWS: rt.fused [68, 1, 8]
+// ROWS: rt.fused [4, 17, 8]
+// ROWS-LABEL: func.func @one_row(
 // CHECK-LABEL: func.func @one_row(
 func.func @one_row(%x: tensor<50x1000xf32>) -> (tensor<50x1000xf32>, tensor<1000xf32>) {
   // CHECK-NEXT: rt.fused [50, 1, 1000]

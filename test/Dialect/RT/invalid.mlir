@@ -74,6 +74,62 @@ func.func @gemm_accumulates_nowhere(%a: tensor<4x8xf32>, %b: tensor<8x2xf32>, %s
 
 // -----
 
+func.func @gemm_batch_form(%a: tensor<4x8xf32>, %b: tensor<8x2xf32>) {
+  // expected-error @below {{'rt.gemm' op expected batch to be a positive count and two strides, but got [2, 0]}}
+  %0 = rt.gemm [4, 2, 8] %a, %b batch [2, 0] : (tensor<4x8xf32>, tensor<8x2xf32>) -> tensor<2x4x2xf32>
+  return
+}
+
+// -----
+
+func.func @gemm_batch_stride(%a: tensor<4x8xf32>, %b: tensor<8x2xf32>) {
+  // expected-error @below {{'rt.gemm' op expected batch to be a positive count and two strides, but got [2, -1, 0]}}
+  %0 = rt.gemm [4, 2, 8] %a, %b batch [2, -1, 0] : (tensor<4x8xf32>, tensor<8x2xf32>) -> tensor<2x4x2xf32>
+  return
+}
+
+// -----
+
+func.func @gemm_batch_past_the_end(%a: tensor<8x8xf32>, %b: tensor<8x2xf32>) {
+  // expected-error @below {{'rt.gemm' op expected a to have 72 elements, but got 64}}
+  %0 = rt.gemm [4, 2, 8] %a, %b batch [2, 40, 0] : (tensor<8x8xf32>, tensor<8x2xf32>) -> tensor<2x4x2xf32>
+  return
+}
+
+// -----
+
+func.func @gemm_batch_result(%a: tensor<8x8xf32>, %b: tensor<8x2xf32>) {
+  // expected-error @below {{'rt.gemm' op expected result to have 16 elements, but got 24}}
+  %0 = rt.gemm [4, 2, 8] %a, %b batch [2, 32, 0] : (tensor<8x8xf32>, tensor<8x2xf32>) -> tensor<3x4x2xf32>
+  return
+}
+
+// -----
+
+func.func @gemm_batch_packed(%a: tensor<8x8xf32>, %b: tensor<8x16xf32>) {
+  // expected-error @below {{'rt.gemm' op expected no batch of products with a packed b}}
+  %0 = rt.gemm [4, 2, 8] %a, %b packed batch [2, 32, 0] : (tensor<8x8xf32>, tensor<8x16xf32>) -> tensor<2x4x2xf32>
+  return
+}
+
+// -----
+
+func.func @gemm_bias_width(%a: tensor<4x8xf32>, %b: tensor<8x2xf32>, %c: tensor<4xf32>) {
+  // expected-error @below {{'rt.gemm' op expected bias to have 2 elements, but got 4}}
+  %0 = rt.gemm [4, 2, 8] %a, %b bias %c : (tensor<4x8xf32>, tensor<8x2xf32>, tensor<4xf32>) -> tensor<4x2xf32>
+  return
+}
+
+// -----
+
+func.func @gemm_bias_type(%a: tensor<4x8xbf16>, %b: tensor<8x2xbf16>, %c: tensor<2xf32>) {
+  // expected-error @below {{'rt.gemm' op expected bias to be of 'bf16', but got 'f32'}}
+  %0 = rt.gemm [4, 2, 8] %a, %b bias %c : (tensor<4x8xbf16>, tensor<8x2xbf16>, tensor<2xf32>) -> tensor<4x2xbf16>
+  return
+}
+
+// -----
+
 func.func @attention_inputs(%q: tensor<4x17x8xf32>) {
   // expected-error @below {{'rt.attention' op expected 1 to 3 inputs, but got 4}}
   %0 = rt.attention %q, %q, %q, %q heads 2 scale 0.5 : (tensor<4x17x8xf32>, tensor<4x17x8xf32>, tensor<4x17x8xf32>, tensor<4x17x8xf32>) -> tensor<4x17x8xf32>
@@ -396,9 +452,17 @@ func.func @gemm_mixed_operands(%x: tensor<4x8xbf16>, %w: tensor<8x6xf32>) {
 
 // -----
 
-func.func @gemm_narrow_result(%x: tensor<4x8xbf16>, %w: tensor<8x6xbf16>) {
+func.func @gemm_narrow_result(%x: tensor<4x8xf32>, %w: tensor<8x6xf32>) {
   // expected-error @below {{'rt.gemm' op expected result to be of 'f32', but got 'bf16'}}
-  %0 = rt.gemm [4, 6, 8] %x, %w : (tensor<4x8xbf16>, tensor<8x6xbf16>) -> tensor<4x6xbf16>
+  %0 = rt.gemm [4, 6, 8] %x, %w : (tensor<4x8xf32>, tensor<8x6xf32>) -> tensor<4x6xbf16>
+  return
+}
+
+// -----
+
+func.func @gemm_wide_result(%x: tensor<4x8xbf16>, %w: tensor<8x6xbf16>) {
+  // expected-error @below {{'rt.gemm' op expected result to be of 'f32', but got 'f64'}}
+  %0 = rt.gemm [4, 6, 8] %x, %w : (tensor<4x8xbf16>, tensor<8x6xbf16>) -> tensor<4x6xf64>
   return
 }
 

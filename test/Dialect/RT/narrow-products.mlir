@@ -1,6 +1,10 @@
 // RUN: ns-opt %s --split-input-file --rt-narrow-products | FileCheck %s
 // RUN: ns-opt %s --split-input-file --rt-narrow-products --rt-fuse | FileCheck %s --check-prefix=FUSED
 // RUN: ns-opt %s --split-input-file --rt-narrow-products=entries=forward | FileCheck %s --check-prefix=CHOSEN
+// RUN: ns-opt %s --split-input-file --rt-narrow-products=results=bf16 | FileCheck %s --check-prefix=RESULTS
+// RUN: ns-opt %s --split-input-file --rt-narrow-products=results=rounded | FileCheck %s --check-prefix=ROUNDED
+// RUN: not ns-opt %s --split-input-file --rt-narrow-products=results=f16 2>&1 | FileCheck %s --check-prefix=BAD
+// BAD: error: expected results to be f32, bf16 or rounded, but got 'f16'
 
 #point = affine_map<(r, k, c) -> (r, c)>
 
@@ -121,4 +125,77 @@ func.func @step(%x: tensor<4x8xf32>) -> tensor<4x8xf32> attributes {ns.entry, rt
 // CHECK-LABEL: func.func @prepare() attributes {ns.entry, rt.inputs = [], rt.outputs = []}
 // CHECK: rt.fused [8, 1, 8] ins(%{{.*}} : tensor<8x8xf32>) into(%{{.*}} : tensor<8x8xbf16>) [0]
 // CHECK: return
+}
+
+// -----
+
+#point = affine_map<(r, k, c) -> (r, c)>
+
+// Results for tokens and heads are bf16: programs widen what they read, products and views take it as it is. What is not: a row for each image, a
+// weight's gradient, what is written to a place.
+module attributes {rt.layout = {params = [], params_bytes = 0 : i64, state = [], io = []}} {
+// RESULTS-LABEL: func.func @results(
+// ROUNDED-LABEL: func.func @results(
+func.func @results(%x: tensor<4x17x8xf32>, %w: tensor<8x8xf32>, %d: tensor<4x17x8xf32>) -> (tensor<68x8xf32>, tensor<4x17x8xf32>, tensor<2x34x8xf32>, tensor<4x8xf32>, tensor<8x8xf32>) attributes {ns.entry} {
+  // RESULTS: %[[Y:.*]] = rt.gemm [68, 8, 8] {{.*}} -> tensor<4x17x8xbf16>
+  // RESULTS-NEXT: %[[V:.*]] = rt.view %[[Y]] offset 0 : tensor<4x17x8xbf16> -> tensor<68x8xbf16>
+  // RESULTS-NEXT: rt.fused [68, 1, 8] ins(%[[V]] : tensor<68x8xbf16>) {{.*}} : tensor<68x8xf32> {
+  // RESULTS-NEXT: ^bb0(%[[A:.*]]: bf16):
+  // RESULTS-NEXT: %[[B:.*]] = arith.extf %[[A]] : bf16 to f32
+  // RESULTS-NEXT: arith.addf %[[B]], %[[B]] : f32
+  // RESULTS: rt.gemm [68, 8, 8] %[[V]], %{{.*}} into %{{.*}} : {{.*}} -> tensor<4x17x8xf32>
+  // RESULTS-NEXT: rt.gemm [34, 8, 8] %[[V]], %{{.*}} batch [2, 272, 0] : {{.*}} -> tensor<2x34x8xf32>
+  // RESULTS-NEXT: rt.gemm [4, 8, 8] {{.*}} -> tensor<4x8xf32>
+  // RESULTS-NEXT: rt.gemm [8, 8, 68] {{.*}} -> tensor<8x8xf32>
+  // ROUNDED: %[[Y:.*]] = rt.gemm [68, 8, 8] {{.*}} -> tensor<4x17x8xf32>
+  // ROUNDED-NEXT: %[[R:.*]] = rt.fused [68, 1, 8] ins(%[[Y]] : tensor<4x17x8xf32>) {{.*}} : tensor<4x17x8xbf16>
+  // ROUNDED: %[[V:.*]] = rt.view %[[R]] offset 0 : tensor<4x17x8xbf16> -> tensor<68x8xbf16>
+  // ROUNDED: rt.fused [68, 1, 8] ins(%[[V]] : tensor<68x8xbf16>) {{.*}} : tensor<68x8xf32> {
+  // ROUNDED: rt.gemm [68, 8, 8] %[[V]], %{{.*}} into
+  %0 = rt.gemm [68, 8, 8] %x, %w : (tensor<4x17x8xf32>, tensor<8x8xf32>) -> tensor<4x17x8xf32>
+  %rows = rt.view %0 offset 0 : tensor<4x17x8xf32> -> tensor<68x8xf32>
+  %1 = rt.fused [68, 1, 8] ins(%rows : tensor<68x8xf32>) maps [#point] -> [#point] : tensor<68x8xf32> {
+  ^bb0(%a: f32):
+    %y = arith.addf %a, %a : f32
+    rt.yield %y : f32
+  }
+  %2 = rt.gemm [68, 8, 8] %rows, %w into %d : (tensor<68x8xf32>, tensor<8x8xf32>, tensor<4x17x8xf32>) -> tensor<4x17x8xf32>
+  %3 = rt.gemm [34, 8, 8] %rows, %w batch [2, 272, 0] : (tensor<68x8xf32>, tensor<8x8xf32>) -> tensor<2x34x8xf32>
+  %first = rt.view %x offset 0 : tensor<4x17x8xf32> -> tensor<4x8xf32>
+  %4 = rt.gemm [4, 8, 8] %first, %w : (tensor<4x8xf32>, tensor<8x8xf32>) -> tensor<4x8xf32>
+  %5 = rt.gemm [8, 8, 68] %rows trans_a, %rows : (tensor<68x8xf32>, tensor<68x8xf32>) -> tensor<8x8xf32>
+  return %1, %2, %3, %4, %5 : tensor<68x8xf32>, tensor<4x17x8xf32>, tensor<2x34x8xf32>, tensor<4x8xf32>, tensor<8x8xf32>
+}
+// Written part by part: every part is rounded as it is written.
+// RESULTS-LABEL: func.func @parts(
+// CHECK-LABEL: func.func @parts(
+func.func @parts(%x: tensor<2x8xf32>, %w: tensor<8x8xf32>) -> (tensor<4x8xf32>, tensor<4x8xf32>) attributes {ns.entry} {
+  // CHECK: rt.fused {{.*}} : tensor<4x8xf32> {
+  // CHECK: rt.fused {{.*}} : tensor<4x8xf32> {
+  // CHECK: rt.fused {{.*}} : tensor<4x8xbf16> {
+  // RESULTS: %[[A:.*]] = rt.fused [2, 1, 8] {{.*}} : tensor<4x8xbf16> {
+  // RESULTS-NEXT: ^bb0(%[[X:.*]]: f32):
+  // RESULTS-NEXT: %[[Y:.*]] = arith.truncf %[[X]] : f32 to bf16
+  // RESULTS-NEXT: rt.yield %[[Y]] : bf16
+  // RESULTS: %[[B:.*]] = rt.fused [2, 1, 8] {{.*}} into(%[[A]] : tensor<4x8xbf16>) [0] {{.*}} : tensor<4x8xbf16> {
+  // RESULTS: rt.gemm [4, 8, 8] %[[B]],
+  // RESULTS: rt.fused [4, 1, 8] ins(%[[B]] : tensor<4x8xbf16>) {{.*}} : tensor<4x8xf32> {
+  // RESULTS-NEXT: ^bb0(%[[X:.*]]: bf16):
+  // RESULTS-NEXT: arith.extf %[[X]]
+  %0 = rt.fused [2, 1, 8] ins(%x : tensor<2x8xf32>) maps [#point] -> [#point] : tensor<4x8xf32> {
+  ^bb0(%a: f32):
+    rt.yield %a : f32
+  }
+  %1 = rt.fused [2, 1, 8] ins(%x : tensor<2x8xf32>) into(%0 : tensor<4x8xf32>) [0] maps [#point] -> [affine_map<(r, k, c) -> (r + 2, c)>] : tensor<4x8xf32> {
+  ^bb0(%a: f32):
+    rt.yield %a : f32
+  }
+  %2 = rt.gemm [4, 8, 8] %1, %w : (tensor<4x8xf32>, tensor<8x8xf32>) -> tensor<4x8xf32>
+  %3 = rt.fused [4, 1, 8] ins(%1 : tensor<4x8xf32>) maps [#point] -> [#point] : tensor<4x8xf32> {
+  ^bb0(%a: f32):
+    %y = arith.addf %a, %a : f32
+    rt.yield %y : f32
+  }
+  return %2, %3 : tensor<4x8xf32>, tensor<4x8xf32>
+}
 }

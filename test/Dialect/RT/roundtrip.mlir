@@ -29,6 +29,18 @@ func.func @gemm(%x: tensor<4x17x8xf32>, %w: tensor<16x8xf32>, %d: tensor<4x17x16
   return
 }
 
+// Scores of six heads, keys in 24 rows of which the products read 20; one B for all; results of bf16, and a bias.
+// CHECK-LABEL: func.func @batched_gemm
+func.func @batched_gemm(%q: tensor<6x17x8xf32>, %k: tensor<6x24x8xf32>, %w: tensor<8x4xf32>, %x: tensor<68x8xbf16>, %v: tensor<16x8xbf16>, %b: tensor<16xbf16>) {
+  // CHECK: rt.gemm [17, 20, 8] %{{.*}}, %{{.*}} trans_b batch [6, 136, 192] : (tensor<6x17x8xf32>, tensor<6x24x8xf32>) -> tensor<6x17x20xf32>
+  %0 = rt.gemm [17, 20, 8] %q, %k trans_b batch [6, 136, 192] : (tensor<6x17x8xf32>, tensor<6x24x8xf32>) -> tensor<6x17x20xf32>
+  // CHECK: rt.gemm [17, 4, 8] %{{.*}}, %{{.*}} batch [6, 136, 0] : (tensor<6x17x8xf32>, tensor<8x4xf32>) -> tensor<6x17x4xf32>
+  %1 = rt.gemm [17, 4, 8] %q, %w batch [6, 136, 0] : (tensor<6x17x8xf32>, tensor<8x4xf32>) -> tensor<6x17x4xf32>
+  // CHECK: rt.gemm [68, 16, 8] %{{.*}}, %{{.*}} trans_b bias %{{.*}} : (tensor<68x8xbf16>, tensor<16x8xbf16>, tensor<16xbf16>) -> tensor<68x16xbf16>
+  %2 = rt.gemm [68, 16, 8] %x, %v trans_b bias %b : (tensor<68x8xbf16>, tensor<16x8xbf16>, tensor<16xbf16>) -> tensor<68x16xbf16>
+  return
+}
+
 // CHECK-LABEL: func.func @attention
 func.func @attention(%qkv: tensor<4x17x24xf32>, %b: tensor<24xf32>, %d: tensor<4x17x8xf32>) {
   // CHECK: rt.attention %{{.*}} heads 2 scale 5.000000e-01 : (tensor<4x17x24xf32>) -> tensor<4x17x8xf32>

@@ -28,6 +28,25 @@ TEST(Artifact, OpensASharedObject) {
   EXPECT_EQ(artifact.entry("backward"), nullptr);
 }
 
+TEST(Artifact, OlderAbisAreServedAndNewerOnesRefused) {
+  Session session(fake("abi2"));
+  for (int64_t i = 0; i < 5; ++i)
+    session.param("head.bias").set(i, i);
+  session.run("forward");
+  EXPECT_EQ(session.slot("logits").get(3), 3);
+  EXPECT_HAS(errorOf([] { Artifact::open(fake("abi9")); }), "expected ABI version 3, found another");
+}
+
+TEST(Artifact, OneForAGpuNeedsItsCodeAndADriver) {
+  EXPECT_HAS(errorOf([] { Artifact::open(fake("empty-gpu")); }),
+             "compiled for cuda, but without code for a device");
+  ::setenv("NSRT_CUDA_LIBRARY", "/nowhere/libcuda.so.1", 1);
+  Session session(fake("gpu")); // what it says of itself needs none
+  EXPECT_EQ(session.metadata().device.archs, std::vector<std::string>{"sm_90"});
+  EXPECT_HAS(errorOf([&] { session.run("forward"); }), "/nowhere/libcuda.so.1");
+  ::unsetenv("NSRT_CUDA_LIBRARY");
+}
+
 /// An executable of one mode: a driver, the artefact, its size and the magic.
 static void writeExecutable(const std::string &path, const std::string &mode) {
   std::vector<uint8_t> object = readFile(fake(mode));

@@ -60,6 +60,14 @@ the
 #define ENTRY(name)                                                                                \
   "{\"name\":\"" name "\",\"inputs\":[],\"outputs\":[],\"flops\":0,\"kernels\":0,\"gemms\":1}"
 
+/* The version of the ABI it speaks: of a table without image and kernels before 3. */
+#ifndef SPEAKS
+#define SPEAKS NSRT_ABI_VERSION
+#endif
+#ifndef TARGET
+#define TARGET "cpu"
+#define IMAGE 0, 0
+#endif
 #ifndef INTERPOLATION
 #define INTERPOLATION "bilinear"
 #define CROP "0.5"
@@ -71,7 +79,7 @@ the
 /* clang-format off */
 static const char metadata[] =
     "{\"format\":1,\"compiler\":{\"version\":\"fake\",\"git\":\"\",\"mlir\":\"\"},\"emit\":\"" EMIT "\",\"options\":{},"
-    "\"target\":\"cpu\",\"cpu\":\"x86-64-v3\",\"cpu_features\":[" FEATURES "],\"precision\":\"f32\",\"batch\":4,"
+    "\"target\":\"" TARGET "\",\"device\":{\"archs\":[\"sm_90\"]},\"cpu\":\"x86-64-v3\",\"cpu_features\":[" FEATURES "],\"precision\":\"f32\",\"batch\":4,"
     "\"model\":{\"name\":\"linear\",\"image\":[3,4,4],\"classes\":5,\"mean\":[0,0,0],\"std\":[1,1,1],"
     "\"interpolation\":\"" INTERPOLATION "\",\"crop_pct\":" CROP ",\"source\":\"test\"},"
     "\"weights\":{\"file\":\"linear.safetensors\",\"size\":0,\"header\":\"\",\"content\":\"\"},"
@@ -286,14 +294,17 @@ static const nsrt_entry entries[] = {{"forward", forward},
                                      {"finetune_update", finetuneUpdate},
                                      {"value_and_grad", valueAndGrad}};
 
-static const nsrt_artifact artifact = {sizeof(nsrt_artifact),
-                                       NSRT_ABI_VERSION,
+static const nsrt_artifact artifact = {SPEAKS < 3 ? NSRT_ARTIFACT_SIZE_V2 : sizeof(nsrt_artifact),
+                                       SPEAKS,
                                        metadata,
                                        sizeof metadata - 1,
                                        sizeof entries / sizeof entries[0],
-                                       entries};
+                                       entries,
+                                       IMAGE,
+                                       0,
+                                       0};
 
 const nsrt_artifact *nsrt_artifact_query(uint32_t abi, uint32_t x86_level) {
   (void)x86_level; /* code for any processor */
-  return abi == NSRT_ABI_VERSION ? &artifact : 0;
+  return abi == SPEAKS ? &artifact : 0;
 }

@@ -78,7 +78,7 @@ TEST(Options, BadUsageIsAUsageError) {
       {"--batch-size", "0"}, {"--seed", "-3"}, {"--config", "/nowhere"}};
   for (auto flags : bad)
     EXPECT_THROW(parse("synth", flags), UsageError) << flags[0];
-  EXPECT_THROW(parse("finetune", {"--arm", "madry"}), UsageError);
+  EXPECT_THROW(parse("finetune", {"--arm", "mixup"}), UsageError);
   EXPECT_THROW(parse("evaluate", {"--steps", "3"}), UsageError);
   Metadata metadata = Artifact::open(fake("synth")).metadata();
   EXPECT_THROW(parseCommandLine(metadata, "synth", {"--output", "/o"}), UsageError);

@@ -86,6 +86,20 @@ static LogicalResult verifyPerImage(Operation *op, StringRef what, Value input, 
 
 LogicalResult SynthesisLossOp::verify() { return verifyPerImage(*this, "result", getNoised(), getResult()); }
 LogicalResult SynthesisLossGradOp::verify() { return verifyPerImage(*this, "grad", getNoised(), getGrad()); }
+
+/// Two rows of logits for each label.
+static LogicalResult verifyTradesLoss(Operation *op, StringRef what, Value perRow, Value logits, Value labels) {
+  if (failed(verifyPerImage(op, what, logits, perRow)))
+    return failure();
+  int64_t rows = extent(logits, 0), images = extent(labels, 0);
+  if (ShapedType::isDynamic(rows) || ShapedType::isDynamic(images) || rows == 2 * images)
+    return success();
+  return op->emitOpError("expected two rows of logits for each of ") << images << " labels, but got " << rows;
+}
+
+LogicalResult TradesLossOp::verify() { return verifyTradesLoss(*this, "result", getResult(), getLogits(), getLabels()); }
+LogicalResult TradesLossGradOp::verify() { return verifyTradesLoss(*this, "grad", getGrad(), getLogits(), getLabels()); }
+
 /// One label, target and row of weights for each image.
 static LogicalResult verifyAttackLoss(Operation *op, StringRef what, Value perImage, Value logits, Value labels,
                                       Value targets, Value objective) {
@@ -102,6 +116,17 @@ LogicalResult AttackLossOp::verify() {
 LogicalResult AttackLossGradOp::verify() {
   return verifyAttackLoss(*this, "grad", getGrad(), getLogits(), getLabels(), getTargets(), getObjective());
 }
+
+/// A number for each token of `tokens`.
+static LogicalResult verifyPerToken(Operation *op, StringRef what, Value tokens, Value perToken) {
+  return success(succeeded(expectOneFloatType(op)) &&
+                 succeeded(expectShape(op, what, {extent(tokens, 0), extent(tokens, 1)}, perToken)));
+}
+
+LogicalResult ExpandChannelsOp::verify() { return verifyPerToken(*this, "input", getResult(), getInput()); }
+LogicalResult MeanChannelsOp::verify() { return verifyPerToken(*this, "result", getInput(), getResult()); }
+LogicalResult AttentionLossOp::verify() { return verifyPerImage(*this, "result", getInput(), getResult()); }
+LogicalResult AttentionLossGradOp::verify() { return verifyPerImage(*this, "grad", getInput(), getGrad()); }
 
 LogicalResult InvarianceOp::verify() { return verifyPerImage(*this, "results", getNoised(), getLogitSq()); }
 LogicalResult SampleNormOp::verify() { return verifyPerImage(*this, "result", getInput(), getResult()); }

@@ -108,7 +108,7 @@ struct InsertDropoutPass : impl::InsertDropoutPassBase<InsertDropoutPass> {
       }
     if (dropout == 0 && dropPath == 0)
       return;
-    for (StringRef name : {"finetune_step", "finetune_step_noised"})
+    for (StringRef name : {"finetune_step", "finetune_step_noised", "finetune_step_trades"})
       if (auto entry = getOperation().lookupSymbol<func::FuncOp>(name)) {
         unsigned index = entry.getNumArguments();
         auto type = RankedTensorType::get({1}, IntegerType::get(&getContext(), 32));

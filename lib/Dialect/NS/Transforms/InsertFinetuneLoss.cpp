@@ -48,22 +48,65 @@ Value cloneClean(EntryBuilder &entry, func::FuncOp forward) {
   return map.lookup(body.getTerminator()->getOperand(0));
 }
 
+/// The type of two batches of `value`, one after the other.
+RankedTensorType stackedType(Value value) {
+  auto type = cast<RankedTensorType>(value.getType());
+  SmallVector<int64_t> shape(type.getShape());
+  if (!type.isDynamicDim(0))
+    shape[0] *= 2;
+  return type.clone(shape);
+}
+
+/// Weighted sum of the losses of TRADES; adds the arguments that it takes.
+Value tradesLoss(EntryBuilder &entry, Value stackedLogits) {
+  OpBuilder &builder = entry.builder();
+  Type elementType = entry.getElementType();
+  auto scalar = RankedTensorType::get({}, elementType);
+  int64_t batch = cast<RankedTensorType>(entry.getImage().getType()).getDimSize(0),
+          rows = cast<RankedTensorType>(stackedLogits.getType()).getDimSize(0);
+  Value labels = entry.addArgument("labels", {batch}, builder.getI32Type());
+  Value weights = entry.addArgument("weights", {batch}, elementType);
+  Value beta = entry.addArgument("beta", scalar);
+  Value losses = TradesLossOp::create(builder, entry.getLoc(), RankedTensorType::get({rows}, elementType),
+                                      stackedLogits, labels, beta);
+  return nn::WeightedSumOp::create(builder, entry.getLoc(), scalar, losses, weights);
+}
+
+/// Logits of the clean images, then of the adversarial ones (argument `adversarial`), as one tensor: of one pass of the network over
+/// both, or with `separate` of one pass for each.
+Value stackAdversarial(EntryBuilder &entry, func::FuncOp forward, bool separate) {
+  Value image = entry.getImage(), adversarial = entry.addArgument("adversarial", image.getType());
+  if (separate) {
+    image.replaceAllUsesWith(adversarial);
+    Value clean = cloneClean(entry, forward), logits = entry.getLogits();
+    return nn::ConcatBatchOp::create(entry.builder(), entry.getLoc(), stackedType(logits), clean, logits);
+  }
+  OpBuilder atBegin = OpBuilder::atBlockBegin(&entry.getFunc().getBody().front());
+  auto stacked = nn::ConcatBatchOp::create(atBegin, entry.getLoc(), stackedType(image), image, adversarial);
+  image.replaceAllUsesExcept(stacked, stacked);
+  return entry.getLogits();
+}
+
 struct InsertFinetuneLossPass : impl::InsertFinetuneLossPassBase<InsertFinetuneLossPass> {
   using InsertFinetuneLossPassBase::InsertFinetuneLossPassBase;
 
   void runOnOperation() override {
-    if (failed(insertStep()) || failed(insertUpdate()))
+    if (failed(arm == "trades" ? insertTradesStep() : insertStep()) || failed(insertUpdate()) ||
+        (arm == "trades" && failed(insertTradesGradient())))
       signalPassFailure();
   }
 
   LogicalResult insertStep();
+  LogicalResult insertTradesStep();
+  LogicalResult insertTradesGradient();
+  LogicalResult storeGradients(EntryBuilder &entry, Value loss);
   LogicalResult insertUpdate();
 };
 
 LogicalResult InsertFinetuneLossPass::insertStep() {
   bool noised = arm == "noised";
   if (!noised && arm != "none")
-    return emitError(getOperation().getLoc()) << "expected option arm to be none or noised, but got " << arm.getValue();
+    return emitError(getOperation().getLoc()) << "expected option arm to be none, noised or trades, but got " << arm.getValue();
   FailureOr<func::FuncOp> forward = getForward(getOperation());
   if (failed(forward))
     return failure();
@@ -87,21 +130,56 @@ LogicalResult InsertFinetuneLossPass::insertStep() {
   int64_t rows = noised && !separate && !ShapedType::isDynamic(batch) ? 2 * batch : batch;
   Value labels = entry->addArgument("labels", {batch}, builder.getI32Type());
   Value weights = entry->addArgument("weights", {batch}, elementType);
-  Value accumulate = entry->addArgument("accumulate", scalar);
   Value loss;
   for (Value logits : passes) {
     Value losses = nn::CrossEntropyOp::create(builder, loc, RankedTensorType::get({rows}, elementType), logits, labels);
     Value part = nn::WeightedSumOp::create(builder, loc, scalar, losses, weights);
     loss = loss ? nn::AddOp::create(builder, loc, scalar, loss, part).getResult() : part;
   }
-  entry->setResults({{"loss", loss}}); // removes loads that no logit depends on: they have no gradient
-  SmallVector<nn::LoadParamOp> trainable = collectTrainable(entry->getFunc());
+  return storeGradients(*entry, loss);
+}
+
+LogicalResult InsertFinetuneLossPass::insertTradesStep() {
+  FailureOr<func::FuncOp> forward = getForward(getOperation());
+  if (failed(forward))
+    return failure();
+  FailureOr<EntryBuilder> entry = EntryBuilder::cloneForward(*forward, "finetune_step_trades");
+  if (failed(entry))
+    return failure();
+  Value logits = stackAdversarial(*entry, *forward, separate);
+  return storeGradients(*entry, tradesLoss(*entry, logits));
+}
+
+/// @trades_grad: the same loss by the pixels of the adversarial images alone, the clean logits being given.
+LogicalResult InsertFinetuneLossPass::insertTradesGradient() {
+  FailureOr<func::FuncOp> forward = getForward(getOperation());
+  if (failed(forward))
+    return failure();
+  FailureOr<EntryBuilder> entry = EntryBuilder::cloneForward(*forward, "trades_grad");
+  if (failed(entry))
+    return failure();
+  Value logits = entry->getLogits();
+  Value clean = entry->addArgument("clean_logits", logits.getType());
+  Value stacked = nn::ConcatBatchOp::create(entry->builder(), entry->getLoc(), stackedType(logits), clean, logits);
+  Value loss = tradesLoss(*entry, stacked);
+  auto gradient =
+      GradientOp::create(entry->builder(), entry->getLoc(), entry->getImage().getType(), loss, entry->getImage());
+  entry->setResults({{"loss", loss}, {"image_grad", gradient.getResult(0)}});
+  return success();
+}
+
+/// Returns the loss from the entry, and accumulates its gradient by every parameter that is trained.
+LogicalResult InsertFinetuneLossPass::storeGradients(EntryBuilder &entry, Value loss) {
+  OpBuilder &builder = entry.builder();
+  Value accumulate = entry.addArgument("accumulate", loss.getType());
+  entry.setResults({{"loss", loss}}); // removes loads that no logit depends on: they have no gradient
+  SmallVector<nn::LoadParamOp> trainable = collectTrainable(entry.getFunc());
   if (trainable.empty())
-    return emitError(forward->getLoc()) << "expected the logits to depend on a trained parameter, but got buffers only";
+    return emitError(entry.getLoc()) << "expected the logits to depend on a trained parameter, but got buffers only";
   SmallVector<Value> wrt(trainable.begin(), trainable.end());
-  auto gradient = GradientOp::create(builder, loc, TypeRange(ValueRange(wrt)), loss, wrt);
+  auto gradient = GradientOp::create(builder, entry.getLoc(), TypeRange(ValueRange(wrt)), loss, wrt);
   for (auto [load, grad] : llvm::zip(trainable, gradient.getGrads()))
-    StoreGradOp::create(builder, loc, load.getParam(), grad, accumulate);
+    StoreGradOp::create(builder, entry.getLoc(), load.getParam(), grad, accumulate);
   numTrained += trainable.size();
   return success();
 }

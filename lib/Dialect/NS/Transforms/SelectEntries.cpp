@@ -25,6 +25,8 @@ struct SelectEntriesPass : impl::SelectEntriesPassBase<SelectEntriesPass> {
     SmallVector<func::FuncOp> kept;
     for (const std::string &name : entries) {
       auto func = module.lookupSymbol<func::FuncOp>(name);
+      if (!func && llvm::is_contained(optional, name))
+        continue;
       if (!func || !func->hasAttr(NSDialect::kEntryAttr)) {
         emitError(module.getLoc()) << "expected the module to have an entry @" << name << ", but got none";
         return signalPassFailure();

@@ -51,6 +51,37 @@ void FusedOp::getEffects(
   destinationEffects(getDests(), effects);
 }
 
+void LaunchOp::getEffects(
+    SmallVectorImpl<SideEffects::EffectInstance<MemoryEffects::Effect>> &effects) {
+  destinationEffects(getDests(), effects);
+}
+
+/// Elements of the operands and the result, of one product or of a batch; `a` and `b` are those of
+/// one matrix.
+static LogicalResult verifyExtents(GemmOp op, int64_t a, int64_t b) {
+  int64_t c = op.getMnk()[0] * op.getMnk()[1], count = op.getBatchCount();
+  if (auto batch = op.getBatch()) {
+    if (batch->size() != 3 || count < 1 || (*batch)[1] < 0 || (*batch)[2] < 0)
+      return op.emitOpError("expected batch to be a positive count and two strides, but got [")
+             << *batch << "]";
+    if (op.getPacked())
+      return op.emitOpError("expected no batch of products with a packed b");
+    a += (count - 1) * (*batch)[1];
+    b += (count - 1) * (*batch)[2];
+    c *= count;
+  }
+  for (auto [name, value, wanted] : {std::tuple<StringRef, Value, int64_t>("a", op.getA(), a),
+                                     {"b", op.getB(), b},
+                                     {"result", op.getResult(), c}}) {
+    int64_t found = typeOf(value).getNumElements();
+    bool mayBeMore = op.getBatch() && name != "result"; // a stride may pass over some at the end
+    if (found != wanted && !(mayBeMore && found > wanted))
+      return op.emitOpError("expected ")
+             << name << " to have " << wanted << " elements, but got " << found;
+  }
+  return success();
+}
+
 LogicalResult GemmOp::verify() {
   if (getMnk().size() != 3)
     return emitOpError("expected mnk to have 3 entries, but got ") << getMnk().size();
@@ -58,27 +89,25 @@ LogicalResult GemmOp::verify() {
   if (getPacked() && getTransB())
     return emitOpError("expected a packed b not to be transposed");
   int64_t columns = getPacked() ? PackOp::alignedColumns(n) : n;
-  struct {
-    StringRef name;
-    Value value;
-    int64_t wanted;
-  } parts[] = {{"a", getA(), m * k}, {"b", getB(), k * columns}, {"result", getResult(), m * n}};
-  for (auto &part : parts)
-    if (int64_t found = typeOf(part.value).getNumElements(); found != part.wanted)
-      return emitOpError("expected ")
-             << part.name << " to have " << part.wanted << " elements, but got " << found;
+  if (failed(verifyExtents(*this, m * k, k * columns)))
+    return failure();
   if (getDest() && getDest().getType() != getResult().getType())
     return emitOpError("expected dest type to be ")
            << getResult().getType() << ", but got " << getDest().getType();
   if (getAccumulate() && !getDest())
     return emitOpError("expected a dest to accumulate into");
-  Type element = typeOf(getA()).getElementType();
-  Type wanted = element.isBF16() ? Float32Type::get(getContext()) : element;
+  if (getBias() && typeOf(getBias()).getNumElements() != n)
+    return emitOpError("expected bias to have ")
+           << n << " elements, but got " << typeOf(getBias()).getNumElements();
+  Type element = typeOf(getA()).getElementType(), made = typeOf(getResult()).getElementType();
+  bool isNarrow = element.isBF16() && made.isBF16();
+  Type wanted = element.isBF16() && !isNarrow ? Float32Type::get(getContext()) : element;
   for (auto [name, value, type] : {std::tuple<StringRef, Value, Type>("b", getB(), element),
-                                   {"result", getResult(), wanted}})
-    if (typeOf(value).getElementType() != type)
-      return emitOpError("expected ") << name << " to be of " << type << ", but got "
-                                      << typeOf(value).getElementType();
+                                   {"result", getResult(), wanted},
+                                   {"bias", getBias(), made}})
+    if (value && typeOf(value).getElementType() != type)
+      return emitOpError("expected ")
+             << name << " to be of " << type << ", but got " << typeOf(value).getElementType();
   return success();
 }
 
@@ -194,8 +223,8 @@ static bool isColumn(AffineExpr column, bool isRead) {
   return product.getLHS() == c && stride && stride.getValue() > 0;
 }
 
-/// A map must be (r, k, c) -> (row, col) with col = c or a constant, for an input also a multiple of
-/// c.
+/// A map must be (r, k, c) -> (row, col) with col = c or a constant, for an input also a multiple
+/// of c.
 static LogicalResult verifyMap(FusedOp op, AffineMap map, StringRef what, unsigned index) {
   if (map.getNumDims() != 3 || map.getNumSymbols() != 0 || map.getNumResults() != 2)
     return op.emitOpError("expected ")

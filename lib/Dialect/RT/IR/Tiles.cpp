@@ -51,6 +51,8 @@ Value ns::rt::destinationOf(OpResult result) {
     return gemm.getDest();
   if (auto fused = dyn_cast<FusedOp>(result.getOwner()))
     return fused.getDestOf(result.getResultNumber());
+  if (auto launch = dyn_cast<LaunchOp>(result.getOwner()))
+    return launch.getDestOf(result.getResultNumber());
   if (auto tiles = dyn_cast<TilesOp>(result.getOwner())) {
     Value owner =
         storageOf(tiles.getBody().front().getTerminator()->getOperand(result.getResultNumber()));
@@ -75,7 +77,7 @@ Value ns::rt::storageOf(Value value) {
 
 int64_t TilesOp::unitsOf(Operation *op) {
   if (auto gemm = dyn_cast<GemmOp>(op))
-    return gemm.getTransA() ? 0 : gemm.getMnk()[0];
+    return gemm.getTransA() || gemm.getBatch() ? 0 : gemm.getMnk()[0];
   if (auto fused = dyn_cast<FusedOp>(op))
     return fused.getRows();
   if (isa<AttentionOp, AttentionGradOp>(op)) // images of the queries or of the result's gradient

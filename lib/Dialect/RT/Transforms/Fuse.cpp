@@ -29,9 +29,13 @@ struct Reindex {
   AffineExpr row, inner;
 };
 
-/// A program of fewer rows than this leaves threads idle; one of fewer elements than a piece of
-/// work for a thread has none to spare.
-constexpr int64_t kMinParallelRows = 8, kMinParallelElements = 32768;
+/// What a merged program must keep.
+struct Limits {
+  /// A program of fewer rows leaves threads idle; one of fewer points has none to spare.
+  int64_t rows, points;
+  /// Values at a column of a program with a row reduction; 0: any number.
+  int64_t vectors;
+};
 
 } // namespace
 
@@ -61,9 +65,26 @@ static bool coversSameRows(FusedOp inner, FusedOp outer) {
 }
 
 /// Does `inner` keep its parallelism where it follows the rows of `outer`?
-static bool staysParallel(FusedOp inner, FusedOp outer) {
-  return outer.getRows() >= std::min(inner.getRows(), kMinParallelRows) ||
-         numPoints(inner) <= kMinParallelElements;
+static bool staysParallel(FusedOp inner, FusedOp outer, const Limits &limits) {
+  return outer.getRows() >= std::min(inner.getRows(), limits.rows) ||
+         numPoints(inner) <= limits.points;
+}
+
+/// Inputs and results of the two programs in one that vary over the columns, each counted once; a
+/// row reduction keeps them in registers from one pass over the row to the next.
+static bool fitsRegisters(FusedOp first, FusedOp second, const Limits &limits) {
+  if (limits.vectors == 0 || (first.isSingleStage() && second.isSingleStage()))
+    return true;
+  llvm::SmallDenseSet<Value> values;
+  for (FusedOp op : {first, second}) {
+    for (auto [i, input] : llvm::enumerate(op.getInputs()))
+      if (op.getInMap(i).isFunctionOfDim(2))
+        values.insert(input);
+    for (auto [i, result] : llvm::enumerate(op.getResults()))
+      if (op.getOutMap(i).isFunctionOfDim(2))
+        values.insert(result);
+  }
+  return int64_t(values.size()) <= limits.vectors;
 }
 
 /// Substitutes the point in a map of the program that is taken in.
@@ -74,8 +95,10 @@ static AffineMap reindexMap(AffineMap map, Reindex reindex) {
 
 /// The point of `inner` at a point of `outer` whose row map for a shared value is `row`, where
 /// `inner` has r.
-static FailureOr<Reindex> followRows(FusedOp inner, FusedOp outer, AffineExpr row) {
-  if (!coversSameRows(inner, outer) || !staysParallel(inner, outer) || !visitsEachRow(row, outer))
+static FailureOr<Reindex> followRows(FusedOp inner, FusedOp outer, AffineExpr row,
+                                     const Limits &limits) {
+  if (!coversSameRows(inner, outer) || !staysParallel(inner, outer, limits) ||
+      !visitsEachRow(row, outer))
     return failure();
   return Reindex{row, getAffineConstantExpr(0, row.getContext())};
 }
@@ -87,7 +110,7 @@ static Reindex identity(MLIRContext *context) {
 
 /// The producer's point that the reader reads, if every read of the producer's results is its own
 /// point (r, c) of some row.
-static FailureOr<Reindex> matchReads(FusedOp producer, FusedOp reader) {
+static FailureOr<Reindex> matchReads(FusedOp producer, FusedOp reader, const Limits &limits) {
   MLIRContext *context = producer.getContext();
   bool sameSpace = producer.getSpace() == reader.getSpace() && producer.getInner() > 1;
   if (!sameSpace && !coversSameRows(producer, reader))
@@ -106,7 +129,7 @@ static FailureOr<Reindex> matchReads(FusedOp producer, FusedOp reader) {
     if (!isOwnPoint || (!perRow && written.getResult(1) != c))
       return failure();
     if (!reindex) {
-      auto followed = followRows(producer, reader, read.getResult(0));
+      auto followed = followRows(producer, reader, read.getResult(0), limits);
       if (failed(followed))
         return failure();
       reindex = *followed;
@@ -128,7 +151,7 @@ static bool onlySums(FusedOp op) {
 
 /// The point of `inner` at a point of `outer` if both read an input as large as `inner` at the same
 /// point.
-static FailureOr<Reindex> matchSharedInput(FusedOp inner, FusedOp outer) {
+static FailureOr<Reindex> matchSharedInput(FusedOp inner, FusedOp outer, const Limits &limits) {
   MLIRContext *context = inner.getContext();
   AffineExpr r = getAffineDimExpr(0, context), c = getAffineDimExpr(2, context);
   for (auto [i, input] : llvm::enumerate(inner.getInputs()))
@@ -141,7 +164,7 @@ static FailureOr<Reindex> matchSharedInput(FusedOp inner, FusedOp outer) {
         return identity(context);
       if (mine.getResult(0) != r)
         continue;
-      if (auto followed = followRows(inner, outer, its.getResult(0)); succeeded(followed))
+      if (auto followed = followRows(inner, outer, its.getResult(0), limits); succeeded(followed))
         return followed;
     }
   return failure();
@@ -174,7 +197,7 @@ static bool isRepeatable(FusedOp op) {
   for (Operation &inner : op.getBody().front().without_terminator()) {
     if (isa<math::ExpOp, math::ErfcOp, math::TanhOp, math::LogOp>(inner))
       return false;
-    ++ops;
+    ops += !isa<arith::ExtFOp, arith::TruncFOp>(inner);
   }
   return large == 1 && ops <= 2;
 }
@@ -300,6 +323,7 @@ struct RTFusePass : public ns::rt::impl::RTFusePassBase<RTFusePass> {
   using RTFusePassBase::RTFusePassBase;
 
   void runOnOperation() override {
+    limits = {parallelRows, parallelElements, maxVectors};
     Block &block = getOperation().getBody().front();
     repeatCheapProducers(block);
     // Readers from the top: a chain of programs grows downwards, each reader taking its producers
@@ -337,13 +361,13 @@ struct RTFusePass : public ns::rt::impl::RTFusePassBase<RTFusePass> {
     llvm::SetVector<FusedOp> readers;
     for (Operation *user : producer->getUsers()) {
       auto reader = dyn_cast<FusedOp>(user);
-      if (!reader || failed(matchReads(producer, reader)) ||
+      if (!reader || failed(matchReads(producer, reader, limits)) ||
           llvm::is_contained(reader.getDests(), producer.getResult(0)))
         return false;
       readers.insert(reader);
     }
     for (FusedOp reader : readers)
-      Merger(producer, reader, *matchReads(producer, reader)).merge(/*keep=*/false, reader);
+      Merger(producer, reader, *matchReads(producer, reader, limits)).merge(/*keep=*/false, reader);
     ++numRepeated;
     return true;
   }
@@ -355,8 +379,10 @@ struct RTFusePass : public ns::rt::impl::RTFusePassBase<RTFusePass> {
       if (!producer || updatesInPlace(producer) || updatesInPlace(reader) ||
           destDependsOn(reader, producer))
         continue;
-      auto reindex = matchReads(producer, reader);
-      Operation *place = failed(reindex) ? nullptr : placeOfBoth(producer, reader);
+      auto reindex = matchReads(producer, reader, limits);
+      Operation *place = failed(reindex) || !fitsRegisters(producer, reader, limits)
+                             ? nullptr
+                             : placeOfBoth(producer, reader);
       if (!place)
         continue;
       Merger merger(producer, reader, *reindex);
@@ -378,16 +404,17 @@ struct RTFusePass : public ns::rt::impl::RTFusePassBase<RTFusePass> {
       for (Operation *user : input.getUsers()) {
         auto other = dyn_cast<FusedOp>(user);
         if (!other || !program->isBeforeInBlock(other) || updatesInPlace(other) ||
-            !(onlySums(program) || onlySums(other)) || reads(other, program))
+            !(onlySums(program) || onlySums(other)) || reads(other, program) ||
+            !fitsRegisters(program, other, limits))
           continue;
         Operation *place = placeOfBoth(program, other);
         if (!place)
           continue;
         FusedOp inner = program, outer = other;
-        auto reindex = matchSharedInput(inner, outer);
+        auto reindex = matchSharedInput(inner, outer, limits);
         if (failed(reindex)) {
           std::swap(inner, outer);
-          reindex = matchSharedInput(inner, outer);
+          reindex = matchSharedInput(inner, outer, limits);
         }
         if (failed(reindex))
           continue;
@@ -426,5 +453,7 @@ struct RTFusePass : public ns::rt::impl::RTFusePassBase<RTFusePass> {
     });
     return isReady && later.getDests().empty() ? first : nullptr;
   }
+
+  Limits limits;
 };
 } // namespace

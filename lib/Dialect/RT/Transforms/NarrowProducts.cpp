@@ -169,6 +169,10 @@ struct RTNarrowProductsPass : public ns::rt::impl::RTNarrowProductsPassBase<RTNa
 
   void runOnOperation() override {
     ModuleOp module = getOperation();
+    if (results != "f32" && results != "bf16" && results != "rounded") {
+      module.emitError("expected results to be f32, bf16 or rounded, but got '") << results << "'";
+      return signalPassFailure();
+    }
     FrozenCopies frozen(module);
     func::FuncOp changed; // any
     for (auto entry : module.getOps<func::FuncOp>()) {
@@ -187,19 +191,106 @@ struct RTNarrowProductsPass : public ns::rt::impl::RTNarrowProductsPassBase<RTNa
   void narrow(Block &block, FrozenCopies &frozen) {
     copies.clear();
     for (auto gemm : llvm::make_early_inc_range(block.getOps<GemmOp>())) {
-      if (!typeOf(gemm.getA()).getElementType().isF32())
+      if (!typeOf(gemm.getResult()).getElementType().isF32())
         continue;
       gemm.getAMutable().assign(copyOf(gemm.getA(), frozen));
       gemm.getBMutable().assign(copyOf(gemm.getB(), frozen));
       ++numProducts;
+      if (results != "f32" && isActivation(gemm) && canBeNarrow(gemm.getResult()))
+        narrowResult(gemm);
     }
     for (Operation &op : llvm::make_early_inc_range(llvm::reverse(block)))
       if (isa<ViewOp, SlotOp>(op) && op.use_empty())
         op.erase();
   }
 
+  /// Is the result a row for each token, or scores, or their gradients? Gradients of weights, and
+  /// what is made once for an image, such as logits, stay f32.
+  static bool isActivation(GemmOp gemm) {
+    return !gemm.getDest() && !gemm.getBias() &&
+           (gemm.getBatch() || (!gemm.getTransA() && typeOf(gemm.getResult()).getRank() == 3));
+  }
+
+  /// Do only programs and products read `value`, themselves or through views?
+  static bool canBeNarrow(Value value) {
+    return llvm::all_of(value.getUses(), [](OpOperand &use) {
+      if (auto view = dyn_cast<ViewOp>(use.getOwner()))
+        return canBeNarrow(view.getResult());
+      if (auto program = dyn_cast<FusedOp>(use.getOwner()))
+        return use.getOperandNumber() < program.getInputs().size();
+      return isa<GemmOp>(use.getOwner()) && use.getOperandNumber() < 2;
+    });
+  }
+
+  /// The product writes bf16, or a program rounds what it wrote.
+  void narrowResult(GemmOp gemm) {
+    Value result = gemm.getResult();
+    if (results == "bf16") {
+      result.setType(narrowed(typeOf(result)));
+    } else {
+      OpBuilder b(gemm.getContext());
+      b.setInsertionPointAfter(gemm);
+      FusedOp copy = createCopy(b, result, {});
+      copy->setDiscardableAttrs(gemm->getDiscardableAttrDictionary());
+      result.replaceAllUsesExcept(copy.getResult(0), copy);
+      result = copy.getResult(0);
+    }
+    readNarrow(result);
+    ++numResults;
+  }
+
+  /// `value` has become bf16: so do views of it, and programs widen what they read.
+  static void readNarrow(Value value) {
+    for (OpOperand &use : value.getUses()) {
+      if (auto view = dyn_cast<ViewOp>(use.getOwner())) {
+        view.getResult().setType(narrowed(typeOf(view.getResult())));
+        readNarrow(view.getResult());
+      }
+      auto program = dyn_cast<FusedOp>(use.getOwner());
+      if (!program)
+        continue;
+      BlockArgument element = program.getBody().getArgument(use.getOperandNumber());
+      Type wide = element.getType();
+      element.setType(typeOf(value).getElementType());
+      OpBuilder b = OpBuilder::atBlockBegin(element.getOwner());
+      auto widened = arith::ExtFOp::create(b, program.getLoc(), wide, element);
+      element.replaceAllUsesExcept(widened, widened);
+    }
+  }
+
+  /// The results of programs that write `value` part by part, each into what the one before made;
+  /// none where it is not made so, or where others read a part.
+  static SmallVector<OpResult> partsOf(Value value) {
+    SmallVector<OpResult> parts;
+    while (value) {
+      auto result = dyn_cast<OpResult>(value);
+      auto program = result ? dyn_cast<FusedOp>(result.getOwner()) : FusedOp();
+      if (!program || (!parts.empty() && !result.hasOneUse()) ||
+          (program.getInner() > 1 &&
+           !program.getOutMap(result.getResultNumber()).isFunctionOfDim(1)))
+        return {};
+      parts.push_back(result);
+      value = program.getDestOf(result.getResultNumber());
+    }
+    return parts;
+  }
+
+  /// The programs round what they write, in the place of a copy of the whole.
+  static void narrowParts(ArrayRef<OpResult> parts) {
+    for (OpResult part : parts) {
+      Operation *yield = cast<FusedOp>(part.getOwner()).getBody().front().getTerminator();
+      OpBuilder b(yield);
+      OpOperand &yielded = yield->getOpOperand(part.getResultNumber());
+      yielded.set(arith::TruncFOp::create(b, yield->getLoc(), b.getBF16Type(), yielded.get()));
+      part.setType(narrowed(typeOf(part)));
+    }
+    readNarrow(parts.front());
+  }
+
   /// `value` in bf16, made once in an entry.
   Value copyOf(Value value, FrozenCopies &frozen) {
+    if (typeOf(value).getElementType().isBF16())
+      return value;
     if (Value known = copies.lookup(value))
       return known;
     OpBuilder b(value.getContext());
@@ -207,10 +298,16 @@ struct RTNarrowProductsPass : public ns::rt::impl::RTNarrowProductsPassBase<RTNa
     Value copy;
     if (auto view = value.getDefiningOp<ViewOp>()) {
       Value source = copyOf(view.getSource(), frozen);
+      if (typeOf(value).getElementType().isBF16()) // with its source
+        return value;
       b.setInsertionPointAfterValue(source);
       copy = ViewOp::create(b, view.getLoc(), narrowed(typeOf(value)), source, view.getOffset());
     } else if (auto slot = value.getDefiningOp<SlotOp>(); slot && frozen.isFrozen(slot)) {
       copy = frozen.place(slot);
+    } else if (SmallVector<OpResult> parts = partsOf(value);
+               results != "f32" && parts.size() > 1 && canBeNarrow(value)) {
+      narrowParts(parts);
+      return value;
     } else {
       FusedOp program = createCopy(b, value, {});
       if (Operation *made = value.getDefiningOp()) { // the layer's name; FLOPs are the maker's

@@ -36,8 +36,8 @@ struct RTPackOperandsPass : public ns::rt::impl::RTPackOperandsPassBase<RTPackOp
       return;
     SmallVector<GemmOp> gemms;
     getOperation().walk([&](GemmOp op) {
-      bool wide = typeOf(op.getA()).getElementType() == typeOf(op.getResult()).getElementType();
-      if (wide && !op.getPacked() && (products == "generated" || isFasterGenerated(op)))
+      bool wide = !typeOf(op.getA()).getElementType().isBF16(), single = !op.getBatch();
+      if (wide && single && !op.getPacked() && (products == "generated" || isFasterGenerated(op)))
         gemms.push_back(op);
     });
     for (GemmOp op : gemms)

@@ -203,12 +203,13 @@ bool ns::runtime::hasBf16() {
   return !wish && __builtin_cpu_supports("avx512bf16");
 }
 
-Host::Host() {
-  table = {sizeof(nsrt_host), NSRT_ABI_VERSION, this, runParallel, gemmF32, gemmF64, scratch, mark,
-           gemmBf16};
+Host::Host(bool loadsBlas) {
+  table = {sizeof(nsrt_host), NSRT_ABI_VERSION, this,    runParallel, gemmF32, gemmF64, scratch,
+           mark,              gemmBf16,         nullptr, nullptr,     nullptr};
   setThreads(0);
   // A quarter of a second, while this thread reads the weights.
-  blasLoad = std::async(std::launch::async, [] { blas(); });
+  if (loadsBlas)
+    blasLoad = std::async(std::launch::async, [] { blas(); });
 }
 
 bool Host::multipliesBf16() {

@@ -55,4 +55,67 @@ def NS_AttackLossGradOp : NS_PureOp<"attack_loss_grad", [AllTypesMatch<["logits"
   }];
 }
 
+def NS_ExpandChannelsOp : NS_PureOp<"expand_channels"> {
+  let summary = "Repeat a number of each token for every channel";
+  let description = [{
+    `result[b, n, d] = input[b, n]`. As the values of an attention it turns weights of the tokens into the attention that they receive: every channel of the
+    result's head h holds `sum_j P[h, q, j] input[b, j]`.
+
+    Example:
+    ```mlir
+    %v = ns.expand_channels %w : tensor<?x197xf32> -> tensor<?x197x192xf32>
+    ```
+  }];
+  let arguments = (ins NN_Features:$input);
+  let results = (outs NN_Tokens:$result);
+  let assemblyFormat = "$input attr-dict `:` type($input) `->` type($result)";
+}
+
+def NS_MeanChannelsOp : NS_PureOp<"mean_channels"> {
+  let summary = "Mean over the channels of each token";
+  let description = [{
+    `result[b, n] = mean_d input[b, n, d]`; over the channels of an attention with values of `ns.expand_channels` that is the mean over its heads.
+
+    Example:
+    ```mlir
+    %a = ns.mean_channels %o : tensor<?x197x192xf32> -> tensor<?x197xf32>
+    ```
+  }];
+  let arguments = (ins NN_Tokens:$input);
+  let results = (outs NN_Features:$result);
+  let assemblyFormat = "$input attr-dict `:` type($input) `->` type($result)";
+}
+
+def NS_AttentionLossOp : NS_PureOp<"attention_loss"> {
+  let summary = "Mean logarithm of the attention that a patch receives, per image";
+  let description = [{
+    `result[b] = mean_q log(max(input[b, q], m))`, m the smallest normal number of the type: what Patch-Fool (Fu et al. 2022) climbs in each layer, with input[b, q]
+    the attention, mean over heads, that query q pays to the attacked patch. The floor is not in the published code, whose loss of an attention of 0 is -inf with
+    a gradient that is no number.
+
+    Example:
+    ```mlir
+    %l = ns.attention_loss %a : tensor<?x197xf32> -> tensor<?xf32>
+    ```
+  }];
+  let arguments = (ins NN_Features:$input);
+  let results = (outs NN_Vector:$result);
+  let assemblyFormat = "$input attr-dict `:` type($input) `->` type($result)";
+}
+
+def NS_AttentionLossGradOp : NS_PureOp<"attention_loss_grad", [AllTypesMatch<["input", "result"]>]> {
+  let summary = "Gradient of attention_loss by the attention";
+  let description = [{
+    `result[b, q] = grad[b] / (M input[b, q])`, M the number of queries; 0 where the attention is below the floor.
+
+    Example:
+    ```mlir
+    %da = ns.attention_loss_grad %dl, %a : tensor<16xf32>, tensor<16x197xf32>
+    ```
+  }];
+  let arguments = (ins NN_Vector:$grad, NN_Features:$input);
+  let results = (outs NN_Features:$result);
+  let assemblyFormat = "$grad `,` $input attr-dict `:` type($grad) `,` type($input)";
+}
+
 #endif // NS_DIALECT_NS_IR_NSATTACKOPS_TD

@@ -22,7 +22,7 @@ def NS_Dialect : Dialect {
     the rest after `nn-to-rt`.
 
     Discardable attributes: `ns.entry` (a function that becomes an entry point of the artefact), `ns.name` (an argument
-    or result of an entry: its name for the runtime).
+    or result of an entry: its name for the runtime), `ns.attention` (of the module: the attention that attacks may aim at, or why there is none).
   }];
   let dependentDialects = ["::ns::nn::NNDialect"];
   let extraClassDeclaration = [{
@@ -30,6 +30,8 @@ def NS_Dialect : Dialect {
     static constexpr llvm::StringLiteral kEntryAttr = "ns.entry";
     /// Name of an entry's argument or result, as the runtime asks for it.
     static constexpr llvm::StringLiteral kNameAttr = "ns.name";
+    /// Attribute of the module, a dictionary or a string: ns-insert-attention-taps.
+    static constexpr llvm::StringLiteral kAttentionAttr = "ns.attention";
   }];
 }
 

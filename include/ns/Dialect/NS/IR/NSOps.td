@@ -140,6 +140,42 @@ def NS_SynthesisLossGradOp : NS_PureOp<"synthesis_loss_grad", [AllTypesMatch<["n
   let assemblyFormat = "$grad `,` $noised `,` $clean `objective` $objective attr-dict `:` type($grad) `,` type($noised)";
 }
 
+def NS_TradesLossOp : NS_PureOp<"trades_loss"> {
+  let summary = "Loss of clean and adversarial logits, stacked, as TRADES has it";
+  let description = [{
+    Of B images the logits z_0 .. z_{B-1}, then those z'_0 .. z'_{B-1} of their adversarial versions (Zhang et al. 2019, equation 5): with p = softmax(z_b), q = softmax(z'_b)
+
+    `result[b] = logsumexp(z_b) - z_b[labels[b]]`, `result[B + b] = beta KL(p || q) = beta sum_k p_k (log p_k - log q_k)`
+
+    so that their weighted sum is cross-entropy of the clean images plus beta times the divergence. Labels lie in [0, K); the runtime checks them.
+
+    Example:
+    ```mlir
+    %l = ns.trades_loss %z, %y, %beta : (tensor<32x1000xf32>, tensor<16xi32>, tensor<f32>) -> tensor<32xf32>
+    ```
+  }];
+  let arguments = (ins NN_Features:$logits, NN_Labels:$labels, NN_Scalar:$beta);
+  let results = (outs NN_Vector:$result);
+  let assemblyFormat = "$logits `,` $labels `,` $beta attr-dict `:` functional-type(operands, results)";
+}
+
+def NS_TradesLossGradOp : NS_PureOp<"trades_loss_grad", [AllTypesMatch<["logits", "result"]>]> {
+  let summary = "Gradient of trades_loss by the logits";
+  let description = [{
+    With the names of `ns.trades_loss`, d = KL(p || q) and g = grad:
+
+    `result[b, k] = g[b] (p_k - (k == labels[b])) + g[B + b] beta p_k (log p_k - log q_k - d)`, `result[B + b, k] = g[B + b] beta (q_k - p_k)`
+
+    Example:
+    ```mlir
+    %dz = ns.trades_loss_grad %dl, %z, %y, %beta : tensor<32xf32>, tensor<32x1000xf32>, tensor<16xi32>, tensor<f32>
+    ```
+  }];
+  let arguments = (ins NN_Vector:$grad, NN_Features:$logits, NN_Labels:$labels, NN_Scalar:$beta);
+  let results = (outs NN_Features:$result);
+  let assemblyFormat = "$grad `,` $logits `,` $labels `,` $beta attr-dict `:` type($grad) `,` type($logits) `,` type($labels) `,` type($beta)";
+}
+
 def NS_InvarianceOp : NS_PureOp<"invariance", [AllTypesMatch<["noised", "clean"]>,
     AllTypesMatch<["logit_sq", "prob_sq", "conf_diff", "same_argmax"]>]> {
   let summary = "How far noised predictions are from clean ones, per image";

@@ -38,10 +38,33 @@ def InsertAttackGradientPass : NS_ModulePass<"ns-insert-attack-gradient"> {
   }];
 }
 
+def InsertAttentionTapsPass : NS_ModulePass<"ns-insert-attention-taps"> {
+  let summary = "Add the entries attention_received and patchfool_grad";
+  let description = [{
+    For attacks on the attention between patches (Patch-Fool: Fu et al. 2022), of networks of L layers whose attention spans all tokens.
+
+    `@attention_received(image, query_weights) -> (attention)`: B x (L N), for layer l at columns from l N what each token receives:
+    `attention[b, n] = mean_h sum_q query_weights[b, q] P_l[h, q, n]`. With weights of 1/N it is the mean over queries.
+
+    `@patchfool_grad(image, labels, weights, patch) -> (losses, logits, image_grad, attention_loss_1, attention_grad_1, ...)`: `value_and_grad`, and for each of the layers
+    from 1 to L / 2 - 1, which the published code takes, the loss `mean_q log(mean_h sum_n P_l[h, q, n] patch[b, n])` (`ns.attention_loss`) with a pixel gradient of its
+    own. Without such a layer (L < 4) the entry is left out.
+
+    The attribute `ns.attention` of the module holds `layers`, `tokens`, `prefix` (tokens before those of the patches), `patch` (pixels) and `loss_layers`. For a network
+    without attention between all its patches it says why, and nothing is added: attention within windows, over fewer tokens than patches, or none.
+
+    Requires: `ns-verify-imported`. Ensures: a gradient request for each loss, for `ns-differentiate`.
+    Example: `%a = nn.attention %q, %k, %mask heads 3 scale 1.250000e-01`, then `%p = ns.mean_channels %a` and `%l = ns.attention_loss %p`.
+  }];
+  let statistics = [
+    Statistic<"numLayers", "num-layers", "Layers of attention over all patches">,
+    Statistic<"numLosses", "num-losses", "Attention losses inserted">];
+}
+
 def InsertDropoutPass : NS_ModulePass<"ns-insert-dropout"> {
   let summary = "Add dropout and stochastic depth to finetuning";
   let description = [{
-    In `@finetune_step` and `@finetune_step_noised`, by what the network computes: `dropout` drops elements of the tokens that enter the first block
+    In `@finetune_step`, `@finetune_step_noised` and `@finetune_step_trades`, by what the network computes: `dropout` drops elements of the tokens that enter the first block
     (timm's pos_drop), of the output of each branch's last linear layer and of that layer's input where it follows an activation (proj_drop); `drop-path` drops
     the branch of a residual sum for whole images, at a rate that grows linearly from 0 in the first block to the given one in the last. What is kept is divided
     by 1 - rate. The entries get an argument `dropout_seed`, of which the masks are a function (`nn.dropout`); clean and noised images draw their own. Other entries are
@@ -61,12 +84,14 @@ def InsertFinetuneLossPass : NS_ModulePass<"ns-insert-finetune-loss"> {
   let description = [{
     `arm=none`: `@finetune_step`, the weighted cross-entropy and its gradient by every trainable parameter. `arm=noised`: `@finetune_step_noised`,
     cross-entropy of the clean plus of the noised images (method.md 4) as one batch of twice the size, the layers before the noise
-    computed once; with `separate` as two passes of the network, the clean images first. Both: `@finetune_update`, one AdamW step.
+    computed once; with `separate` as two passes of the network, the clean images first. `arm=trades`: `@finetune_step_trades`, cross-entropy of the clean images
+    plus `beta` times the divergence of the `adversarial` ones' predictions (`ns.trades_loss`), as one batch or, with `separate`, two passes; and `@trades_grad`, the gradient of
+    that loss by the pixels of the adversarial images, given the logits of the clean ones. All: `@finetune_update`, one AdamW step.
 
     Requires: `ns-verify-imported`; `noised` also `ns-insert-noise`. Ensures: gradient requests for `ns-differentiate`.
     Example: `%b = nn.concat_batch %u, %un : (tensor<?x16x64xf32>, tensor<?x16x64xf32>) -> tensor<?x16x64xf32>`.
   }];
-  let options = [Option<"arm", "arm", "std::string", /*default=*/"\"none\"", "none or noised">,
+  let options = [Option<"arm", "arm", "std::string", /*default=*/"\"none\"", "none, noised or trades">,
                  Option<"separate", "separate", "bool", /*default=*/"false", "Clean and noised images in passes of their own">];
   let statistics = [Statistic<"numTrained", "num-trained", "Parameters that get a gradient">];
 }
@@ -121,12 +146,15 @@ def MarkForwardPass : NS_ModulePass<"ns-mark-forward"> {
 def SelectEntriesPass : NS_ModulePass<"ns-select-entries"> {
   let summary = "Keep the named entries only";
   let description = [{
-    Removes every function that is not in `entries`, and a noise that none of the rest reads or updates.
+    Removes every function that is not in `entries`, and a noise that none of the rest reads or updates. Those of `optional` need not be there:
+    networks without attention have no taps.
 
-    Requires: the named entries exist. Ensures: no others do.
+    Requires: the other named entries exist. Ensures: no others do.
     Example: `--ns-select-entries=entries=forward,stop_test`.
   }];
-  let options = [ListOption<"entries", "entries", "std::string", "Names of the entries to keep, in the order wanted">];
+  let options = [
+    ListOption<"entries", "entries", "std::string", "Names of the entries to keep, in the order wanted">,
+    ListOption<"optional", "optional", "std::string", "Those of them that a network may lack">];
   let statistics = [Statistic<"numRemoved", "num-removed", "Functions removed">];
 }
 

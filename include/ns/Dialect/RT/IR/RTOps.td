@@ -12,6 +12,7 @@
 include "mlir/IR/BuiltinAttributes.td"
 include "mlir/IR/OpBase.td"
 include "mlir/Interfaces/InferTypeOpInterface.td"
+include "mlir/IR/SymbolInterfaces.td"
 include "mlir/Interfaces/SideEffectInterfaces.td"
 include "ns/Dialect/RT/IR/RTEnums.td"
 
@@ -35,6 +36,8 @@ def RT_Dialect : Dialect {
     static constexpr llvm::StringLiteral kWorkBytesAttr = "rt.work_bytes";
     /// Module attribute: the layout of regions params, state and io (a dictionary).
     static constexpr llvm::StringLiteral kLayoutAttr = "rt.layout";
+    /// The space of the row program that a launch was made of.
+    static constexpr llvm::StringLiteral kSpaceAttr = "rt.space";
     /// FLOPs of a row program that counts as a product (a depthwise convolution).
     static constexpr llvm::StringLiteral kFlopsAttr = "rt.flops";
   }];
@@ -84,21 +87,29 @@ def RT_GemmOp : RT_Op<"gemm", [AttrSizedOperandSegments, DeclareOpInterfaceMetho
   let summary = "Matrix product by the library";
   let description = [{
     `C = op(A) op(B)` on the matrices m x k, k x n (before `trans_a`, `trans_b`: their transposes lie in memory). With `dest` the result is written there, and with
-    `accumulate` it is `accumulate * dest + op(A) op(B)`. A `packed` B is the result of `rt.pack`: the product is generated code then, without it the library's.
-    Operands of bf16 are multiplied exactly and summed in f32; the result is f32 then.
+    `accumulate` it is `accumulate * dest + op(A) op(B)`. `bias`, n elements, is added to every row. A `packed` B is the result of `rt.pack`: the product is generated code
+    then, without it the library's. Operands of bf16 are multiplied exactly and summed in f32; the result is f32 or, rounded once, bf16.
 
-    Example:
+    `batch [count, stride A, stride B]`: so many products of matrices that begin as many elements apart; the results lie one after the other.
+
+    Example: projection, and the scores of 16 images' 3 heads, whose keys are padded to 200 rows.
     ```mlir
     %c = rt.gemm [3152, 576, 192] %x, %w trans_b : (tensor<16x197x192xf32>, tensor<576x192xf32>) -> tensor<16x197x576xf32>
+    %s = rt.gemm [197, 200, 64] %q, %k trans_b batch [48, 12608, 12800] : (tensor<48x197x64xf32>, tensor<48x200x64xf32>) -> tensor<48x197x200xf32>
     ```
   }];
-  let arguments = (ins RT_FloatTensor:$a, RT_FloatTensor:$b, Optional<RT_FloatTensor>:$dest, Optional<RT_Scalar>:$accumulate,
-                       DenseI64ArrayAttr:$mnk, UnitAttr:$trans_a, UnitAttr:$trans_b, UnitAttr:$packed);
+  let arguments = (ins RT_FloatTensor:$a, RT_FloatTensor:$b, Optional<RT_FloatTensor>:$dest, Optional<RT_Scalar>:$accumulate, Optional<RT_FloatTensor>:$bias,
+                       DenseI64ArrayAttr:$mnk, OptionalAttr<DenseI64ArrayAttr>:$batch, UnitAttr:$trans_a, UnitAttr:$trans_b, UnitAttr:$packed);
   let results = (outs RT_FloatTensor:$result);
   let assemblyFormat = [{
-    $mnk $a (`trans_a` $trans_a^)? `,` $b (`trans_b` $trans_b^)? (`packed` $packed^)? (`into` $dest^)? (`accumulate` $accumulate^)? attr-dict `:` functional-type(operands, results)
+    $mnk $a (`trans_a` $trans_a^)? `,` $b (`trans_b` $trans_b^)? (`packed` $packed^)? (`batch` $batch^)? (`into` $dest^)? (`accumulate` $accumulate^)? (`bias` $bias^)?
+    attr-dict `:` functional-type(operands, results)
   }];
   let hasVerifier = 1;
+  let extraClassDeclaration = [{
+    /// Products that the op makes: 1 without a batch.
+    int64_t getBatchCount() { return getBatch() ? (*getBatch())[0] : 1; }
+  }];
 }
 
 def RT_PackOp : RT_Op<"pack", [Pure]> {
@@ -288,6 +299,31 @@ def RT_TilesOp : RT_Op<"tiles", [SingleBlock, NoRegionArguments, RecursiveMemory
     static std::string whyNotMember(::mlir::Operation *op, int64_t units, ::llvm::function_ref<bool(::mlir::Value)> isInside);
     /// How many units an op could be cut into at most: the rows of a program or product, the images of an attention; 0 for other ops.
     static int64_t unitsOf(::mlir::Operation *op);
+  }];
+}
+
+def RT_LaunchOp : RT_Op<"launch", [AttrSizedOperandSegments, DeclareOpInterfaceMethods<MemoryEffectsOpInterface>, DeclareOpInterfaceMethods<SymbolUserOpInterface>]> {
+  let summary = "A row program as a kernel of the device";
+  let description = [{
+    Runs `kernel`, a `gpu.func` of a `gpu.module`, on a grid of `grid` blocks of `block` threads each (x, y, z). Inputs, destinations and results are those of the `rt.fused` in whose
+    place it stands. The kernel's arguments are the addresses of the inputs, then those of the results, each a 1-D memref with as many elements as the tensor has. All blocks are independent;
+    what the kernel needs of shared memory is part of it.
+
+    Example:
+    ```mlir
+    %y = rt.launch @kernels::@rows_0 grid [788, 1, 1] block [128, 1, 1] ins(%x, %g : tensor<16x197x192xf32>, tensor<192xf32>) : tensor<16x197x192xf32>
+    ```
+  }];
+  let arguments = (ins SymbolRefAttr:$kernel, DenseI64ArrayAttr:$grid, DenseI64ArrayAttr:$block, Variadic<RT_Tensor>:$inputs,
+                       Variadic<RT_FloatTensor>:$dests, OptionalAttr<DenseI64ArrayAttr>:$dest_of);
+  let results = (outs Variadic<RT_FloatTensor>:$results);
+  let assemblyFormat = [{
+    $kernel `grid` $grid `block` $block `ins` `(` ($inputs^ `:` type($inputs))? `)` (`into` `(` $dests^ `:` type($dests) `)` $dest_of)? attr-dict `:` type($results)
+  }];
+  let hasVerifier = 1;
+  let extraClassDeclaration = [{
+    /// The destination operand of result i, or null for a new value.
+    ::mlir::Value getDestOf(unsigned i);
   }];
 }
 

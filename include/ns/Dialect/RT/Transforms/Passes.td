@@ -11,6 +11,31 @@
 
 include "mlir/Pass/PassBase.td"
 
+def RTExpandAttentionPass : Pass<"rt-expand-attention", "::mlir::func::FuncOp"> {
+  let summary = "Attention as batched products and row programs";
+  let description = [{
+    Requires: `nn-to-rt`. Ensures: no `rt.attention` or `rt.attention_grad` is left in an entry.
+
+    A row program brings the parts that an input holds (queries, keys, values, with their biases) into one matrix of tokens for each image, or window, and head. The scores are a batched
+    product, their softmax a row program that scales them and adds `score_bias` and `mask`, and its product with the values goes back to rows of all heads. The gradient reads the
+    same matrices; it computes the scores and the probabilities again, or, with up to `keep-keys` keys, reads forward's, which live until then. Keys and values are padded by zeros to a multiple of `pad-keys`
+    rows, which makes rows of the scores begin on vectors' boundaries: the softmax gives what lies past the last key the probability 0.
+
+    Example: 16 images of 197 tokens, 3 heads of 64 channels:
+    ```mlir
+    %h = rt.fused [28800, 1, 64] ins(%qkv : ...) ... : tensor<144x200x64xf32>   // q, k, v: 48 matrices each
+    %s = rt.gemm [197, 200, 64] %q, %k trans_b batch [48, 12800, 12800] : ... -> tensor<48x197x200xf32>
+    %p = rt.fused [9456, 1, 200] ins(%s : ...) ... : tensor<48x197x200xf32>
+    %o = rt.gemm [197, 64, 200] %p, %v batch [48, 39400, 12800] : ... -> tensor<48x197x64xf32>
+    ```
+  }];
+  let options = [Option<"padKeys", "pad-keys", "int64_t", "8", "Multiple that keys are padded to">,
+                 Option<"keepKeys", "keep-keys", "int64_t", "0", "Most keys for which the gradient reads forward's probabilities">];
+  let statistics = [Statistic<"numExpanded", "num-expanded", "Attentions and gradients expanded">,
+                    Statistic<"numMoves", "num-moves", "Programs that only move">];
+  let dependentDialects = ["::mlir::arith::ArithDialect", "::mlir::math::MathDialect"];
+}
+
 def RTFusePass : Pass<"rt-fuse", "::mlir::func::FuncOp"> {
   let summary = "Merge row programs into the programs that read them";
   let description = [{
@@ -21,8 +46,14 @@ def RTFusePass : Pass<"rt-fuse", "::mlir::func::FuncOp"> {
     what they add up, if that leaves enough rows to share out among threads: one pass gives the gradient of a layer norm's input, of its scale and shift, and of the bias
     before it.
 
+    A merged program keeps at least `parallel-rows` rows to share out, or the rows of the one that had fewer, unless it has no more than `parallel-elements` points. With `max-vectors`,
+    a program with a row reduction, whose row lives in registers, reads and writes at most so many values at each column.
+
     Example: bias, residual, and layer normalisation become one program with two results.
   }];
+  let options = [Option<"parallelRows", "parallel-rows", "int64_t", "8", "Rows that a merged program should keep">,
+                 Option<"parallelElements", "parallel-elements", "int64_t", "32768", "Points below which a program needs no rows to share out">,
+                 Option<"maxVectors", "max-vectors", "int64_t", "0", "Most values at a column of a program with a row reduction; 0: any number">];
   let statistics = [Statistic<"numMerged", "num-merged", "Programs merged into a reader">,
                     Statistic<"numRepeated", "num-repeated", "Programs repeated in every reader">,
                     Statistic<"numSiblings", "num-siblings", "Sums over rows merged with a program that reads the same input">];
@@ -37,14 +68,19 @@ def RTNarrowProductsPass : Pass<"rt-narrow-products", "::mlir::ModuleOp"> {
     A parameter that no entry writes is copied once, in `@prepare` (made where it is missing): slot `NAME:bf16` at the end of region params. One that is trained is
     copied in each entry that reads it.
 
+    `results=bf16` makes the products themselves write bf16 where the result is a row for each token or belongs to heads of attention, and only programs and products read it: programs widen it. So is
+    what several programs write part by part and a product reads. Gradients of weights, logits and what programs make stay f32. `results=rounded` gives the same numbers where the library's results are f32: a program rounds each of them.
+
     Requires: `nn-to-rt`. Ensures: no `rt.gemm` of f32 operands is left in the chosen entries.
     Example: `rt.gemm [M, N, K] %x, %w : (tensor<MxKxf32>, tensor<KxNxf32>) -> tensor<MxNxf32>` becomes
     `rt.gemm [M, N, K] %x16, %w16 : (tensor<MxKxbf16>, tensor<KxNxbf16>) -> tensor<MxNxf32>`.
   }];
-  let options = [ListOption<"entries", "entries", "std::string", "Entries to change; none: all but prepare">];
+  let options = [ListOption<"entries", "entries", "std::string", "Entries to change; none: all but prepare">,
+                 Option<"results", "results", "std::string", "\"f32\"", "Results of products for tokens and heads: f32, bf16 or rounded">];
   let statistics = [Statistic<"numProducts", "num-products", "Products with narrow operands">,
                     Statistic<"numCopies", "num-copies", "Values copied in an entry">,
-                    Statistic<"numFrozen", "num-frozen", "Parameters copied in prepare">];
+                    Statistic<"numFrozen", "num-frozen", "Parameters copied in prepare">,
+                    Statistic<"numResults", "num-results", "Products with narrow results">];
 }
 
 def RTTileRowsPass : Pass<"rt-tile-rows", "::mlir::func::FuncOp"> {

@@ -6,7 +6,7 @@
 //
 //===----------------------------------------------------------------------===//
 
-#include "RowProgram.h"
+#include "ns/Dialect/RT/IR/RowProgram.h"
 
 #include "llvm/ADT/SetVector.h"
 

@@ -6,8 +6,8 @@
 //
 //===----------------------------------------------------------------------===//
 
-#ifndef NS_CONVERSION_RTTOLLVM_ROWSTAGES_H
-#define NS_CONVERSION_RTTOLLVM_ROWSTAGES_H
+#ifndef NS_CONVERSION_ROWSTAGES_H
+#define NS_CONVERSION_ROWSTAGES_H
 
 #include "ns/Dialect/RT/IR/RT.h"
 
@@ -58,4 +58,4 @@ private:
 
 } // namespace ns
 
-#endif // NS_CONVERSION_RTTOLLVM_ROWSTAGES_H
+#endif // NS_CONVERSION_ROWSTAGES_H

@@ -6,8 +6,8 @@
 //
 //===----------------------------------------------------------------------===//
 
-#ifndef NS_CONVERSION_ROWPROGRAM_H
-#define NS_CONVERSION_ROWPROGRAM_H
+#ifndef NS_DIALECT_RT_IR_ROWPROGRAM_H
+#define NS_DIALECT_RT_IR_ROWPROGRAM_H
 
 #include "ns/Dialect/RT/IR/RT.h"
 
@@ -121,4 +121,4 @@ private:
 
 } // namespace ns
 
-#endif // NS_CONVERSION_ROWPROGRAM_H
+#endif // NS_DIALECT_RT_IR_ROWPROGRAM_H

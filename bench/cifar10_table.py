@@ -1,0 +1,192 @@
+"""The table of docs/results-cifar10.md: arms of hardening on CIFAR-10 under every attack and corruption, over seeds.
+
+Prepares model and data as bench/cifar10.py does and shares its folder, so that what one has trained the other takes over. A piece
+is one arm's training from one seed, or one measurement of one arm and seed; finished pieces are not done again. Each attack is
+measured on all arms before the next, cheap ones first: whatever ends the run, what is there can be compared. Writes a JSON
+record, the table as Markdown and LaTeX, and a page (python -m nullspace.report).
+"""
+
+import argparse
+import pathlib
+import sys
+import time
+
+from cifar10 import FINETUNE, NORM, SHARED, prepare_data, prepare_model
+from hardening import Study, Workplace, compile_model, console
+from nullspace import UserError, report
+from problem import BIN, OUT
+
+ARMS = ("none", "gaussian", "nullspace", "madry")
+ARM_FLAGS = {
+    "gaussian": f"--noise-norm {NORM}",
+    "madry": "--attack-eps 2/255 --attack-steps 5 --attack-step-size 1/255",
+}
+# Name -> images and flags. The model was never hardened: at 8/255 no image would stand, so eps is 1/255 (L2: .25, about
+# as long as a corner of that cube is far).
+TEN_STEPS = "eps=1/255,alpha=0.25/255,steps=10"
+FULL = {
+    "fgsm": (1000, "--attack fgsm:eps=1/255"),
+    "corruptions": (1000, "--corruption all --corruption extra"),
+    "pgd": (1000, f"--attack pgd:{TEN_STEPS}"),
+    "bim": (1000, f"--attack bim:{TEN_STEPS}"),
+    "mim": (1000, f"--attack mim:{TEN_STEPS}"),
+    "pgd-l2": (1000, "--attack pgd:norm=l2,eps=0.25,alpha=0.0625,steps=10"),
+    "apgd-ce": (1000, "--attack apgd-ce:eps=1/255,steps=100"),
+    "cw": (1000, "--attack cw:c=1,steps=50,lr=0.01"),
+    "square": (1000, "--attack square:eps=1/255,queries=5000"),
+    "apgd-t": (1000, "--attack apgd-t:eps=1/255,steps=100,targets=9"),
+    "fab-t": (1000, "--attack fab-t:eps=1/255,steps=100,targets=9"),
+    "patchfool": (200, "--attack patchfool"),
+    "cw-search": (200, "--attack cw:search=9,steps=50,lr=0.01"),
+    "autoattack": (200, "--attack autoattack:eps=1/255"),
+}
+# What an hour of one core can do: fewer images, and fewer steps where the attack is long.
+SHORT = {
+    "fgsm": (1000, "--attack fgsm:eps=1/255"),
+    "corruptions": (100, "--corruption all --corruption extra"),
+    "pgd": (256, f"--attack pgd:{TEN_STEPS}"),
+    "bim": (256, f"--attack bim:{TEN_STEPS}"),
+    "mim": (256, f"--attack mim:{TEN_STEPS}"),
+    "pgd-l2": (256, "--attack pgd:norm=l2,eps=0.25,alpha=0.0625,steps=10"),
+    "apgd-ce": (128, "--attack apgd-ce:eps=1/255,steps=50"),
+    "cw": (64, "--attack cw:c=1,steps=50,lr=0.01"),
+    "square": (128, "--attack square:eps=1/255,queries=200"),
+    "apgd-t": (64, "--attack apgd-t:eps=1/255,steps=20,targets=9"),
+    "fab-t": (64, "--attack fab-t:eps=1/255,steps=20,targets=3"),
+    "autoattack": (64, "--attack autoattack:eps=1/255,steps=20,targets=3,queries=200"),
+    "patchfool": (48, "--attack patchfool"),
+    "cw-search": (32, "--attack cw:search=5,steps=30,lr=0.01"),
+}
+BATCH = 16  # of evaluation: attacks leave partial batches
+
+
+def pieces(study: Study, plan: dict, seeds: int):
+    """(name, function) of every piece in the order in which they are worth having."""
+    models = [("base", "")]
+    for seed in range(seeds):
+        for arm in ARMS:
+            name = f"{arm}-{seed}"
+            yield name, lambda arm=arm, seed=seed: study.finetune(arm, seed)
+            models.append((name, f"--weights {study.work.folder}/{name}/last.safetensors"))
+    for measurement, (images, flags) in plan.items():
+        for model, weights in models:
+            folder = folder_of(study, plan, model, measurement)
+            command = (
+                f"{study.work.folder}/evaluate-{BATCH}.exe {study.common} --output {folder} "
+                f"{weights} --max-samples {images} {flags}"
+            )
+            yield folder.name, lambda folder=folder, command=command: study.work.run(folder.name, command)
+
+
+def folder_of(study: Study, plan: dict, model: str, measurement: str) -> pathlib.Path:
+    return study.work.folder / f"{model}-{'full' if plan is FULL else 'short'}-{measurement}"
+
+
+def run_pieces(study: Study, plan: dict, seeds: int, minutes: float) -> list[str]:
+    """Runs what is not done yet; starts nothing after `minutes`. The names of the pieces that failed or were not begun."""
+    end, left = time.monotonic() + 60 * minutes, []
+    for name, run in pieces(study, plan, seeds):
+        if time.monotonic() > end and not (study.work.folder / f"{name}.done").exists():
+            left.append(name)
+            continue
+        try:
+            run()
+        except UserError as error:
+            console.print(f"cifar10_table: {error}", style="red")
+            left.append(name)
+    return left
+
+
+def measured(study: Study, plan: dict, seeds: int) -> list[str]:
+    """ARM=FOLDER of every finished measurement, for nullspace.report."""
+    found = []
+    for arm, name in [("base", "base"), *((arm, f"{arm}-{seed}") for arm in ARMS for seed in range(seeds))]:
+        for measurement in plan:
+            folder = folder_of(study, plan, name, measurement)
+            if folder.with_suffix(".done").exists():
+                found.append(f"{arm}={folder}")
+    return found
+
+
+def write_pictures(study: Study, checkpoint: pathlib.Path, count: int = 4) -> list[str]:
+    """The first val images, clean, noised, attacked and corrupted; LABEL=FOLDER of each, for nullspace.report. The noise is that
+    of bench/cifar10.py's synthesis, if it ran, carried back to pixels by the pseudo-inverse of the patch embedding."""
+    import numpy as np
+    from nullspace import runtime
+    from PIL import Image
+
+    root, data = study.work.folder / "pictures", np.load(study.data)
+    pixels, labels = data["x_val"][:BATCH], data["y_val"][:BATCH]
+    clean = pixels.transpose(0, 3, 1, 2) / np.float32(255)
+    model = runtime.Model(f"{study.work.folder}/evaluate-{BATCH}.exe")
+    model.attack(f"pgd:{TEN_STEPS}", pixels, labels)
+    attacked = np.array(model.slot("image"))
+    versions = {"clean": clean, "attacked, PGD 1-255": attacked, "that change, 64 times": 0.5 + 64 * (attacked - clean)}
+    if (noise := study.work.folder / "noise" / "noise.safetensors").exists():
+        versions["noised"] = clean + noise_in_pixels(noise, checkpoint)
+    for kind in ("fog", "impulse_noise", "glass_blur"):
+        corrupted = [runtime.corrupt(image, kind, 4) for image in pixels[:count]]
+        versions[f"{kind.replace('_', ' ')}, severity 4"] = np.stack(corrupted).transpose(0, 3, 1, 2) / np.float32(255)
+    for label, images in versions.items():
+        folder = root / label.replace(" ", "-")
+        folder.mkdir(parents=True, exist_ok=True)
+        for i in range(count):
+            as_bytes = (images[i].clip(0, 1) * 255).round().astype(np.uint8).transpose(1, 2, 0)
+            Image.fromarray(as_bytes).save(folder / f"val-{i}.png")
+    return [f"--pictures={label}={root / label.replace(' ', '-')}" for label in versions]
+
+
+def noise_in_pixels(noise: pathlib.Path, checkpoint: pathlib.Path):
+    """The smallest change of the pixels that moves the patch tokens by the noise: 1 x 3 x H x W."""
+    import numpy as np
+    import safetensors.numpy
+
+    weight = safetensors.numpy.load_file(checkpoint)["patch_embed.proj.weight"]
+    side, tokens = weight.shape[-1], safetensors.numpy.load_file(noise)["noise"][0]
+    grid = int(len(tokens) ** 0.5)
+    patches = tokens @ np.linalg.pinv(weight.reshape(len(weight), -1) / 0.5).T  # std .5
+    patches = patches.reshape(grid, grid, 3, side, side).transpose(2, 0, 3, 1, 4)
+    return patches.reshape(1, 3, grid * side, grid * side)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--archive", default=SHARED / "data" / "cifar10-train.tar.xz", type=pathlib.Path)
+    parser.add_argument("--checkpoint", default=SHARED / "models" / "vit_cifar10.safetensors", type=pathlib.Path)
+    parser.add_argument("--work", default=OUT / "cifar10", type=pathlib.Path)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--full", action="store_true", help="1,000 images and the attacks' published lengths: two core-days")
+    parser.add_argument("--minutes", type=float, default=float("inf"), help="start no piece after so many")
+    parser.add_argument("-o", "--output", default=OUT / "cifar10-table", type=pathlib.Path, help="OUTPUT.{html,md,tex,json}")
+    args = parser.parse_args()
+    for path in (args.archive, args.checkpoint):
+        if not path.is_file():
+            parser.error(f"{path}: no such file")
+    args.work.mkdir(parents=True, exist_ok=True)
+    work, data = Workplace(args.work.resolve()), args.work.resolve() / "cifar10.npz"
+    plan = FULL if args.full else SHORT
+    try:
+        if not data.exists():
+            prepare_data(args.archive, data)
+        model = prepare_model(work, args.checkpoint)
+        compile_model(work, str(model), 64, ("finetune",))
+        work.run(
+            f"compile-evaluate-{BATCH}",
+            f"{BIN}/ns-compile {model} --emit=evaluate --batch={BATCH} -o {work.folder}/evaluate-{BATCH}.exe",
+        )
+        study = Study(work, str(data), FINETUNE, ARM_FLAGS, (), 2)
+        left = run_pieces(study, plan, args.seeds, args.minutes)
+        runs = measured(study, plan, args.seeds)
+        if left:
+            console.print(f"not measured: {', '.join(left)}")
+        if not runs:
+            return 1
+        outputs = [f"--output={args.output}.{suffix}" for suffix in ("html", "md", "tex", "json")]
+        flags = ["--reference=none", "--title=CIFAR-10: arms of hardening", *write_pictures(study, args.checkpoint)]
+        return report.main([*runs, *flags, *outputs])
+    except UserError as error:
+        sys.exit(f"cifar10_table: {error}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,61 @@
+//===- Backend.h - where regions lie and entries run ------------*- C++ -*-===//
+//
+// Part of the Nullspace compiler, under the Apache License v2.0 with LLVM Exceptions.
+// See LICENSE for license information.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef NS_RUNTIME_BACKEND_H
+#define NS_RUNTIME_BACKEND_H
+
+#include "ns/Runtime/Artifact.h"
+
+#include <memory>
+
+namespace ns::runtime {
+
+class Host;
+
+/// The four regions of an artefact and what runs its entries on them. The session alone calls it,
+/// from one thread at a time, and knows what is newer where (ns/Runtime/Session.h).
+///
+/// On a device each region but work has a twin in the host's memory, its mirror. Nothing is copied
+/// unasked.
+class Backend {
+public:
+  virtual ~Backend() = default;
+
+  /// The first byte of a region in host memory: the region itself, or its mirror; 64-byte aligned.
+  /// Null for the work region of a device.
+  virtual char *view(int region) = 0;
+  /// Whether the regions lie elsewhere. Where not, `upload`, `settle` and `download` are never
+  /// called.
+  virtual bool mirrored() const { return false; }
+
+  /// Copies bytes of the mirror to the device, before the entries that are started later and after
+  /// those started earlier. May return before the mirror has been read.
+  virtual void upload(int /*region*/, uint64_t /*offset*/, uint64_t /*bytes*/) {}
+  /// Returns once all uploads have read the mirror, whose bytes may be written then; does not wait
+  /// for entries.
+  virtual void settle() {}
+  /// Copies bytes of the device to the mirror after the entries started so far; there after `wait`.
+  virtual void download(int /*region*/, uint64_t /*offset*/, uint64_t /*bytes*/) {}
+
+  /// Runs an entry after those started before. May return before it has ended. Throws Error.
+  virtual void start(const std::string &entry, nsrt_entry_fn run) = 0;
+  /// Returns when all that was started, and all copies, have ended. Throws Error.
+  virtual void wait() {}
+
+  /// Makes the memory of region work present.
+  virtual void touchWork() {}
+};
+
+std::unique_ptr<Backend> makeCpuBackend(const Artifact &artifact, Host &host);
+/// Throws Error where there is no driver, no device, or none that the artefact's image has code
+/// for, or too little memory.
+std::unique_ptr<Backend> makeCudaBackend(const Artifact &artifact);
+
+} // namespace ns::runtime
+
+#endif // NS_RUNTIME_BACKEND_H

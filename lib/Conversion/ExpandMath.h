@@ -1,0 +1,23 @@
+//===- ExpandMath.h - transcendental functions as arithmetic -*- C++ -*-===//
+//
+// Part of the Nullspace compiler, under the Apache License v2.0 with LLVM Exceptions.
+// See LICENSE for license information.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef NS_CONVERSION_EXPANDMATH_H
+#define NS_CONVERSION_EXPANDMATH_H
+
+#include "mlir/Dialect/Arith/IR/Arith.h"
+
+namespace ns {
+
+/// erfc of an f32 number or vector of them, with one `math.exp`. `quotient`: what the division that
+/// it takes, of numbers between 1 and 2e5, may do.
+mlir::Value expandErfc(mlir::OpBuilder &b, mlir::Location loc, mlir::Value z,
+                       mlir::arith::FastMathFlags quotient = mlir::arith::FastMathFlags::none);
+
+} // namespace ns
+
+#endif // NS_CONVERSION_EXPANDMATH_H

@@ -1,0 +1,81 @@
+"""The executables of --target=cuda over the emulated driver: their loops give what the CPU's executables give, on the same model, data and flags."""
+
+import os
+
+import numpy as np
+import pytest
+import safetensors.numpy
+from conftest import BUILD, column, compile_model, run, write_npz
+
+BATCH = 4
+EMULATE = ["--target=cuda", "--device-code=emulate"]
+TOLERANCE = dict(rtol=2e-4, atol=1e-6)
+
+
+@pytest.fixture(scope="module")
+def emulator(tmp_path_factory):
+    """The environment in which libnsrt finds a driver and a cuBLASLt."""
+    folder = BUILD / "lib" / "emulator"
+    driver, blas = folder / "libcuda.so.1", folder / "libcublasLt.so.13"
+    if not driver.exists() or not blas.exists():
+        pytest.skip(f"no emulator in {folder}")
+    cache = tmp_path_factory.mktemp("cache")
+    return dict(os.environ, NSRT_CUDA_LIBRARY=str(driver), NSRT_CUBLASLT_LIBRARY=str(blas), XDG_CACHE_HOME=str(cache))
+
+
+@pytest.fixture(scope="module")
+def pair(small, emulator, tmp_path_factory):
+    """Runs an executable of one mode on both targets; the folders with what each wrote."""
+    data = tmp_path_factory.mktemp("data") / "data.npz"
+    write_npz(data, small.info, train=24, val=10)
+
+    def get(folder, emit, *flags):
+        for name, target in [("cpu", []), ("cuda", EMULATE)]:
+            binary = compile_model(small, emit, f"--batch={BATCH}", *target)
+            result = run([binary, "--data-dir", data, "--output", folder / name, *flags], env=emulator, check=False)
+            assert result.returncode in (0, 3), (name, result.stderr)  # 3: eps was not met
+        return folder / "cpu", folder / "cuda"
+
+    return get
+
+
+def tensors(path):
+    return safetensors.numpy.load_file(path)
+
+
+def test_synthesis(pair, tmp_path):
+    """Micro-batches, a stop test between steps, and steps whose images were sent ahead."""
+    cpu, cuda = pair(
+        tmp_path, "synth", "--steps", 6, "--rounds", 9, "--batch-size", 8, "--train-fraction", ".6", "--stop-samples", 6,
+        "--eval-every", 3, "--lim", ".5", "--eps", "1e-9",
+    )  # fmt: skip
+    for name in ("loss", "norm", "lr"):
+        np.testing.assert_allclose(column(cuda / "summary.csv", name), column(cpu / "summary.csv", name), **TOLERANCE)
+    a, b = (tensors(folder / "noise.safetensors")["noise"] for folder in (cpu, cuda))
+    assert np.linalg.norm(a - b) <= 1e-3 * np.linalg.norm(a)
+
+
+def test_finetuning_and_resuming(pair, tmp_path):
+    """Rounds of noise and steps with a holdout and checkpoints. The second run has all steps behind it: it reads the state back
+    to the device and saves it again."""
+    flags = [
+        "--rounds", 2, "--steps-per-round", 3, "--batch-size", 8, "--lr", "1e-3", "--holdout-samples", 2, "--noise-steps", 2,
+        "--noise-batch-size", 8, "--stop-samples", 4, "--lim", ".5", "--train-fraction", ".5",
+    ]  # fmt: skip
+    cpu, cuda = pair(tmp_path, "finetune", *flags)
+    for name in ("loss", "noise_norm"):
+        np.testing.assert_allclose(column(cuda / "summary.csv", name), column(cpu / "summary.csv", name), rtol=1e-3)
+    a, b = tensors(cpu / "last.safetensors"), tensors(cuda / "last.safetensors")
+    assert a.keys() == b.keys()
+    for name in a:
+        if not name.endswith("qkv.bias"):  # an exact gradient of 0 in its key third: Adam divides noise by noise
+            assert np.linalg.norm(a[name] - b[name]) <= 5e-3 * max(np.linalg.norm(a[name]), 1), name
+    pair(tmp_path, "finetune", *flags, "--resume")
+    for name, tensor in tensors(cuda / "last.safetensors").items():
+        np.testing.assert_array_equal(tensor, b[name], err_msg=name)
+
+
+def test_evaluation(pair, tmp_path):
+    """The same predictions, and the same images fooled by attacks."""
+    cpu, cuda = pair(tmp_path, "evaluate", "--attack", "fgsm:eps=2/255", "--attack", "pgd:eps=1/255,steps=3")
+    assert (cpu / "outcomes.csv").read_text() == (cuda / "outcomes.csv").read_text()
