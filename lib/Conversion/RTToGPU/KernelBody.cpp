@@ -25,7 +25,7 @@ KernelBody::KernelBody(OpBuilder &b, gpu::GPUFuncOp kernel, const GpuProgram &pr
   b.setInsertionPointToStart(&kernel.getBody().front());
   thread = threadId(gpu::Dimension::x);
   lane = schedule.groups == 1 ? thread : e.rem(thread, schedule.lanes);
-  group = e.div(thread, schedule.lanes);
+  group = schedule.groups == 1 ? e.count(0) : e.div(thread, schedule.lanes);
 }
 
 void KernelBody::emit() {

@@ -64,7 +64,7 @@ LogicalResult LaunchOp::verifySymbolUses(SymbolTableCollection &symbols) {
   if (auto known = kernel.getKnownBlockSizeAttr())
     for (unsigned dim = 0; dim < 3; ++dim)
       if (known[dim] != getBlock()[dim])
-        return emitOpError("expected block ")
-               << getKernelAttr() << " is made for, " << known << ", but got " << getBlock();
+        return emitOpError("expected block ") << getKernelAttr() << " is made for, "
+                                              << known.asArrayRef() << ", but got " << getBlock();
   return success();
 }
