@@ -14,6 +14,7 @@ import pytest
 import torch
 from conftest import BUILD, compile_model, images, run, small_vit, write_npz
 from cuda_machine import why_no_gpu
+from test_bf16 import Autocast
 
 runtime = pytest.importorskip("nullspace.runtime")
 BATCH = 3
@@ -62,7 +63,11 @@ def inputs(case, cpu):
     """Images, labels and a noise; more images than a batch has, and not a multiple."""
     torch.manual_seed(5)
     count = 2 * BATCH + 1
-    return images(count, case.info).numpy(), np.arange(count) % case.info.classes, 0.5 * torch.randn(cpu.slot("noise").shape).numpy()
+    return (
+        images(count, case.info).numpy(),
+        np.arange(count) % case.info.classes,
+        0.5 * torch.randn(cpu.slot("noise").shape).numpy(),
+    )
 
 
 def near(found, expected, tolerance=2e-5):
@@ -125,7 +130,13 @@ def test_updates_stay_on_the_device(cpu, gpu, inputs):
             model.slot("clean_logits")[:] = 0
             model.start("synth_step")
             model.start("synth_update")
-        results.append((float(model.slot("noise_norm")[0]), np.array(model.slot("noise")), {n: np.array(p) for n, p in model.params().items()}))
+        results.append(
+            (
+                float(model.slot("noise_norm")[0]),
+                np.array(model.slot("noise")),
+                {n: np.array(p) for n, p in model.params().items()},
+            )
+        )
         model.load_weights()
     (norm, delta, weights), (found_norm, found_delta, found_weights) = results
     assert found_norm == pytest.approx(norm, rel=1e-3)
@@ -141,7 +152,10 @@ def test_value_and_grad_and_attacks(case, cpu, gpu, inputs):
         near(found, expected, 1e-4)
     pixels = (x.transpose(0, 2, 3, 1) * 255).round().astype(np.uint8)
     predicted = cpu.forward(x).argmax(1)
-    assert (gpu.attack("pgd:eps=8/255,alpha=2/255,steps=3,start=clean", pixels, predicted) == cpu.attack("pgd:eps=8/255,alpha=2/255,steps=3,start=clean", pixels, predicted)).all()
+    assert (
+        gpu.attack("pgd:eps=8/255,alpha=2/255,steps=3,start=clean", pixels, predicted)
+        == cpu.attack("pgd:eps=8/255,alpha=2/255,steps=3,start=clean", pixels, predicted)
+    ).all()
 
 
 def test_saved_weights_are_the_devices(case, cpu, gpu, inputs, tmp_path):
@@ -155,18 +169,26 @@ def test_saved_weights_are_the_devices(case, cpu, gpu, inputs, tmp_path):
     gpu.load_weights()
 
 
-def test_bfloat16(case, cpu, gpu, where, inputs):
-    """No farther from float64 than PyTorch under autocast, times 1.5."""
+def test_bfloat16(case, cpu, where, inputs):
+    """A gradient no farther from float64 than that of PyTorch under autocast; what measures stays float32."""
     x, _, noise = inputs
     narrow = runtime.Model(compile_model(case, "library", f"--batch={BATCH}", "--precision=bf16", *where))
-    near(narrow.forward(x), cpu.forward(x))  # what measures stays float32
-    golden, delta = case.golden(), torch.from_numpy(noise).double().requires_grad_()
-    images_ = torch.from_numpy(x)
-    clean = golden(images_).detach()
-    (golden(images_, delta) - clean).square().sum(1).mean().backward()
-    _, found = narrow.synth_gradient(x, narrow.clean_logits(x), noise)
-    error = np.linalg.norm(found.reshape(delta.shape) - delta.grad.numpy()) / np.linalg.norm(delta.grad.numpy())
-    assert 1e-6 < error < 0.1
+    near(narrow.forward(x), cpu.forward(x))
+
+    def gradient(model, dtype):
+        delta = torch.from_numpy(noise).to(dtype).requires_grad_()
+        clean = model(torch.from_numpy(x)).detach()
+        (model(torch.from_numpy(x), delta) - clean).square().sum(1).mean().backward()
+        return delta.grad
+
+    golden = gradient(case.golden(), torch.float64)
+    distance = lambda found: float(
+        (torch.as_tensor(found).double().reshape(golden.shape) - golden).norm() / golden.norm()
+    )
+    autocast = distance(gradient(Autocast(case.model, case.info), torch.float32))
+    for turn in range(2):
+        _, found = narrow.synth_gradient(x, narrow.clean_logits(x), noise)
+        assert 1e-6 < distance(found) <= 1.5 * autocast
 
 
 def test_executables_synthesize_and_evaluate(case, where, tmp_path):
@@ -177,7 +199,26 @@ def test_executables_synthesize_and_evaluate(case, where, tmp_path):
     for flags in ([], where):
         exe = compile_model(case, "synth", "--batch=4", *flags)
         output = tmp_path / f"out-{len(norms)}"
-        run([exe, "--data-dir", data, "--output", output, "--steps", "4", "--rounds", "1", "--train-fraction", "1", "--stop-samples", "0", "--batch-size", "8"], check=False)
+        run(
+            [
+                exe,
+                "--data-dir",
+                data,
+                "--output",
+                output,
+                "--steps",
+                "4",
+                "--rounds",
+                "1",
+                "--train-fraction",
+                "1",
+                "--stop-samples",
+                "0",
+                "--batch-size",
+                "8",
+            ],
+            check=False,
+        )
         import safetensors.numpy
 
         saved = sorted(output.rglob("*.safetensors"))
@@ -196,7 +237,9 @@ def test_without_a_driver_it_says_what_is_missing(case, where, tmp_path):
     write_npz(tmp_path / "data.npz", case.info, 4, 4)
     exe = compile_model(case, "synth", "--batch=4", *where)
     missing = {"NSRT_CUDA_LIBRARY": "/nonexistent/libcuda.so.1"}
-    said = run([exe, "--data-dir", tmp_path / "data.npz", "--output", tmp_path / "o"], check=False, env=os.environ | missing)
+    said = run(
+        [exe, "--data-dir", tmp_path / "data.npz", "--output", tmp_path / "o"], check=False, env=os.environ | missing
+    )
     assert said.returncode == 1
     assert "NSRT_CUDA_LIBRARY: expected the NVIDIA driver" in said.stderr
 

@@ -15,4 +15,8 @@ from cuda_machine import why_no_gpu
 if reason := why_no_gpu():
     print(f"skipped: {reason}")
     sys.exit(77)
-sys.exit(subprocess.run([sys.executable, "-m", "pytest", "-q", "-rs", "-m", "gpu", ROOT / "test" / "e2e" / "test_cuda.py"], cwd=ROOT).returncode)
+sys.exit(
+    subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-rs", "-m", "gpu", ROOT / "test" / "e2e" / "test_cuda.py"], cwd=ROOT
+    ).returncode
+)
