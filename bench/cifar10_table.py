@@ -98,19 +98,19 @@ def run_pieces(study: Study, plan: dict, seeds: int, minutes: float) -> list[str
 
 
 def measured(study: Study, plan: dict, seeds: int) -> list[str]:
-    """ARM=FOLDER of every finished measurement, for nullspace.report."""
+    """ARM=FOLDER of the measurements that all arms and seeds have, for nullspace.report."""
+    models = [("base", "base"), *((arm, f"{arm}-{seed}") for arm in ARMS for seed in range(seeds))]
     found = []
-    for arm, name in [("base", "base"), *((arm, f"{arm}-{seed}") for arm in ARMS for seed in range(seeds))]:
-        for measurement in plan:
-            folder = folder_of(study, plan, name, measurement)
-            if folder.with_suffix(".done").exists():
-                found.append(f"{arm}={folder}")
+    for measurement in plan:
+        folders = [(arm, folder_of(study, plan, name, measurement)) for arm, name in models]
+        if all(folder.with_suffix(".done").exists() for _, folder in folders):
+            found += [f"{arm}={folder}" for arm, folder in folders]
     return found
 
 
 def write_pictures(study: Study, checkpoint: pathlib.Path, count: int = 4) -> list[str]:
-    """The first val images, clean, noised, attacked and corrupted; LABEL=FOLDER of each, for nullspace.report. The noise is that
-    of bench/cifar10.py's synthesis, if it ran, carried back to pixels by the pseudo-inverse of the patch embedding."""
+    """The first val images, clean, noised, attacked and corrupted, as flags for nullspace.report. The noise is that of the
+    nullspace arm's first round, carried back to pixels by the pseudo-inverse of the patch embedding."""
     import numpy as np
     from nullspace import runtime
     from PIL import Image
@@ -122,8 +122,8 @@ def write_pictures(study: Study, checkpoint: pathlib.Path, count: int = 4) -> li
     model.attack(f"pgd:{TEN_STEPS}", pixels, labels)
     attacked = np.array(model.slot("image"))
     versions = {"clean": clean, "attacked, PGD 1-255": attacked, "that change, 64 times": 0.5 + 64 * (attacked - clean)}
-    if (noise := study.work.folder / "noise" / "noise.safetensors").exists():
-        versions["noised"] = clean + noise_in_pixels(noise, checkpoint)
+    noise = study.work.folder / "nullspace-0" / "noise" / "round-001.safetensors"
+    versions["noised"] = clean + noise_in_pixels(noise, checkpoint)
     for kind in ("fog", "impulse_noise", "glass_blur"):
         corrupted = [runtime.corrupt(image, kind, 4) for image in pixels[:count]]
         versions[f"{kind.replace('_', ' ')}, severity 4"] = np.stack(corrupted).transpose(0, 3, 1, 2) / np.float32(255)
@@ -181,6 +181,7 @@ def main() -> int:
             console.print(f"not measured: {', '.join(left)}")
         if not runs:
             return 1
+        runs += [f"{arm}={work.folder}/{arm}-0" for arm in ARMS]  # their training
         outputs = [f"--output={args.output}.{suffix}" for suffix in ("html", "md", "tex", "json")]
         flags = ["--reference=none", "--title=CIFAR-10: arms of hardening", *write_pictures(study, args.checkpoint)]
         return report.main([*runs, *flags, *outputs])

@@ -178,6 +178,16 @@ def test_two_settings_of_one_attack_are_two_columns(tmp_path):
     ]
 
 
+def test_shifted_and_transfer_sets_are_the_papers_columns(tmp_path):
+    sets = [("shifted", "Imagenet-A"), ("transfer", "damagenet"), ("shifted", "mine"), ("shifted", "imagenet-r")]
+    shares = [(kind, {"set": name}, bits(8, 4)) for kind, name in sets]
+    numbers = [{"kind": "mce", "value": 0.7, "n": 8, "parameters": {}}, {"kind": "seeds", "value": 0.1, "n": 8, "parameters": {}}]
+    write_run(tmp_path / "a", "a", [("clean", {}, bits(8, 7)), *shares], numbers, hexadecimal=True)
+    found = report.gather("t", [("a", tmp_path / "a")]).study
+    assert [found.heading(c) for c in found.columns] == ["Clean", "DamageNet", "A", "mCE", "R", "mine"]
+    assert found.cell("a", ("mce", "")).interval is None
+
+
 @pytest.mark.parametrize("content", ["", "[]", '{"measurements": [{"kind": "clean"}]}', '{"measurements": 3}'])
 def test_broken_results_are_user_errors(folders, content):
     (folders / "none-0" / "results.json").write_text(content)
