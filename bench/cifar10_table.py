@@ -155,9 +155,13 @@ def main() -> int:
     parser.add_argument("--checkpoint", default=SHARED / "models" / "vit_cifar10.safetensors", type=pathlib.Path)
     parser.add_argument("--work", default=OUT / "cifar10", type=pathlib.Path)
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--full", action="store_true", help="1,000 images and the attacks' published lengths: two core-days")
+    parser.add_argument(
+        "--full", action="store_true", help="1,000 images and the attacks' published lengths: two core-days"
+    )
     parser.add_argument("--minutes", type=float, default=float("inf"), help="start no piece after so many")
-    parser.add_argument("-o", "--output", default=OUT / "cifar10-table", type=pathlib.Path, help="OUTPUT.{html,md,tex,json}")
+    parser.add_argument(
+        "-o", "--output", default=OUT / "cifar10-table", type=pathlib.Path, help="OUTPUT.{html,md,tex,json}"
+    )
     args = parser.parse_args()
     for path in (args.archive, args.checkpoint):
         if not path.is_file():

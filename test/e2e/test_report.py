@@ -43,7 +43,10 @@ def bits(n, ones):
 @pytest.fixture
 def folders(tmp_path):
     """Arm `none` of two seeds, arm `hard` of one, measured in two pieces; 40 images."""
-    fgsm, mse = {"eps": 4 / 255, "seed": 1}, {"kind": "noise_prob_sq", "value": 0.1, "n": 40, "parameters": {"noise": "learned"}}
+    fgsm, mse = (
+        {"eps": 4 / 255, "seed": 1},
+        {"kind": "noise_prob_sq", "value": 0.1, "n": 40, "parameters": {"noise": "learned"}},
+    )
     write_run(tmp_path / "none-0", "a", [("clean", {}, bits(40, 30)), ("fgsm", fgsm, bits(40, 8))], [mse])
     write_run(tmp_path / "none-1", "b", [("clean", {}, bits(40, 32)), ("fgsm", fgsm, bits(40, 10))])
     write_run(tmp_path / "hard-0", "c", [("clean", {}, bits(40, 31)), ("fgsm", fgsm, bits(40, 24))])
@@ -131,8 +134,14 @@ class Checked(html.parser.HTMLParser):
         self.ids.add(given.get("id"))
         for key in ("href", "src"):
             if value := given.get(key):
-                (self.links.add(value[1:]) if value[0] == "#" else value.startswith("data:") or self.outside.append(value))
-        if (tag == "img" and not given.get("alt")) or (tag == "svg" and not (given.get("aria-label") or "aria-hidden" in given)):
+                (
+                    self.links.add(value[1:])
+                    if value[0] == "#"
+                    else value.startswith("data:") or self.outside.append(value)
+                )
+        if (tag == "img" and not given.get("alt")) or (
+            tag == "svg" and not (given.get("aria-label") or "aria-hidden" in given)
+        ):
             self.silent.append(tag)
 
 
@@ -152,7 +161,9 @@ def test_page_is_whole_and_needs_no_network(folders, capsys):
         assert f">{section}</h2>" in text
     assert text.count('alt="attacked: 0/7"') == 1 and text.count("severity</text>") == 15
     lines = outputs["md"].read_text().splitlines()
-    assert lines[0] == "| | n | none | <hard> |" and lines[3].startswith("| FGSM (eps 4/255) | 40 | 22.5 ±3.5 [12.3–37.5] | 60.0▲ [")
+    assert lines[0] == "| | n | none | <hard> |" and lines[3].startswith(
+        "| FGSM (eps 4/255) | 40 | 22.5 ±3.5 [12.3–37.5] | 60.0▲ ["
+    )
     tex = outputs["tex"].read_text()
     assert tex.count(r"\\") == 7 and r"$^{\blacktriangle}$" in tex and not re.search("[▲▼±–]", tex)
     entry = json.loads(outputs["json"].read_text())["arms"]["<hard>"]["FGSM"]
@@ -164,7 +175,11 @@ def test_page_is_whole_and_needs_no_network(folders, capsys):
 def test_arms_by_columns_as_the_paper(folders):
     report.main([*runs(folders), "--layout=paper", f"-o{folders}/t.md", "--reference=<hard>"])
     lines = (folders / "t.md").read_text().splitlines()
-    assert lines[0].startswith("| | Clean, n 40 | FGSM, n 40 |") and lines[2].startswith("| none | 77.5") and "▼" in lines[2]
+    assert (
+        lines[0].startswith("| | Clean, n 40 | FGSM, n 40 |")
+        and lines[2].startswith("| none | 77.5")
+        and "▼" in lines[2]
+    )
 
 
 def test_two_settings_of_one_attack_are_two_columns(tmp_path):
@@ -181,7 +196,10 @@ def test_two_settings_of_one_attack_are_two_columns(tmp_path):
 def test_shifted_and_transfer_sets_are_the_papers_columns(tmp_path):
     sets = [("shifted", "Imagenet-A"), ("transfer", "damagenet"), ("shifted", "mine"), ("shifted", "imagenet-r")]
     shares = [(kind, {"set": name}, bits(8, 4)) for kind, name in sets]
-    numbers = [{"kind": "mce", "value": 0.7, "n": 8, "parameters": {}}, {"kind": "seeds", "value": 0.1, "n": 8, "parameters": {}}]
+    numbers = [
+        {"kind": "mce", "value": 0.7, "n": 8, "parameters": {}},
+        {"kind": "seeds", "value": 0.1, "n": 8, "parameters": {}},
+    ]
     write_run(tmp_path / "a", "a", [("clean", {}, bits(8, 7)), *shares], numbers, hexadecimal=True)
     found = report.gather("t", [("a", tmp_path / "a")]).study
     assert [found.heading(c) for c in found.columns] == ["Clean", "DamageNet", "A", "mCE", "R", "mine"]

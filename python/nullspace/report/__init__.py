@@ -34,7 +34,9 @@ def gather(title: str, runs: list[tuple[str, str]], reference: str = "", picture
             evaluations.append((name, read_evaluation(path)))
             continue
         if not (path / "summary.csv").exists():
-            raise UserError(f"{path}: expected results.json of evaluate, or summary.csv of finetune or synth; found neither")
+            raise UserError(
+                f"{path}: expected results.json of evaluate, or summary.csv of finetune or synth; found neither"
+            )
         summary = read_summary(path)
         if "round" in summary or "holdout_accuracy" in summary:
             training[name] = summary
@@ -79,7 +81,9 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument("--title", default="Nullspace hardening")
     parser.add_argument("--note", action="append", default=[], help="a sentence for the head of the page; repeatable")
-    parser.add_argument("--layout", choices=("tall", "paper"), default="tall", help="of the .md table: arms as columns, or as rows")
+    parser.add_argument(
+        "--layout", choices=("tall", "paper"), default="tall", help="of the .md table: arms as columns, or as rows"
+    )
     parser.add_argument(
         "-o", "--output", action="append", required=True, type=_output, metavar="FILE", help=" ".join(SUFFIXES)
     )

@@ -7,7 +7,6 @@ import math
 from .. import __version__
 from . import plots, svg
 from .pictures import Pictures, gallery
-from .results import INVARIANCE
 from .study import LOWER_IS_BETTER, Cell, Study
 from .tables import caption, counts, interval, spread
 
@@ -100,7 +99,11 @@ def _sections(page: Page):
         yield "pictures", "Pictures", gallery(page.pictures) + f'<p class="note">{text}</p>'
     if study and (noises := plots.noises_of(study)):
         text = "Share of images whose predicted class the noise leaves as it was. A nullspace vector keeps predictions; the same numbers in another order, or Gaussian noise of the same norm, do not."
-        yield "noise", "Learned against permuted noise", svg.legend(dict(enumerate(noises))) + _figure(plots.invariance(study), text)
+        yield (
+            "noise",
+            "Learned against permuted noise",
+            svg.legend(dict(enumerate(noises))) + _figure(plots.invariance(study), text),
+        )
     if page.synthesis:
         text = "The norm of the noise, and how far it moves the probabilities (mean over images of the summed squared difference), measured outside the data it was made from; synthesis stops below eps."
         yield "synthesis", "Synthesis", _figure("".join(plots.synthesis(page.synthesis)), text)
@@ -145,5 +148,3 @@ def _mark(study: Study, cell: Cell) -> str:
     text = f"{'above' if up else 'below'} {study.reference} by {100 * abs(cell.difference):.1f} points, p {p:.2g}"
     kind = "up" if up else "down"
     return f'<span class="mark {kind}" title="{html.escape(text, quote=True)}"><span aria-hidden="true">{cell.mark}</span><span class="sr">{html.escape(text)}</span></span>'
-
-

@@ -28,7 +28,9 @@ def read_pictures(folders: list[tuple[str, str]]) -> Pictures:
     versions = {}
     for label, folder in folders:
         root = pathlib.Path(folder)
-        found = {str(p.relative_to(root).with_suffix("")): p for p in sorted(root.rglob("*")) if p.suffix.lower() in SUFFIXES}
+        found = {
+            str(p.relative_to(root).with_suffix("")): p for p in sorted(root.rglob("*")) if p.suffix.lower() in SUFFIXES
+        }
         if not found:
             raise UserError(f"--pictures {label}={folder}: expected PNG or JPEG files, found none")
         versions[label] = found

@@ -4,7 +4,6 @@ from . import svg
 from .results import INVARIANCE
 from .study import EXTRA, HIDDEN, LOWER_IS_BETTER, NOISES, Study
 
-
 ROWS = 4  # of one chart of accuracies
 
 

@@ -138,9 +138,7 @@ def _with_outcomes(folder: pathlib.Path, found: list[Measurement]) -> list[Measu
     if any(row[i] not in ("0", "1") for row in rows for i in columns):
         raise UserError(f"{path}: expected 0 or 1 for each image and share")
     outcomes = iter([np.array([int(row[i]) for row in rows], dtype=np.int64) for i in columns])
-    return [
-        m if m.kind in NUMBERS else dataclasses.replace(m, outcomes=next(outcomes), images=images) for m in found
-    ]
+    return [m if m.kind in NUMBERS else dataclasses.replace(m, outcomes=next(outcomes), images=images) for m in found]
 
 
 def read_summary(folder: str | pathlib.Path) -> dict[str, list[float]]:

@@ -36,7 +36,15 @@ TITLES = {
     INVARIANCE: "Same argmax",
 }
 LOWER_IS_BETTER = ("mce", "relative_mce")
-HIDDEN = ("seeds", "mcnemar", "noise_prob_sq", "noise_logit_sq", "noise_conf_diff", "noise_mcnemar_p", "corruption_mean_error")
+HIDDEN = (
+    "seeds",
+    "mcnemar",
+    "noise_prob_sq",
+    "noise_logit_sq",
+    "noise_conf_diff",
+    "noise_mcnemar_p",
+    "corruption_mean_error",
+)
 COMMON = 15  # corruptions of ImageNet-C without the extra ones
 EXTRA = ("speckle_noise", "gaussian_blur", "spatter", "saturate")
 NOISES = ("learned", "permuted", "gaussian")

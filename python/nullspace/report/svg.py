@@ -115,5 +115,8 @@ def dots(title: str, rows: list[tuple[str, list[tuple[float, tuple[float, float]
             y += 12
         y += 6
     grid = [f'<path class="grid" d="M{at(t / 100):.1f} {grid_from}V{y}"/>' for t in range(0, 101, 20)]
-    labels = [_text(at(t / 100), y + 14, f"{t} %" if t == 100 else str(t), "end" if t == 100 else "middle") for t in range(0, 101, 20)]
+    labels = [
+        _text(at(t / 100), y + 14, f"{t} %" if t == 100 else str(t), "end" if t == 100 else "middle")
+        for t in range(0, 101, 20)
+    ]
     return _open(y + 20, title) + "".join(grid + parts + labels) + "</svg>"

@@ -4,13 +4,25 @@ import math
 
 from .study import LOWER_IS_BETTER, Cell, Column, Study
 
-ESCAPES = {"\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "#": r"\#", "_": r"\_", "$": r"\$", "{": r"\{", "}": r"\}"}
-LATEX_MARKS = {"": "", "▲": r"$^{\blacktriangle}$", "▼": r"$^{\blacktriangledown}$", "△": r"$^{\vartriangle}$", "▽": r"$^{\triangledown}$"}
+ESCAPES = {
+    "\\": r"\textbackslash{}",
+    "&": r"\&",
+    "%": r"\%",
+    "#": r"\#",
+    "_": r"\_",
+    "$": r"\$",
+    "{": r"\{",
+    "}": r"\}",
+}
+LATEX_MARKS = {
+    "": "",
+    "▲": r"$^{\blacktriangle}$",
+    "▼": r"$^{\blacktriangledown}$",
+    "△": r"$^{\vartriangle}$",
+    "▽": r"$^{\triangledown}$",
+}
 
 
-def number(column: Column, value: float) -> str:
-    """Percent; mCE as the paper writes it, 100 being AlexNet."""
-    return f"{100 * value:.1f}"
 
 
 def interval(cell: Cell, digits: int = 1) -> str:
@@ -35,8 +47,10 @@ def caption(study: Study) -> str:
     if any(column[0] in LOWER_IS_BETTER for column in study.columns):
         text += " mCE: lower is better, 100 is AlexNet."
     if study.comparisons():
-        test = "McNemar's exact test" if not several else (
-            "the exact paired test on each image's mean over the seeds, McNemar's where there is one seed"
+        test = (
+            "McNemar's exact test"
+            if not several
+            else ("the exact paired test on each image's mean over the seeds, McNemar's where there is one seed")
         )
         text += (
             f" Against {study.reference}, on the same images: △ ▽ p < .05 by {test}; ▲ ▼ the same after Holm's"
@@ -81,7 +95,9 @@ def latex(study: Study) -> str:
     lines = [
         r"% \usepackage{booktabs,amssymb,graphicx}",
         r"\begin{table*}\centering",
-        rf"\caption{{{escape(caption(study))}}}".translate(str.maketrans(dict(zip("▲▼△▽", map(LATEX_MARKS.get, "▲▼△▽"))))),
+        rf"\caption{{{escape(caption(study))}}}".translate(
+            str.maketrans(dict(zip("▲▼△▽", map(LATEX_MARKS.get, "▲▼△▽"))))
+        ),
         r"\resizebox{\textwidth}{!}{%",
         r"\begin{tabular}{l" + "r" * len(columns) + "}",
         r"\toprule",
