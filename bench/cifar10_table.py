@@ -44,7 +44,7 @@ FULL = {
 SHORT = {
     "fgsm": (1000, "--attack fgsm:eps=1/255"),
     "corruptions": (100, "--corruption all --corruption extra"),
-    "pgd": (256, f"--attack pgd:{TEN_STEPS}"),
+    "pgd": (1000, f"--attack pgd:{TEN_STEPS}"),
     "bim": (256, f"--attack bim:{TEN_STEPS}"),
     "mim": (256, f"--attack mim:{TEN_STEPS}"),
     "pgd-l2": (256, "--attack pgd:norm=l2,eps=0.25,alpha=0.0625,steps=10"),

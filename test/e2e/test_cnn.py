@@ -224,8 +224,8 @@ def adamw_step(model, index, rate, decay):
     model.run("finetune_update")
 
 
-@pytest.mark.parametrize("noised", [False, True])
-def test_training_of_batch_norms(noised, tmp_path):
+@pytest.mark.parametrize("arm", ["none", "noised", "trades"])
+def test_training_of_batch_norms(arm, tmp_path):
     """Steps of two micro-batches in PyTorch's train(): statistics of each pass of the network, running ones updated by each."""
     net = make_net(torch.float64).train()
     model = compile_net(tmp_path, net, torch.float64, "--batch-norm=train")
@@ -239,7 +239,9 @@ def test_training_of_batch_norms(noised, tmp_path):
     model.slot("noise")[:] = noise.numpy()
     weights = [1 / (2 * BATCH)] * BATCH
     model.slot("weights")[:] = weights
-    random = np.random.default_rng(7)
+    random, beta = np.random.default_rng(7), 1.7
+    if arm == "trades":
+        model.slot("beta")[...] = beta
     for step in range(1, 4):
         optimizer.zero_grad()
         for piece in range(2):
@@ -247,15 +249,19 @@ def test_training_of_batch_norms(noised, tmp_path):
                 torch.tensor(random.uniform(size=(BATCH, *IMAGE))),
                 torch.tensor(random.integers(CLASSES, size=BATCH)),
             )
-            passes = [image, (image + noise).clamp(0, 1)] if noised else [image]
-            loss = sum(
-                F.cross_entropy(net(x), labels, reduction="none") @ torch.tensor(weights, dtype=torch.float64)
-                for x in passes
-            )
+            other = (image + (noise if arm == "noised" else torch.tensor(random.normal(size=image.shape)))).clamp(0, 1)
+            logits = [net(x) for x in ([image] if arm == "none" else [image, other])]
+            if arm == "trades":
+                model.slot("adversarial")[:] = other.numpy()
+                apart = F.kl_div(logits[1].log_softmax(1), logits[0].softmax(1), reduction="none").sum(1)
+                terms = F.cross_entropy(logits[0], labels, reduction="none") + beta * apart
+            else:
+                terms = sum(F.cross_entropy(z, labels, reduction="none") for z in logits)
+            loss = terms @ torch.tensor(weights, dtype=torch.float64)
             loss.backward()
             model.slot("image")[:], model.slot("labels")[:] = image.numpy(), labels.numpy()
             model.slot("accumulate")[:] = piece
-            model.run("finetune_step_noised" if noised else "finetune_step")
+            model.run("finetune_step" + ("" if arm == "none" else f"_{arm}"))
             assert abs(model.slot("loss")[0] - loss.item()) <= 1e-9 * loss.item()
         optimizer.step()
         adamw_step(model, step, rate, decay)

@@ -23,8 +23,6 @@ LATEX_MARKS = {
 }
 
 
-
-
 def interval(cell: Cell, digits: int = 1) -> str:
     if cell.interval is None:
         return ""
