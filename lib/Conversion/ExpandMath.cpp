@@ -142,7 +142,8 @@ struct ExpandMathPass : public ns::impl::ExpandMathPassBase<ExpandMathPass> {
 /// z = 9.4, where the exponential vanishes; erfc(-z) = 2 - erfc(z). All coefficients are positive:
 /// nothing cancels. The exponential is written as `exp(z * -z)`: a GELU's gradient needs the same,
 /// and CSE makes it one.
-Value ns::expandErfc(OpBuilder &b, Location loc, Value z, arith::FastMathFlags quotient) {
+Value ns::expandErfc(OpBuilder &b, Location loc, Value z, arith::FastMathFlags quotient,
+                     arith::FastMathFlags exponential) {
   static constexpr float kP[] = {1.0f, 1.23226535f, 0.725183547f, 0.226163954f, 0.0321571976f};
   static constexpr float kQ[] = {1.0f,        2.36064506f,  2.38887811f,
                                  1.31338477f, 0.400894731f, 0.0569963381f};
@@ -150,7 +151,7 @@ Value ns::expandErfc(OpBuilder &b, Location loc, Value z, arith::FastMathFlags q
   Value square = a.mul(z, arith::NegFOp::create(b, loc, z));
   Value t = a.atMost(math::AbsFOp::create(b, loc, z), 10.0f);
   Value ratio = arith::DivFOp::create(b, loc, a.polynomial(t, kP), a.polynomial(t, kQ), quotient);
-  Value tail = a.mul(math::ExpOp::create(b, loc, square), ratio);
+  Value tail = a.mul(math::ExpOp::create(b, loc, square, exponential), ratio);
   Value isNegative = arith::CmpFOp::create(b, loc, arith::CmpFPredicate::OLT, z, a.constant(0.0f));
   return arith::SelectOp::create(b, loc, isNegative, a.sub(a.constant(2.0f), tail), tail);
 }

@@ -13,10 +13,11 @@
 
 namespace ns {
 
-/// erfc of an f32 number or vector of them, with one `math.exp`. `quotient`: what the division that
-/// it takes, of numbers between 1 and 2e5, may do.
+/// erfc of an f32 number or vector of them, with one `math.exp`. `quotient` and `exponential`: what
+/// the division, of numbers between 1 and 2e5, and the exponential may do.
 mlir::Value expandErfc(mlir::OpBuilder &b, mlir::Location loc, mlir::Value z,
-                       mlir::arith::FastMathFlags quotient = mlir::arith::FastMathFlags::none);
+                       mlir::arith::FastMathFlags quotient = mlir::arith::FastMathFlags::none,
+                       mlir::arith::FastMathFlags exponential = mlir::arith::FastMathFlags::none);
 
 } // namespace ns
 

@@ -184,13 +184,19 @@ Value ProgramEmitter::compute(Value v, Chunk &chunk) {
     Value operand = vector(swap.getValue(), chunk);
     return vector::ShuffleOp::create(b, loc, operand, operand, lanes);
   }
+  // docs/decisions/gpu-kernels.md: at most 2 units in the last place of f32 for a quotient; an
+  // exponential of 1e-5 at the most where bf16 is what is stored.
   constexpr auto approximate = arith::FastMathFlags::arcp | arith::FastMathFlags::afn;
+  auto exponential =
+      program.storesNarrow() ? arith::FastMathFlags::afn : arith::FastMathFlags::none;
   if (isa<math::ErfcOp>(source) && v.getType().isF32())
-    return expandErfc(b, loc, vector(source->getOperand(0), chunk), approximate);
+    return expandErfc(b, loc, vector(source->getOperand(0), chunk), approximate, exponential);
   IRMapping mapping;
   for (Value operand : source->getOperands())
     mapping.map(operand, vector(operand, chunk));
   Operation *copy = b.clone(*source, mapping);
+  if (auto exp = dyn_cast<math::ExpOp>(copy))
+    exp.setFastmath(exponential);
   if (auto quotient = dyn_cast<arith::DivFOp>(copy);
       quotient && program.stages.isUniform(source->getOperand(1)))
     quotient.setFastmath(approximate); // of a row by its sum

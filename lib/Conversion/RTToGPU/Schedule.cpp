@@ -60,9 +60,14 @@ bool GpuProgram::canCollapse() const {
 }
 
 bool GpuProgram::isFull(unsigned argument) const {
-  AffineMap map = maps[argument];
-  return !isa<AffineConstantExpr>(map.getResult(1)) &&
-         (map.isFunctionOfDim(0) || map.isFunctionOfDim(1) || rows * inner == 1);
+  return !isa<AffineConstantExpr>(maps[argument].getResult(1)) &&
+         4 * types[argument].getNumElements() >= rows * inner * cols;
+}
+
+bool GpuProgram::storesNarrow() const {
+  return llvm::all_of(llvm::seq(numInputs, numArguments()), [&](unsigned argument) {
+    return !isFull(argument) || types[argument].getElementType().isBF16();
+  });
 }
 
 int64_t GpuProgram::alignedElements(unsigned argument) const {
@@ -83,6 +88,9 @@ namespace {
 /// Values that a thread holds of a row while it leaves this many registers for addresses and
 /// temporaries.
 constexpr int64_t kOtherRegisters = 40;
+/// Registers for values of rows that do without shared memory: loads under way make up for the few
+/// threads that then fit.
+constexpr int64_t kMostOfLane = 112;
 
 /// Chooses by counting; registers are of 32 bits.
 struct Chooser {
@@ -92,6 +100,7 @@ struct Chooser {
   int64_t points, vectors; // vectors of a row
   int64_t numFull = 0;     // inputs
   int64_t registersOfVector;
+  int64_t numReductions = 0, costOfElement = 2; // instructions, loads and stores included
 
   Chooser(const GpuProgram &program, const GpuTarget &target) : program(program), target(target) {
     chooseWidth();
@@ -99,6 +108,12 @@ struct Chooser {
     vectors = program.cols / schedule.width;
     for (unsigned i = 0; i < program.numInputs; ++i)
       numFull += program.isFull(i);
+    for (Operation &op : program.op.getBody().front().without_terminator()) {
+      numReductions += isa<rt::RowReduceOp>(op);
+      if (!program.stages.isUniform(op.getResult(0)))
+        costOfElement +=
+            isa<math::ExpOp, math::ErfcOp, math::TanhOp, math::LogOp, arith::DivFOp>(op) ? 10 : 1;
+    }
   }
 
   /// The widest access of the widest operand that moves through memory, as far as rows divide into
@@ -136,7 +151,7 @@ struct Chooser {
     schedule.lanes = 1;
     int64_t total = points * vectors;
     // What one thread has under way: about 64 bytes.
-    schedule.chunks = numFull <= 1 ? 4 : numFull == 2 ? 2 : 1;
+    schedule.chunks = numFull <= 1 ? (program.collapsed ? 4 : 2) : numFull == 2 ? 2 : 1;
     schedule.groups = 256;
     auto blocks = [&] {
       return int64_t(llvm::divideCeil(total, schedule.chunks * schedule.groups));
@@ -150,22 +165,26 @@ struct Chooser {
 
   /// Vectors that a lane holds of a row.
   int64_t perLane(int64_t lanes) const { return llvm::divideCeil(vectors, lanes); }
-  /// The share of a group's vectors that exist.
-  double efficiency(int64_t lanes) const { return double(vectors) / (lanes * perLane(lanes)); }
   int64_t registers(int64_t lanes, int64_t values) const {
     return perLane(lanes) * registersOfVector * values;
   }
 
-  /// Lanes for a row within a warp, from `most` down to `least`: as many as leave few idle.
+  /// Instructions of all lanes of a row, about: fewer lanes take fewer exchanges, but may leave
+  /// more of the last vectors empty.
+  int64_t instructions(int64_t lanes) const {
+    int64_t exchanges = 4 * numReductions * int64_t(llvm::Log2_64(lanes));
+    return lanes * (perLane(lanes) * schedule.width * costOfElement + exchanges + 40);
+  }
+
+  /// Lanes for a row within a warp, at least `least`: the fewest instructions, among those that
+  /// need few registers and fill the machine.
   int64_t lanesOfWarp(int64_t least, int64_t values) const {
     int64_t most = std::min<int64_t>(target.warpSize, llvm::PowerOf2Ceil(vectors));
     int64_t best = most;
-    for (int64_t lanes = most; lanes >= std::max<int64_t>(least, 1); lanes /= 2) {
-      if (lanes < most && registers(lanes, values) > 48)
-        break;
-      if (efficiency(lanes) > efficiency(best) + 0.1)
+    for (int64_t lanes = most / 2; lanes >= least; lanes /= 2)
+      if (registers(lanes, values) <= 64 && points * lanes >= 512 * target.processors &&
+          instructions(lanes) < instructions(best))
         best = lanes;
-    }
     return best;
   }
 
@@ -205,6 +224,8 @@ struct Chooser {
 
   /// Registers for values of rows, where a row takes `lanes` threads of a block.
   int64_t budget(int64_t lanes) const {
+    if (lanes <= target.warpSize)
+      return kMostOfLane;
     return std::min<int64_t>(64,
                              target.maxRegisters / std::max<int64_t>(256, lanes) - kOtherRegisters);
   }
@@ -223,7 +244,11 @@ struct Chooser {
         schedule.lanes *= 2;
       schedule.chunks = perLane(schedule.lanes);
     } else {
-      schedule.lanes = lanesOfWarp(8, 1);
+      schedule.lanes = std::min<int64_t>(target.warpSize, llvm::PowerOf2Ceil(vectors));
+      for (int64_t lanes : {16, 8}) // fewer idle ones
+        if (lanes < schedule.lanes &&
+            perLane(lanes) * lanes * 10 < perLane(schedule.lanes) * schedule.lanes * 9)
+          schedule.lanes = lanes;
       while (schedule.lanes > 8 && program.rows * perLane(schedule.lanes) < target.processors)
         schedule.lanes /= 2;
       schedule.chunks = 1;

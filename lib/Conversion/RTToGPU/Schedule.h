@@ -37,8 +37,10 @@ struct GpuProgram {
   mlir::RankedTensorType argumentType(unsigned i) const { return types[i]; }
   mlir::AffineMap argumentMap(unsigned i) const { return maps[i]; }
   unsigned numArguments() const { return types.size(); }
-  /// Other elements for other points: what moves through memory, unlike a bias.
+  /// About as many elements as there are points: what moves through memory, unlike a bias.
   bool isFull(unsigned argument) const;
+  /// What is stored for each point is rounded to bf16.
+  bool storesNarrow() const;
   /// How many elements, a power of two, are certain to lie aligned where the columns from a
   /// multiple of that number on are accessed.
   int64_t alignedElements(unsigned argument) const;
