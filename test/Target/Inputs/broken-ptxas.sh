@@ -1,0 +1,3 @@
+#!/bin/sh
+echo "this program is broken: $1" >&2
+exit 3
