@@ -159,6 +159,8 @@ def memory(problem, args) -> dict:
             found[name] = {"missing": result.stderr.strip().splitlines()[-1] if result.stderr.strip() else "?"}
         else:
             found[name] = json.loads(result.stdout.splitlines()[-1])
+    if "missing" in found[OURS]:
+        raise RuntimeError(found[OURS]["missing"])
     return {"memory": found}
 
 

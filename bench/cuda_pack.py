@@ -55,6 +55,13 @@ def libraries(folder: pathlib.Path):
             shutil.copy2(place, folder / name)
 
 
+def emulator(folder: pathlib.Path):
+    """For trying the pack without a GPU."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in problems.EMULATOR.values():
+        shutil.copy2(ROOT / "build" / "lib" / "emulator" / name, folder)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS)[1:])
@@ -64,6 +71,8 @@ def main():
     args = parser.parse_args()
     OUT.mkdir(parents=True, exist_ok=True)
     libraries(args.o / "lib")
+    if args.device_code == "emulate":
+        emulator(args.o / "emulator")
     for model in args.models:
         for problem in [problems.make(model, kind) for kind in args.kinds]:
             path = problems.executable(problem, args.o)

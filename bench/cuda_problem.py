@@ -7,19 +7,32 @@ import pathlib
 
 from problem import ATTACKS, KINDS, OUT, Problem
 
-__all__ = ["ATTACKS", "KINDS", "MODELS", "PACK", "emit", "executable", "make", "read_json", "use", "weights"]
+__all__ = [
+    "ATTACKS",
+    "EMULATOR",
+    "KINDS",
+    "MODELS",
+    "PACK",
+    "emit",
+    "executable",
+    "make",
+    "read_json",
+    "use",
+    "weights",
+]
 
 PACK = OUT / "cuda-pack"
-# model: batch, timm's arguments. The first one is for trying the program's own flow.
+EMULATOR = {"NSRT_CUDA_LIBRARY": "libcuda.so.1", "NSRT_CUBLASLT_LIBRARY": "libcublasLt.so.13"}
+# model: batch, timm's arguments. The first one is for trying the program's own flow; then what matters most.
 MODELS = {
     "tiny": (
         "vit_tiny_patch16_224",
         4,
         (("img_size", 32), ("num_classes", 1000), ("patch_size", 8), ("embed_dim", 64), ("num_heads", 4), ("depth", 2)),
     ),
+    "vit_base_patch16_224": ("vit_base_patch16_224", 64, ()),
     "vit_tiny_patch16_224": ("vit_tiny_patch16_224", 64, ()),
     "vit_small_patch16_224": ("vit_small_patch16_224", 64, ()),
-    "vit_base_patch16_224": ("vit_base_patch16_224", 64, ()),
     "vit_large_patch16_224": ("vit_large_patch16_224", 64, ()),
 }
 
@@ -56,6 +69,9 @@ def use(pack: pathlib.Path) -> None:
     """Our library is the pack's; what it links is this machine's where that is there, else the pack's. (A loader's path would give the old ones
     to PyTorch, too.)"""
     os.environ["NSRT_LIBRARY"] = str(pack / "lib" / "libnsrt.so")
+    for variable, name in EMULATOR.items():
+        if (pack / "emulator" / name).exists():
+            os.environ.setdefault(variable, str(pack / "emulator" / name))
     for path in sorted((pack / "lib").glob("*.so.*")):
         try:
             ctypes.CDLL(path.name)

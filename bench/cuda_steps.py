@@ -11,7 +11,7 @@ import numpy as np
 from peers import nullspace_executable, timm_common
 from peers.nullspace_executable import ENTRIES
 from peers.timm_common import Inputs, TrainingStep
-from problem import NOISE_LR, WEIGHT_DECAY, Problem
+from problem import NOISE_LR, Problem
 
 PEERS = ("eager_bf16", "compiled_bf16", "published_bf16", "eager_f32")
 OURS = "nullspace"

@@ -6,8 +6,9 @@ where there is none; `ctest -L cuda` runs these alone.
 
 import json
 import os
+import pathlib
 import shutil
-import sys
+import tempfile
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from test_bf16 import Autocast
 
 runtime = pytest.importorskip("nullspace.runtime")
 BATCH = 3
+RECORD = pathlib.Path(tempfile.gettempdir()) / f"nullspace-record-{os.getpid()}"
 EMULATOR = BUILD / "lib" / "emulator"
 EMULATED = {
     "NSRT_CUDA_LIBRARY": str(EMULATOR / "libcuda.so.1"),
@@ -39,6 +41,7 @@ def where(request, tmp_path_factory):
             pytest.skip("the emulator is not built")
         for name, value in EMULATED.items():
             patch.setenv(name, value)
+        patch.setenv("NSEMU_RECORD", str(RECORD))
         yield ["--target=cuda", "--device-code=emulate"]
     patch.undo()
 
@@ -156,6 +159,25 @@ def test_value_and_grad_and_attacks(case, cpu, gpu, inputs):
         gpu.attack("pgd:eps=8/255,alpha=2/255,steps=3,start=clean", pixels, predicted)
         == cpu.attack("pgd:eps=8/255,alpha=2/255,steps=3,start=clean", pixels, predicted)
     ).all()
+
+
+def test_a_captured_step_is_its_list_of_ops(gpu, where, inputs):
+    """The recorder: what a graph of the whole step launches, against what the artefact says of itself."""
+    if "--device-code=emulate" not in where:
+        pytest.skip("the recorder is the emulator's")
+    entry = next(e for e in gpu.metadata["entries"] if e["name"] == "synth_step_l2")
+    before = len(RECORD.read_text().splitlines())
+    gpu._set_noise(inputs[2])
+    for turn in range(3):
+        gpu.run("synth_step_l2")
+    lines = RECORD.read_text().splitlines()[before:]
+    captured = lines[lines.index("cuStreamBeginCapture stream 0") + 1 :]
+    end = next(i for i, line in enumerate(captured) if line.startswith("cuStreamEndCapture"))
+    calls = [line.split()[1] if line.startswith("cuLaunchKernel") else line.split()[0] for line in captured[:end]]
+    assert calls == [op.get("kernel", "cublasLtMatmul") for op in entry["ops"]]
+    launches = [line for line in lines if line.startswith("cuGraphLaunch")]
+    assert launches == [f"cuGraphLaunch stream 0 {len(calls)} nodes"] * 2
+    assert not any("cuMemAlloc" in line for line in lines)
 
 
 def test_saved_weights_are_the_devices(case, cpu, gpu, inputs, tmp_path):
