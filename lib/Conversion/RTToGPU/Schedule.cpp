@@ -249,7 +249,7 @@ struct Chooser {
         if (lanes < schedule.lanes &&
             perLane(lanes) * lanes * 10 < perLane(schedule.lanes) * schedule.lanes * 9)
           schedule.lanes = lanes;
-      while (schedule.lanes > 8 && program.rows * perLane(schedule.lanes) < target.processors)
+      while (schedule.lanes > 4 && program.rows * perLane(schedule.lanes) < target.processors)
         schedule.lanes /= 2;
       schedule.chunks = 1;
       schedule.columnBlocks = perLane(schedule.lanes);

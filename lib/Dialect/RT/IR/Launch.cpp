@@ -6,39 +6,21 @@
 //
 //===----------------------------------------------------------------------===//
 
-#include "ns/Dialect/RT/IR/RT.h"
+#include "Destinations.h"
 
 #include "mlir/Dialect/GPU/IR/GPUDialect.h"
 
 using namespace mlir;
 using namespace ns::rt;
 
-Value LaunchOp::getDestOf(unsigned i) {
-  auto destOf = getDestOfAttr();
-  if (!destOf || destOf[i] < 0)
-    return {};
-  return getDests()[destOf[i]];
-}
+Value LaunchOp::getDestOf(unsigned i) { return destinationAt(*this, i); }
 
 LogicalResult LaunchOp::verify() {
   for (auto [name, sizes] : {std::pair<StringRef, ArrayRef<int64_t>>("grid", getGrid()),
                              std::pair<StringRef, ArrayRef<int64_t>>("block", getBlock())})
     if (sizes.size() != 3 || llvm::any_of(sizes, [](int64_t size) { return size <= 0; }))
       return emitOpError("expected ") << name << " to be three positive sizes";
-  auto destOf = getDestOfAttr();
-  if (destOf && destOf.size() != getNumResults())
-    return emitOpError("expected a destination index for each of ")
-           << getNumResults() << " results, but got " << destOf.size();
-  for (unsigned i = 0; i < getNumResults(); ++i) {
-    if (destOf && destOf[i] >= int64_t(getDests().size()))
-      return emitOpError("expected destination index ")
-             << i << " to be below " << getDests().size() << ", but got " << destOf[i];
-    if (Value dest = getDestOf(i);
-        dest && typeOf(dest).getNumElements() != typeOf(getResult(i)).getNumElements())
-      return emitOpError("expected destination of result ")
-             << i << " to have " << typeOf(getResult(i)).getNumElements() << " elements";
-  }
-  return success();
+  return verifyDestinations(*this);
 }
 
 LogicalResult LaunchOp::verifySymbolUses(SymbolTableCollection &symbols) {

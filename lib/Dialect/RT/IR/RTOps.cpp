@@ -6,7 +6,7 @@
 //
 //===----------------------------------------------------------------------===//
 
-#include "ns/Dialect/RT/IR/RT.h"
+#include "Destinations.h"
 
 using namespace mlir;
 using namespace ns::rt;
@@ -96,6 +96,8 @@ LogicalResult GemmOp::verify() {
            << getResult().getType() << ", but got " << getDest().getType();
   if (getAccumulate() && !getDest())
     return emitOpError("expected a dest to accumulate into");
+  if (getBias() && getPacked())
+    return emitOpError("expected no bias beside a packed b");
   if (getBias() && typeOf(getBias()).getNumElements() != n)
     return emitOpError("expected bias to have ")
            << n << " elements, but got " << typeOf(getBias()).getNumElements();
@@ -204,12 +206,7 @@ LogicalResult AttentionGradOp::verify() {
 // FusedOp
 //===----------------------------------------------------------------------===//
 
-Value FusedOp::getDestOf(unsigned i) {
-  auto destOf = getDestOfAttr();
-  if (!destOf || destOf[i] < 0)
-    return {};
-  return getDests()[destOf[i]];
-}
+Value FusedOp::getDestOf(unsigned i) { return destinationAt(*this, i); }
 
 bool FusedOp::isSingleStage() { return getBody().front().getOps<RowReduceOp>().empty(); }
 
@@ -260,10 +257,6 @@ LogicalResult FusedOp::verify() {
       return emitOpError("expected block argument ")
              << i << " to be " << typeOf(getInputs()[i]).getElementType();
   }
-  auto destOf = getDestOfAttr();
-  if (destOf && destOf.size() != getNumResults())
-    return emitOpError("expected a destination index for each of ")
-           << getNumResults() << " results, but got " << destOf.size();
   for (unsigned i = 0; i < getNumResults(); ++i) {
     if (failed(verifyMap(*this, getOutMap(i), "result", i)))
       return failure();
@@ -274,15 +267,8 @@ LogicalResult FusedOp::verify() {
     if (yield.getOperand(i).getType() != typeOf(getResult(i)).getElementType())
       return emitOpError("expected yielded value ")
              << i << " to be " << typeOf(getResult(i)).getElementType();
-    if (destOf && destOf[i] >= int64_t(getDests().size()))
-      return emitOpError("expected destination index ")
-             << i << " to be below " << getDests().size() << ", but got " << destOf[i];
-    if (Value dest = getDestOf(i);
-        dest && typeOf(dest).getNumElements() != typeOf(getResult(i)).getNumElements())
-      return emitOpError("expected destination of result ")
-             << i << " to have " << typeOf(getResult(i)).getNumElements() << " elements";
   }
-  return success();
+  return verifyDestinations(*this);
 }
 
 LogicalResult SwapPairsOp::verify() {
