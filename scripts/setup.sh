@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs what the build needs: system packages (Debian 12, Ubuntu 24.04), then .venv with the CPU build of PyTorch where no GPU is.
 # Does only what is missing, so a machine that has everything needs no network. usage: scripts/setup.sh [--cudnn]
-# --cudnn: the headers that cuDNN attention (libnsrt-cudnn.so) is compiled with, out of wheels of 450 MB; into .cudnn.
+# --cudnn: the headers that cuDNN attention (libnsrt-cudnn.so) is compiled with beside those of a CUDA toolkit, out of wheels of 450 MB; into .cudnn.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -88,7 +88,7 @@ install_cudnn_headers() {
   local wheels
   wheels=$(mktemp -d)
   .venv/bin/python -m pip download -q --disable-pip-version-check --no-deps -d "$wheels" \
-    nvidia-cudnn-cu13==9.19.0.56 nvidia-cudnn-frontend==1.24.1 nvidia-cuda-nvrtc==13.0.88 nvidia-cuda-runtime==13.0.96
+    nvidia-cudnn-cu13==9.19.0.56 nvidia-cudnn-frontend==1.24.1 nvidia-cuda-nvrtc==13.0.88
   .venv/bin/python scripts/wheel_headers.py "$wheels" .cudnn/include
   rm -rf "$wheels"
 }
