@@ -108,6 +108,7 @@ void ns::buildDifferentiatePipeline(OpPassManager &manager) {
 void ns::buildPlanPipeline(OpPassManager &manager, const PlanOptions &options) {
   manager.addPass(createCanonicalizerPass());
   manager.addPass(createCSEPass());
+  manager.addNestedPass<func::FuncOp>(nn::createRecomputePass());
   bool isDevice = options.target == "cuda";
   // A GPU shares out sums by rows, the CPU by images.
   manager.addPass(createNNToRTPass({.sumRows = isDevice ? 32 : 0}));

@@ -7,6 +7,9 @@
 // PLAN: builtin.module(
 // PLAN-NEXT: canonicalize{
 // PLAN-NEXT: cse,
+// PLAN-NEXT: func.func(
+// PLAN-NEXT: nn-recompute
+// PLAN-NEXT: ),
 // PLAN-NEXT: nn-to-rt{sum-rows=0},
 // PLAN-NEXT: func.func(
 // PLAN-NEXT: rt-fuse{max-vectors=0 parallel-elements=32768 parallel-rows=8}

@@ -9,6 +9,8 @@
 #include "Lowering.h"
 
 #include "ns/Conversion/Passes.h"
+#include "ns/Dialect/NN/Transforms/Utils.h"
+#include "ns/Dialect/RT/Transforms/Passes.h"
 
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "llvm/ADT/TypeSwitch.h"
@@ -83,9 +85,8 @@ LogicalResult Lowering::lowerOp(Operation *op) {
             nn::MeanTokensOp, nn::ExpandTokensOp, nn::CrossEntropyOp, nn::CrossEntropyGradOp,
             nn::WeightedSumOp, nn::WeightedSumGradOp, harden::SynthesisLossOp,
             harden::SynthesisLossGradOp, harden::TradesLossOp, harden::TradesLossGradOp,
-            harden::AttackLossOp, harden::AttackLossGradOp,
-            harden::ExpandChannelsOp, harden::MeanChannelsOp, harden::AttentionLossOp,
-            harden::AttentionLossGradOp,
+            harden::AttackLossOp, harden::AttackLossGradOp, harden::ExpandChannelsOp,
+            harden::MeanChannelsOp, harden::AttentionLossOp, harden::AttentionLossGradOp,
             harden::InvarianceOp, harden::SampleNormOp, nn::LoadParamOp, nn::FoldNormBiasOp,
             nn::FoldNormWeightOp, nn::FoldScaleBiasOp, nn::FoldScaleWeightOp, nn::StoreParamOp,
             harden::ReadNoiseOp, harden::StoreGradOp, harden::AdamWParamsOp, harden::AdamWNoiseOp,
@@ -112,10 +113,15 @@ LogicalResult Lowering::run() {
   for (Operation &op : source.getBody().front()) {
     if (failed(lowerOp(&op)))
       return failure();
-    if (auto layer = op.getAttrOfType<StringAttr>(nn::NNDialect::kLayerAttr))
-      for (Operation *made = last ? last->getNextNode() : &block->front(); made;
-           made = made->getNextNode())
+    for (Operation *made = last             ? last->getNextNode()
+                           : block->empty() ? nullptr
+                                            : &block->front();
+         made; made = made->getNextNode()) {
+      if (auto layer = op.getAttrOfType<StringAttr>(nn::NNDialect::kLayerAttr))
         made->setAttr(nn::NNDialect::kLayerAttr, layer);
+      if (op.hasAttr(nn::kRecomputedAttr))
+        made->setAttr(rt::kRecomputedAttr, builder.getUnitAttr());
+    }
     last = block->empty() ? nullptr : &block->back();
   }
   func::ReturnOp::create(builder, source.getLoc());

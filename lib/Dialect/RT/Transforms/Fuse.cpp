@@ -440,8 +440,8 @@ struct RTFusePass : public ns::rt::impl::RTFusePassBase<RTFusePass> {
   }
 
   /// Where one op can stand for both: at the later one, if nothing in between needs what the first
-  /// makes, or at the first, if all that the later one reads is there already and it writes no
-  /// place that others may read before it. Null if nowhere.
+  /// makes, or at the first, if all that the later one reads is there already, it writes no place
+  /// that others may read before it, and it is not there to be late. Null if nowhere.
   static Operation *placeOfBoth(FusedOp first, FusedOp later) {
     if (llvm::none_of(first->getUsers(), [&](Operation *user) {
           return user != later && user->isBeforeInBlock(later);
@@ -451,7 +451,8 @@ struct RTFusePass : public ns::rt::impl::RTFusePassBase<RTFusePass> {
       Operation *made = operand.getDefiningOp();
       return !made || made == first || made->isBeforeInBlock(first);
     });
-    return isReady && later.getDests().empty() ? first : nullptr;
+    bool mayMove = later.getDests().empty() && !later->hasAttr(kRecomputedAttr);
+    return isReady && mayMove ? first : nullptr;
   }
 
   Limits limits;

@@ -44,6 +44,20 @@ def FoldFrozenPass : Pass<"nn-fold-frozen", "::mlir::ModuleOp"> {
                     Statistic<"numScales", "scales-folded", "Layer scales that went">];
 }
 
+def RecomputePass : Pass<"nn-recompute", "::mlir::func::FuncOp"> {
+  let summary = "Make activations and norms again for the gradients of weights";
+  let description = [{
+    Where the gradient of a linear layer's weight reads an activation, a GELU or a layer norm whose own input backward reads anyway, the op is repeated before that product,
+    and its first result need not be saved. A pass over rows for each; bits stay the same. Of a transformer block's saved values that is the widest, GELU's result, and two of
+    the norms: 3/8 of the bytes (docs/decisions/memory.md).
+
+    Requires: differentiated; no CSE after it. Ensures: the same results.
+    Example: `%dw = nn.linear_grad_weight %dy, %h` becomes `%h2 = nn.gelu %x` and `%dw = nn.linear_grad_weight %dy, %h2`.
+  }];
+  let statistics = [Statistic<"numRecomputed", "num-recomputed", "Ops repeated">,
+                    Statistic<"numBytes", "num-bytes", "Bytes of their results">];
+}
+
 def SetPrecisionPass : Pass<"nn-set-precision", "::mlir::ModuleOp"> {
   let summary = "Change the element type of every float tensor";
   let description = [{

@@ -14,6 +14,10 @@
 
 namespace ns::nn {
 
+/// Unit attribute of an op that nn-recompute put in, which must stay where it is: earlier, its result would live as long as the one it is
+/// there to spare.
+constexpr llvm::StringLiteral kRecomputedAttr = "nn.recomputed";
+
 /// Erases the ops of a straight-line block that nobody reads and that have no effect.
 inline void eraseDeadOps(mlir::Block &block) {
   for (mlir::Operation &op : llvm::make_early_inc_range(llvm::reverse(block)))

@@ -13,6 +13,9 @@
 #include "mlir/Pass/Pass.h"
 
 namespace ns::rt {
+
+/// Unit attribute of a program that fusion must not move up: it makes again what an earlier one made.
+constexpr llvm::StringLiteral kRecomputedAttr = "rt.recomputed";
 #define GEN_PASS_DECL
 #include "ns/Dialect/RT/Transforms/Passes.h.inc"
 #define GEN_PASS_REGISTRATION
