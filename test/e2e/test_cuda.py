@@ -279,3 +279,19 @@ def test_compute_sanitizer(case, tmp_path):
     for checker in ("memcheck", "racecheck", "synccheck"):
         said = run([sanitizer, "--tool", checker, "--error-exitcode", "9", *step], check=False)
         assert said.returncode in (0, 3), (checker, said.stdout[-3000:])
+
+
+def test_a_whole_vit_tiny_step(cases, where):
+    """ViT-Ti of full size: one synthesis step, all kernels and products, as the CPU target computes it."""
+    model = cases("timm:vit_tiny_patch16_224")
+    x = images(2, model.info).numpy()
+    losses, gradients = [], []
+    for flags in ([], where):
+        compiled = runtime.Model(compile_model(model, "synth", "--batch=2", *flags))
+        noise = np.random.default_rng(3).uniform(-0.5, 0.5, compiled.slot("noise").shape).astype(np.float32)
+        for turn in range(2 if flags else 1):
+            loss, gradient = compiled.synth_gradient(x, compiled.forward(x), noise)
+        losses.append(loss)
+        gradients.append(gradient)
+    assert losses[1] == pytest.approx(losses[0], rel=1e-4)
+    near(gradients[1], gradients[0], 1e-4)
