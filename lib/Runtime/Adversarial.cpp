@@ -23,8 +23,8 @@ using nlohmann::json;
 static constexpr double kSlack = 1e-3; ///< levels
 
 Bound::Bound(const AttackSpec &spec) {
-  auto it = spec.numbers.find("eps");
-  if (it == spec.numbers.end())
+  auto it = spec.numbers.find(spec.kind == "patchfool" ? "mild_l_inf" : "eps");
+  if (it == spec.numbers.end() || it->second == 0)
     return;
   bool l2 = spec.words.count("norm") && spec.words.at("norm") == "l2";
   norm = l2 ? L2 : Linf;

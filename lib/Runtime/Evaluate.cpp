@@ -221,7 +221,7 @@ static bool isRandom(const AttackSpec &spec) {
     return it == spec.words.end() ? "" : it->second;
   };
   return word("start") == "random" || spec.kind == "square" || spec.kind == "autoattack" ||
-         word("patch_select") == "Rand" || word("random_sparse_pixel") == "yes";
+         spec.kind == "patchfool";
 }
 
 static json parametersOf(const AttackSpec &spec, uint64_t seed) {

@@ -115,7 +115,7 @@ std::vector<int64_t> TransferRun::findOriginals(const Manifest &manifest,
 /// How far an attack may go, as its manifest says.
 static Bound boundOf(const Manifest &manifest) {
   const json &p = manifest.parameters;
-  auto eps = p.find("eps");
+  auto eps = p.find(p.contains("eps") ? "eps" : "mild_l_inf");
   Bound bound(eps != p.end() && eps->is_number() ? eps->get<double>() : 0);
   if (bound.norm != Bound::None && p.value("norm", "") == "l2")
     bound.norm = Bound::L2;

@@ -1,4 +1,4 @@
-//===- Journal.cpp - what an evaluation has done so far ---------------------- -===//
+//===- Journal.cpp - what an evaluation has done so far -------------------===//
 //
 // Part of the Nullspace compiler, under the Apache License v2.0 with LLVM Exceptions.
 // See LICENSE for license information.

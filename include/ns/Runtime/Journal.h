@@ -1,4 +1,4 @@
-//===- Journal.h - what an evaluation has done so far -------------*- C++ -* -===//
+//===- Journal.h - what an evaluation has done so far -----------*- C++ -*-===//
 //
 // Part of the Nullspace compiler, under the Apache License v2.0 with LLVM Exceptions.
 // See LICENSE for license information.

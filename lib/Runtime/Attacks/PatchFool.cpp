@@ -240,14 +240,17 @@ public:
     for (int64_t t = 0; t < plan.steps; ++t) {
       writeIterates(stands, t < plan.maskStop);
       batch.differentiate(plan.attends ? "patchfool_grad" : "value_and_grad");
-      if (plan.keepsBest && t > 0 && !anyLeft(stands, batch.stillRight(piece)))
+      if (plan.keepsBest && t > 0 && !anyLeft(stands, batch.stillRight(piece))) {
+        batch.offer(piece, stands, [](size_t) { return true; });
         return stands;
+      }
       step(stands, t);
     }
     writeIterates(stands, plan.steps <= plan.maskStop);
     std::vector<char> right(piece.size());
     predictsLabel(context, piece, right.data());
     anyLeft(stands, right);
+    batch.offer(piece, stands, [](size_t) { return true; });
     return stands;
   }
 

@@ -75,6 +75,23 @@ TEST(Statistics, McNemarIsTheExactBinomialTest) {
   EXPECT_NEAR(mcNemarExact(12, 3), 0.03515625, 1e-10);
   EXPECT_NEAR(mcNemarExact(0, 5), 0.0625, 1e-12);
   EXPECT_EQ(mcNemarExact(4, 4), 1);
+  // scipy.stats.chi2.sf((abs(b - c) - 1)**2 / (b + c), 1).
+  EXPECT_NEAR(mcNemarChiSquare(10, 40), 4.109787809945886e-05, 1e-15);
+  EXPECT_NEAR(mcNemarChiSquare(40, 10), 4.109787809945886e-05, 1e-15);
+  EXPECT_NEAR(mcNemarChiSquare(30, 31), 1, 1e-15);
+  EXPECT_EQ(mcNemarChiSquare(0, 0), 1);
+  EXPECT_TRUE(mcNemar(3, 21).exact);
+  EXPECT_FALSE(mcNemar(4, 21).exact);
+  EXPECT_EQ(mcNemar(4, 21).p, mcNemarChiSquare(4, 21));
+}
+
+TEST(Statistics, PercentilesAreNumpys) {
+  // numpy.quantile([5, 1, 2, 4, 3], [.025, .975]).
+  Interval interval = percentiles95({5, 1, 2, 4, 3});
+  EXPECT_NEAR(interval.low, 1.1, 1e-12);
+  EXPECT_NEAR(interval.high, 4.9, 1e-12);
+  EXPECT_EQ(percentiles95({7}).low, 7);
+  EXPECT_EQ(percentiles95({}).high, 0);
   EXPECT_EQ(mcNemarExact(0, 0), 1);
   EXPECT_GT(mcNemarExact(0, 900), 0);
   EXPECT_LT(mcNemarExact(0, 900), 1e-200);
