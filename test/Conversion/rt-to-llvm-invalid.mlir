@@ -34,3 +34,16 @@ func.func @foreign_op() {
   %y = arith.constant 1 : i64
   return
 }
+
+// -----
+
+// Epilogues are a GPU library's.
+module attributes {rt.layout = {params = [], state = [], io = [{name = "x", offset = 0 : i64, type = tensor<8x8xf32>}]}} {
+func.func @bias() {
+  %x = rt.slot io "x" : tensor<8x8xf32>
+  %b = rt.view %x offset 0 : tensor<8x8xf32> -> tensor<8xf32>
+  // expected-error @below {{'rt.gemm' op expected no bias and no result of bf16: the CPU's library has neither}}
+  %y = rt.gemm [8, 8, 8] %x, %x bias %b {rt.offsets = array<i64: 0>} : (tensor<8x8xf32>, tensor<8x8xf32>, tensor<8xf32>) -> tensor<8x8xf32>
+  return
+}
+}

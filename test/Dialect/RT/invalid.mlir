@@ -122,6 +122,14 @@ func.func @gemm_bias_width(%a: tensor<4x8xf32>, %b: tensor<8x2xf32>, %c: tensor<
 
 // -----
 
+func.func @gemm_bias_packed(%a: tensor<4x8xf32>, %b: tensor<8x16xf32>, %c: tensor<2xf32>) {
+  // expected-error @below {{'rt.gemm' op expected no bias beside a packed b}}
+  %0 = rt.gemm [4, 2, 8] %a, %b packed bias %c : (tensor<4x8xf32>, tensor<8x16xf32>, tensor<2xf32>) -> tensor<4x2xf32>
+  return
+}
+
+// -----
+
 func.func @gemm_bias_type(%a: tensor<4x8xbf16>, %b: tensor<8x2xbf16>, %c: tensor<2xf32>) {
   // expected-error @below {{'rt.gemm' op expected bias to be of 'bf16', but got 'f32'}}
   %0 = rt.gemm [4, 2, 8] %a, %b bias %c : (tensor<4x8xbf16>, tensor<8x2xbf16>, tensor<2xf32>) -> tensor<4x2xbf16>

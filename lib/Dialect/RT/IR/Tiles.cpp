@@ -77,7 +77,7 @@ Value ns::rt::storageOf(Value value) {
 
 int64_t TilesOp::unitsOf(Operation *op) {
   if (auto gemm = dyn_cast<GemmOp>(op))
-    return gemm.getTransA() || gemm.getBatch() ? 0 : gemm.getMnk()[0];
+    return gemm.getTransA() || gemm.getBatch() || gemm.getBias() ? 0 : gemm.getMnk()[0];
   if (auto fused = dyn_cast<FusedOp>(op))
     return fused.getRows();
   if (isa<AttentionOp, AttentionGradOp>(op)) // images of the queries or of the result's gradient

@@ -34,9 +34,9 @@ struct Heads {
 
 /// What is made once from the operands of an attention, whichever of its ops asks first.
 struct Moved {
-  Heads parts[3];             ///< q, k, v
-  Value scoreBias, mask;      ///< in rows as wide as those of the scores, or null
-  Value probabilities;        ///< of the forward op, or null
+  Heads parts[3];        ///< q, k, v
+  Value scoreBias, mask; ///< in rows as wide as those of the scores, or null
+  Value probabilities;   ///< of the forward op, or null
 };
 
 /// Expands one op, before it.
@@ -45,8 +45,8 @@ public:
   Expander(Operation *op, int64_t multiple)
       : op(op), shape(op), b(op), loc(op->getLoc()),
         element(typeOf(op->getOperand(0)).getElementType()),
-        paddedKeys(llvm::alignTo(shape.keys, multiple)),
-        numImages(shape.images * shape.windows), numHeads(numImages * shape.heads) {}
+        paddedKeys(llvm::alignTo(shape.keys, multiple)), numImages(shape.images * shape.windows),
+        numHeads(numImages * shape.heads) {}
 
   /// What the probabilities depend on: the same for an attention and its gradient.
   std::vector<const void *> key() const;
@@ -137,8 +137,8 @@ void Expander::moveInput(unsigned input, Moved &moved) {
   Value result = finish(p);
   ++numMoves;
   for (auto [i, part] : llvm::enumerate(parts))
-    moved.parts[part] = {
-        view(result, {numHeads, total, dim}, int64_t(i) * numHeads * total * dim), total * dim};
+    moved.parts[part] = {view(result, {numHeads, total, dim}, int64_t(i) * numHeads * total * dim),
+                         total * dim};
 }
 
 /// A stack of matrices queries x keys in rows as wide as those of the scores; what lies past column
@@ -176,15 +176,15 @@ Moved Expander::move() {
   return moved;
 }
 
-/// factor * heads, as the rows of `part` of `parts` of a tensor of images x tokens x channels: a new
-/// one, or `dest`. Of each matrix's `paddedRows` rows the first `rows` count.
+/// factor * heads, as the rows of `part` of `parts` of a tensor of images x tokens x channels: a
+/// new one, or `dest`. Of each matrix's `paddedRows` rows the first `rows` count.
 Value Expander::movedBack(Value heads, int64_t rows, int64_t paddedRows, int64_t part,
                           int64_t parts, double factor, Value dest) {
   int64_t dim = shape.dim, pieces = parts * shape.heads;
   RowProgram p = program(numImages * rows * shape.heads, dim); // (image, token, head)
   AffineExpr token = p.r.floorDiv(shape.heads), head = p.r % shape.heads;
-  AffineExpr from = token.floorDiv(rows) * (shape.heads * paddedRows) + head * paddedRows +
-                    token % rows;
+  AffineExpr from =
+      token.floorDiv(rows) * (shape.heads * paddedRows) + head * paddedRows + token % rows;
   Value x = p.in(heads, from, p.c);
   if (factor != 1.0)
     x = p.mul(x, p.constant(factor));
@@ -201,16 +201,16 @@ Value Expander::movedBack(Value heads, int64_t rows, int64_t paddedRows, int64_t
 /// One product of m x n x k for each head.
 Value Expander::product(Heads left, Heads right, std::array<int64_t, 3> mnk, bool transA,
                         bool transB) {
-  auto gemm =
-      GemmOp::create(b, loc, tensor({numHeads, mnk[0], mnk[1]}), left.value, right.value,
-                     /*dest=*/Value(), /*accumulate=*/Value(), /*bias=*/Value(),
-                     b.getDenseI64ArrayAttr(mnk),
-                     b.getDenseI64ArrayAttr({numHeads, left.stride, right.stride}), transA, transB);
+  auto gemm = GemmOp::create(
+      b, loc, tensor({numHeads, mnk[0], mnk[1]}), left.value, right.value,
+      /*dest=*/Value(), /*accumulate=*/Value(), /*bias=*/Value(), b.getDenseI64ArrayAttr(mnk),
+      b.getDenseI64ArrayAttr({numHeads, left.stride, right.stride}), transA, transB);
   gemm->setDiscardableAttrs(op->getDiscardableAttrDictionary());
   return gemm;
 }
 
-/// exp(x - max(x)) of a row x of scores, scaled and with what is added to them; 0 past the last key.
+/// exp(x - max(x)) of a row x of scores, scaled and with what is added to them; 0 past the last
+/// key.
 Value Expander::exponentials(RowProgram &p, const Moved &moved, Value scores) {
   AffineExpr query = p.r % shape.queries, head = p.r.floorDiv(shape.queries) % shape.heads;
   AffineExpr window = p.r.floorDiv(shape.queries * shape.heads) % shape.windows;
@@ -323,6 +323,5 @@ struct RTExpandAttentionPass
       op.erase();
     }
   }
-
 };
 } // namespace

@@ -36,7 +36,7 @@ struct RTPackOperandsPass : public ns::rt::impl::RTPackOperandsPassBase<RTPackOp
       return;
     SmallVector<GemmOp> gemms;
     getOperation().walk([&](GemmOp op) {
-      bool wide = !typeOf(op.getA()).getElementType().isBF16(), single = !op.getBatch();
+      bool wide = !typeOf(op.getA()).getElementType().isBF16(), single = !op.getBatch() && !op.getBias();
       if (wide && single && !op.getPacked() && (products == "generated" || isFasterGenerated(op)))
         gemms.push_back(op);
     });

@@ -25,8 +25,8 @@ struct AttentionShape {
   int64_t images, heads, queries, keys, width, dim, windows = 1; ///< images: of the batch
   Part parts[3];                                                 ///< q, k, v
   double scale;
-  mlir::ValueRange inputs, biases;  ///< as in the op
-  mlir::Value scoreBias, mask;      ///< or null
+  mlir::ValueRange inputs, biases; ///< as in the op
+  mlir::Value scoreBias, mask;     ///< or null
 
   explicit AttentionShape(mlir::Operation *op);
 };
