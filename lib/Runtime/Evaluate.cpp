@@ -16,6 +16,7 @@
 #include "ns/Runtime/Report.h"
 
 #include <cmath>
+#include <filesystem>
 
 using namespace ns::runtime;
 using nlohmann::json;
@@ -292,11 +293,30 @@ void Evaluation::measureAll() {
     measureCorruptions(context);
   measureShifted(context);
   measureTransfer(context);
-  if (!options.evaluate.compare.empty())
-    results.compareWith(options.evaluate.compare);
+  if (options.evaluate.compare.empty())
+    return;
+  results.write();
+  results.compareWith(options.evaluate.compare);
+}
+
+/// What can be found wrong before hours of work.
+static void checkPlaces(const EvaluateOptions &options) {
+  auto require = [](const std::string &flag, const std::string &folder) {
+    std::error_code code;
+    if (!std::filesystem::is_directory(folder, code))
+      fail(flag, folder, ": expected a folder, found ",
+           std::filesystem::exists(folder, code) ? "a file" : "nothing");
+  };
+  for (const ShiftedSet &set : options.shifted)
+    require("--shifted " + set.name + ":", set.folder);
+  for (const std::string &folder : options.transfer)
+    require("--transfer ", folder);
+  if (!options.compare.empty())
+    requireComparison(options.compare);
 }
 
 void Evaluation::run() {
+  checkPlaces(options.evaluate);
   try {
     measureAll();
   } catch (const Stopped &) {

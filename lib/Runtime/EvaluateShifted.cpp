@@ -12,7 +12,6 @@
 #include "ns/Runtime/Error.h"
 
 #include <algorithm>
-#include <filesystem>
 #include <set>
 
 using namespace ns::runtime;
@@ -33,10 +32,6 @@ public:
   ShiftedRun(EvaluationContext &context, const ShiftedSet &set) : context(context), set(set) {}
 
   void run() {
-    std::error_code code;
-    if (!std::filesystem::is_directory(set.folder, code))
-      fail("--shifted ", set.name, ":", set.folder, ": expected a folder, found ",
-           std::filesystem::exists(set.folder, code) ? "a file" : "nothing");
     CorruptionTree tree(set.folder);
     if (CorruptionArrays::isAt(set.folder))
       measureArrays();

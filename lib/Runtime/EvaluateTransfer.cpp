@@ -49,9 +49,6 @@ public:
       measureManifest(folder);
       return;
     }
-    if (!fs::is_directory(folder, code))
-      fail("--transfer ", folder, ": expected a folder, found ",
-           fs::exists(folder, code) ? "a file" : "nothing");
     // What --save-adversarial wrote: a folder for each attack.
     bool any = false;
     for (const std::string &name : listFolders(folder)) {

@@ -155,13 +155,26 @@ static Columns columnsOf(const std::string &path, const json &file) {
   return found;
 }
 
-void Results::compareWith(const std::string &other) {
-  std::string path = other;
-  if (!path.ends_with(".json"))
-    path += "/results.json";
+static json readComparison(const std::string &path) {
   json file = json::parse(readText(path), nullptr, false);
   if (!file.is_object())
     fail(path, ": expected the results.json of an evaluation, found no JSON object");
+  if (columnsOf(path, file).empty())
+    fail(path, ": expected measurements with the outcomes of images, found none");
+  return file;
+}
+
+static std::string comparisonFile(const std::string &other) {
+  return other.ends_with(".json") ? other : other + "/results.json";
+}
+
+void ns::runtime::requireComparison(const std::string &other) {
+  readComparison(comparisonFile(other));
+}
+
+void Results::compareWith(const std::string &other) {
+  std::string path = comparisonFile(other);
+  json file = readComparison(path);
   Columns theirs = columnsOf(path, file), ours = columnsOf(folder + "/results.json", root);
   json weights = file.value("weights", json()), hash = file.value("weights_xxh3", json());
   int64_t tested = 0;
@@ -194,8 +207,8 @@ void Results::compareWith(const std::string &other) {
     ++tested;
   }
   if (tested == 0)
-    fail("--compare ", path, ": expected a measurement of the same images, found ",
-         theirs.empty() ? "none with outcomes" : "other images or other attacks");
+    fail("--compare ", path,
+         ": expected a measurement of the same images, found other images or other attacks");
 }
 
 static std::string quoted(const std::string &name) {

@@ -71,6 +71,9 @@ private:
   std::vector<std::pair<std::string, std::vector<char>>> columns;
 };
 
+/// Throws Error where `other` cannot be read by Results::compareWith: before hours of work.
+void requireComparison(const std::string &other);
+
 /// One outcome for each image of a list that is not the evaluation's own, as `file`: image, label,
 /// prediction, correct.
 void writeOutcomes(const std::string &file, const ImageList &images,
