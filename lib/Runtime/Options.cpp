@@ -6,6 +6,7 @@
 //
 //===----------------------------------------------------------------------===//
 
+#include "ns/Runtime/Backend.h"
 #include "ns/Runtime/Options.h"
 #include "ns/Runtime/Error.h"
 #include "ns/Runtime/Host.h"
@@ -310,6 +311,14 @@ void resolveNoise(const Metadata &meta, SynthesisOptions &o) {
     throw UsageError("--lim: expected a number or auto, found '" + o.lim + "'");
 }
 
+/// The GPU of this machine, for --info.
+json hostFacts() {
+  GpuFacts gpu = findGpu();
+  if (!gpu.problem.empty())
+    return {{"gpu", nullptr}, {"problem", gpu.problem}};
+  return {{"gpu", gpu.name}, {"arch", gpu.arch}, {"cuda", gpu.driver}};
+}
+
 std::string absolute(const std::string &path) {
   return path.empty() ? path : std::filesystem::absolute(path).lexically_normal().string();
 }
@@ -396,7 +405,9 @@ std::optional<Options> ns::runtime::parseCommandLine(const Metadata &meta,
     json facts = json::parse(meta.json);
     for (json &entry : facts["entries"])
       entry.erase("ops"); // thousands of lines
-    if (meta.precision == "bf16")
+    if (meta.onDevice())
+      facts["host"] = hostFacts();
+    else if (meta.precision == "bf16")
       facts["bf16_products"] = hasBf16() ? "native" : "emulated";
     std::cout << facts.dump(2) << "\n";
     return std::nullopt;

@@ -1,5 +1,6 @@
 """The executables of --target=cuda over the emulated driver: their loops give what the CPU's executables give, on the same model, data and flags."""
 
+import json
 import os
 
 import numpy as np
@@ -9,7 +10,7 @@ from conftest import BUILD, column, compile_model, run, write_npz
 
 BATCH = 4
 EMULATE = ["--target=cuda", "--device-code=emulate"]
-TOLERANCE = dict(rtol=2e-4, atol=1e-6)
+TOLERANCE = {"rtol": 2e-4, "atol": 1e-6}
 
 
 @pytest.fixture(scope="module")
@@ -79,3 +80,11 @@ def test_evaluation(pair, tmp_path):
     """The same predictions, and the same images fooled by attacks."""
     cpu, cuda = pair(tmp_path, "evaluate", "--attack", "fgsm:eps=2/255", "--attack", "pgd:eps=1/255,steps=3")
     assert (cpu / "outcomes.csv").read_text() == (cuda / "outcomes.csv").read_text()
+
+
+def test_information_names_target_and_gpu(small, emulator):
+    binary = compile_model(small, "synth", f"--batch={BATCH}", *EMULATE)
+    facts = json.loads(run([binary, "--info"], env=emulator).stdout)
+    assert facts["target"] == "cuda" and facts["device"]["code"] == "emulate" and facts["host"]["arch"].startswith("sm_")
+    without = json.loads(run([binary, "--info"], env=emulator | {"NSRT_CUDA_LIBRARY": "/nowhere/libcuda.so.1"}).stdout)
+    assert without["host"]["gpu"] is None and "/nowhere/libcuda.so.1" in without["host"]["problem"]

@@ -56,6 +56,15 @@ std::unique_ptr<Backend> makeCpuBackend(const Artifact &artifact, Host &host);
 /// for, or too little memory.
 std::unique_ptr<Backend> makeCudaBackend(const Artifact &artifact);
 
+/// The GPU that makeCudaBackend would take.
+struct GpuFacts {
+  std::string name;    ///< such as "NVIDIA H200"
+  std::string arch;    ///< such as "sm_90"
+  std::string driver;  ///< the newest CUDA it serves, such as "13.0"
+  std::string problem; ///< why there is none; the others are empty then
+};
+GpuFacts findGpu();
+
 } // namespace ns::runtime
 
 #endif // NS_RUNTIME_BACKEND_H

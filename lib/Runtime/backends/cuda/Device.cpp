@@ -7,6 +7,7 @@
 //===----------------------------------------------------------------------===//
 
 #include "Device.h"
+#include "ns/Runtime/Backend.h"
 #include "ns/Runtime/Error.h"
 
 #include <cstring>
@@ -84,4 +85,14 @@ char *cuda::Device::allocatePinned(uint64_t bytes, const std::string &whatFor) {
   pinned.push_back(block);
   std::memset(block, 0, bytes);
   return static_cast<char *>(block);
+}
+
+GpuFacts ns::runtime::findGpu() {
+  try {
+    cuda::Device device;
+    return {device.name, str("sm_", device.capability),
+            str(device.driverVersion / 1000, ".", device.driverVersion % 1000 / 10), ""};
+  } catch (const Error &error) {
+    return {"", "", "", error.what()};
+  }
 }
