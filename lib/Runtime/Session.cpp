@@ -61,11 +61,8 @@ void Session::start(const std::string &entry) {
     services.waitForBlas();
   }
   const EntryInfo *info = metadata().findEntry(entry);
-  if (isMirrored()) {
+  if (isMirrored())
     sendInputs(*info);
-    for (const std::string &name : info->inputs)
-      staged.erase(slotInfo(name).offset);
-  }
   if (Profile *p = profile())
     p->beginEntry(entry, services.threads());
   device().start(entry, function);
@@ -80,9 +77,12 @@ void Session::start(const std::string &entry) {
 }
 
 void Session::run(const std::string &entry) {
-  start(entry);
   if (!isMirrored())
-    return;
+    return start(entry);
+  entryFunction(entry);
+  for (const std::string &name : metadata().findEntry(entry)->inputs)
+    staged.erase(slotInfo(name).offset); // a view from before may have been written
+  start(entry);
   for (const std::string &name : metadata().findEntry(entry)->outputs) {
     const SlotInfo &slot = slotInfo(name);
     download(slot.region, slot.offset, slot.bytes());

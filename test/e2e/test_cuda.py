@@ -180,6 +180,22 @@ def test_a_captured_step_is_its_list_of_ops(gpu, where, inputs):
     assert not any("cuMemAlloc" in line for line in lines)
 
 
+def test_inputs_travel_when_they_were_asked_for(gpu, where, inputs):
+    if "--device-code=emulate" not in where:
+        pytest.skip("the recorder is the emulator's")
+
+    def uploads(call):
+        before = len(RECORD.read_text().splitlines())
+        call("forward")
+        return sum(line.startswith("cuMemcpyHtoD") for line in RECORD.read_text().splitlines()[before:])
+
+    gpu.slot("image")[:] = inputs[0][:BATCH]
+    assert [uploads(gpu.start), uploads(gpu.start)] == [1, 0]
+    gpu.slot("image")[:] = 0.5
+    assert [uploads(gpu.start), uploads(gpu.start)] == [1, 0]
+    assert [uploads(gpu.run), uploads(gpu.run)] == [1, 1]  # a view from before may have been written
+
+
 def test_saved_weights_are_the_devices(case, cpu, gpu, inputs, tmp_path):
     gpu.load_weights()
     name = next(iter(gpu.params()))

@@ -51,7 +51,8 @@ public:
 
   /// Throws Error where the artefact has no such entry.
   void run(const std::string &entry);
-  /// Runs an entry without waiting for its end. Its inputs may be written again at once.
+  /// Runs an entry without waiting for its end. Its inputs may be written again at once, through
+  /// views asked for after the call: an input that nobody asked for is not sent again.
   void start(const std::string &entry);
   /// Sends an entry's inputs ahead of its next `start`, while the device works. Who changes one of
   /// them before asks `slot` for a new view.
@@ -109,7 +110,8 @@ private:
   int64_t started = 0;
   std::map<uint64_t, int64_t> written;
   mutable std::map<std::pair<int, uint64_t>, int64_t> known;
-  mutable std::set<uint64_t> staged; ///< offsets of inputs that were sent ahead
+  /// Offsets of inputs that the device has as they are: sent, and no view of them asked for since.
+  mutable std::set<uint64_t> staged;
   std::string loadedFile, loadedHash;
 };
 
