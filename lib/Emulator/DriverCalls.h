@@ -1,4 +1,4 @@
-//===- DriverCalls.h - how calls of the emulated driver are written -*- C++ -*-===//
+//===- DriverCalls.h - calls of the emulated driver -------------*- C++ -*-===//
 //
 // Part of the Nullspace compiler, under the Apache License v2.0 with LLVM Exceptions.
 // See LICENSE for license information.

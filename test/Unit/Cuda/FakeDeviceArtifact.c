@@ -1,4 +1,4 @@
-/*===- FakeDeviceArtifact.c - an artefact for a GPU by hand, for tests -*- C -*-===//
+/*===- FakeDeviceArtifact.c - an artefact for a GPU by hand -------*- C -*-===//
 //
 // Part of the Nullspace compiler, under the Apache License v2.0 with LLVM Exceptions.
 // See LICENSE for license information.

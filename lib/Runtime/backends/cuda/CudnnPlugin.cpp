@@ -6,8 +6,9 @@
 //
 //===----------------------------------------------------------------------===//
 //
-// libnsrt-cudnn.so: the one place that sees cuDNN's headers, whose frontend takes a minute to compile. cuDNN itself is loaded by libnsrt, which
-// hands its handle over. One graph for each op, built at its first call.
+// libnsrt-cudnn.so: the one place that sees cuDNN's headers, whose frontend takes a minute to
+// compile. cuDNN itself is loaded by libnsrt, which hands its handle over. One graph for each op,
+// built at its first call.
 //
 //===----------------------------------------------------------------------===//
 
@@ -60,8 +61,10 @@ Attributes statisticsOf(const nsrt_attention &op) {
 }
 
 void makeOutput(const Tensor &tensor, Attributes like) {
-  tensor->set_output(true).set_uid(like.get_uid()).set_dim(like.get_dim()).set_stride(
-      like.get_stride());
+  tensor->set_output(true)
+      .set_uid(like.get_uid())
+      .set_dim(like.get_dim())
+      .set_stride(like.get_stride());
 }
 
 void addForward(fe::graph::Graph &graph, const nsrt_attention &op) {
@@ -85,9 +88,9 @@ void addBackward(fe::graph::Graph &graph, const nsrt_attention &op) {
   auto o = graph.tensor(shapeOf(op, "o", kO, op.queries, op.strides_o));
   auto gradO = graph.tensor(shapeOf(op, "do", kGradO, op.queries, op.strides_o));
   auto statistics = graph.tensor(statisticsOf(op));
-  auto attributes =
-      fe::graph::SDPA_backward_attributes().set_name("attention_gradient").set_attn_scale(
-          static_cast<float>(op.scale));
+  auto attributes = fe::graph::SDPA_backward_attributes()
+                        .set_name("attention_gradient")
+                        .set_attn_scale(static_cast<float>(op.scale));
   auto [gradQ, gradK, gradV] = graph.sdpa_backward(q, k, v, o, gradO, statistics, attributes);
   makeOutput(gradQ, shapeOf(op, "dq", kGradQ, op.queries, op.strides_q));
   makeOutput(gradK, shapeOf(op, "dk", kGradK, op.keys, op.strides_k));
