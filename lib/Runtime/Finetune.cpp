@@ -201,7 +201,7 @@ double Finetuning::step(int64_t index) {
   double loss = 0, weight = 1.0 / static_cast<double>(images.size());
   // The images of the next step travel during this one, unless something else comes between.
   auto loadNext = [&] {
-    if (attack || (index + 1) % o.stepsPerRound == 0)
+    if ((index + 1) % o.stepsPerRound == 0)
       return;
     std::vector<int64_t> next = imagesOf(index + 1);
     next.resize(std::min<size_t>(next.size(), loader.batch()));
@@ -209,11 +209,19 @@ double Finetuning::step(int64_t index) {
     session.stage(entry);
     loadedStep = index + 1;
   };
-  runPieces(
-      session, entry, images, loader.batch(),
-      [&](int64_t first, std::span<const int64_t> piece) { load(index, first, piece, weight); },
-      [&](int64_t, std::span<const int64_t>) { loss += session.slot("loss").get(0); }, loadNext,
-      /*isLoaded=*/loadedStep == index);
+  auto loadPiece = [&](int64_t first, std::span<const int64_t> piece) {
+    load(index, first, piece, weight);
+  };
+  auto addLoss = [&](int64_t, std::span<const int64_t>) { loss += session.slot("loss").get(0); };
+  if (attack) // which runs entries itself: nothing is loaded before the outputs are read
+    forEachPiece(images, loader.batch(), [&](int64_t first, std::span<const int64_t> piece) {
+      loadPiece(first, piece);
+      session.run(entry);
+      addLoss(first, piece);
+    });
+  else
+    runPieces(session, entry, images, loader.batch(), loadPiece, addLoss, loadNext,
+              /*isLoaded=*/loadedStep == index);
   if (!std::isfinite(loss)) {
     save();
     fail("the loss of step ", index + 1, " is not finite; the weights before it are in ",
