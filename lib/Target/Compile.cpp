@@ -218,7 +218,7 @@ private:
 
   /// Sets the batch where the user gave none (docs/decisions/memory.md). CPU: the largest of 16, 8,
   /// 4, 2, 1 whose arena is no larger than 3/2 of the parameters, or than 224 MiB where that is
-  /// more. GPU: the largest of 128, 64, ..., 1 whose regions together take no more than 12 GiB.
+  /// more. GPU: the largest of 128, 64, ..., 1 whose regions together take no more than 20 GiB.
   LogicalResult chooseBatch(const NativeTarget &target) {
     const int64_t kMost = isDevice() ? 128 : 16;
     for (options.batch = kMost; options.batch > 1 && options.batchNorm != "train";) {
@@ -241,7 +241,7 @@ private:
 
   /// Bytes of region work that a batch chosen by the compiler may take.
   int64_t arenaLimit(ModuleOp planned) {
-    constexpr int64_t kAlways = 224 << 20, kDevice = int64_t(12) << 30;
+    constexpr int64_t kAlways = 224 << 20, kDevice = int64_t(20) << 30;
     int64_t params = regionBytes(planned, "params");
     if (!isDevice())
       return std::max(kAlways, params * 3 / 2);

@@ -93,7 +93,7 @@ static cl::opt<std::string> batch(
     "batch",
     cl::desc("Images per call, or auto (default): at most 16, fewer where their memory is "
              "more than 3/2 of the weights'; on a GPU at most 128, fewer where all takes more than "
-             "12 GiB. Executables add up the gradients of --batch-size"),
+             "20 GiB. Executables add up the gradients of --batch-size"),
     cl::init("auto"), cl::cat(category));
 static cl::opt<std::string>
     compileTo("compile-to",
