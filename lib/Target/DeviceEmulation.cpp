@@ -6,6 +6,7 @@
 //
 //===----------------------------------------------------------------------===//
 
+#include "AnalysisManagers.h"
 #include "DeviceInternal.h"
 #include "ns/Target/Native.h"
 
@@ -15,7 +16,6 @@
 #include "llvm/IR/MDBuilder.h"
 #include "llvm/IR/ReplaceConstant.h"
 #include "llvm/IR/Verifier.h"
-#include "llvm/Passes/PassBuilder.h"
 #include "llvm/Transforms/IPO/AlwaysInliner.h"
 #include "llvm/Transforms/Utils/BasicBlockUtils.h"
 
@@ -319,7 +319,7 @@ Constant *KernelEmulation::describe() const {
 }
 
 /// Every helper becomes a part of the kernels, so that one function knows the thread.
-static Error inlineHelpers(Module &module) {
+static void inlineHelpers(Module &module) {
   for (Function &function : module) {
     if (function.isDeclaration())
       continue;
@@ -331,21 +331,12 @@ static Error inlineHelpers(Module &module) {
     function.addFnAttr(Attribute::AlwaysInline);
   }
   PassBuilder builder;
-  LoopAnalysisManager loops;
-  FunctionAnalysisManager functions;
-  CGSCCAnalysisManager components;
-  ModuleAnalysisManager modules;
-  builder.registerModuleAnalyses(modules);
-  builder.registerCGSCCAnalyses(components);
-  builder.registerFunctionAnalyses(functions);
-  builder.registerLoopAnalyses(loops);
-  builder.crossRegisterProxies(loops, functions, components, modules);
-  AlwaysInlinerPass().run(module, modules);
+  AnalysisManagers analyses(builder);
+  AlwaysInlinerPass().run(module, analyses.modules);
   for (Function &function : make_early_inc_range(module))
     if (!function.isDeclaration() && function.getCallingConv() != CallingConv::PTX_Kernel &&
         function.use_empty())
       function.eraseFromParent();
-  return Error::success();
 }
 
 /// What the back end calls where bfloat16 results of an addition or product are rounded.
@@ -367,8 +358,7 @@ static void defineImage(Module &module, ArrayRef<Constant *> kernels) {
 }
 
 Expected<SmallVector<char, 0>> ns::emulate(Module &module, ArrayRef<KernelSignature> kernels) {
-  if (Error error = inlineHelpers(module))
-    return error;
+  inlineHelpers(module);
   while (!module.named_metadata_empty())
     module.eraseNamedMetadata(&*module.named_metadata_begin());
   std::vector<Constant *> rows;

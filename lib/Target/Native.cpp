@@ -8,6 +8,7 @@
 
 #include "ns/Target/Native.h"
 
+#include "AnalysisManagers.h"
 #include "ns/Conversion/Passes.h"
 
 #include "lld/Common/Driver.h"
@@ -20,7 +21,6 @@
 #include "llvm/IR/Module.h"
 #include "llvm/MC/TargetRegistry.h"
 #include "llvm/Object/ELFObjectFile.h"
-#include "llvm/Passes/PassBuilder.h"
 #include "llvm/Support/FileSystem.h"
 #include "llvm/Support/MemoryBuffer.h"
 #include "llvm/Support/Path.h"
@@ -75,21 +75,13 @@ static Expected<std::unique_ptr<TargetMachine>> makeMachine(const ns::NativeTarg
 }
 
 static void optimize(Module &module, TargetMachine &machine) {
-  LoopAnalysisManager loops;
-  FunctionAnalysisManager functions;
-  CGSCCAnalysisManager components;
-  ModuleAnalysisManager modules;
   PipelineTuningOptions tuning; // the loops are vectors already
   tuning.LoopVectorization = false;
   tuning.SLPVectorization = false;
   tuning.LoopUnrolling = false; // and unrolled as far as they should be
   PassBuilder builder(&machine, tuning);
-  builder.registerModuleAnalyses(modules);
-  builder.registerCGSCCAnalyses(components);
-  builder.registerFunctionAnalyses(functions);
-  builder.registerLoopAnalyses(loops);
-  builder.crossRegisterProxies(loops, functions, components, modules);
-  builder.buildPerModuleDefaultPipeline(OptimizationLevel::O2).run(module, modules);
+  ns::AnalysisManagers analyses(builder);
+  builder.buildPerModuleDefaultPipeline(OptimizationLevel::O2).run(module, analyses.modules);
 }
 
 static Expected<SmallVector<char, 0>> writeObject(Module &module, TargetMachine &machine) {

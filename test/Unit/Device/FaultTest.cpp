@@ -14,15 +14,11 @@ using namespace ns;
 using namespace ns::test;
 
 /// Doubles a vector of 256 floats, 4 for each thread.
-static constexpr llvm::StringLiteral kDouble = R"(
+static const std::string kDouble = R"(
 gpu.func @double(%x: memref<256xf32> {llvm.align = 16, llvm.noalias, llvm.readonly},
                  %y: memref<256xf32> {llvm.align = 16, llvm.noalias}) kernel {
+)" + kNumber + R"(
   %c4 = arith.constant 4 : index
-  %b = gpu.block_id x
-  %d = gpu.block_dim x
-  %t = gpu.thread_id x
-  %r = arith.muli %b, %d : index
-  %n = arith.addi %r, %t : index
   %i = arith.muli %n, %c4 : index
   %v = vector.load %x[%i] {alignment = 16 : i64} : memref<256xf32>, vector<4xf32>
   %w = arith.addf %v, %v : vector<4xf32>
@@ -253,7 +249,7 @@ TEST(Fault, shuffleWithMissingLanes) {
 }
 
 TEST(Fault, launchSizes) {
-  Kernels kernels(std::string(kDouble) + neighbours(true));
+  Kernels kernels(kDouble + neighbours(true));
   auto check = [&](const char *name, std::array<unsigned, 3> grid, std::array<unsigned, 3> block,
                    size_t shared = 0) {
     emulator::Launch launch{kernels.find(name),

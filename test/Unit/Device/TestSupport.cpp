@@ -36,6 +36,13 @@ mlir::gpu::GPUModuleOp test::kernelsOf(mlir::ModuleOp module) {
   return *module.getOps<mlir::gpu::GPUModuleOp>().begin();
 }
 
+bool test::haveLibdevice() {
+  for (const char *variable : {"CUDA_HOME", "CUDA_PATH"})
+    if (const char *root = getenv(variable))
+      return access((std::string(root) + "/nvvm/libdevice/libdevice.10.bc").c_str(), R_OK) == 0;
+  return access("/usr/local/cuda/nvvm/libdevice/libdevice.10.bc", R_OK) == 0;
+}
+
 Kernels::Kernels(llvm::StringRef body) {
   mlir::MLIRContext context;
   auto module = parseKernels(context, body);

@@ -54,6 +54,18 @@ mlir::OwningOpRef<mlir::ModuleOp> parseKernels(mlir::MLIRContext &context, llvm:
 /// The gpu.module within.
 mlir::gpu::GPUModuleOp kernelsOf(mlir::ModuleOp module);
 
+/// %n: the thread's number in a grid of lines.
+inline const std::string kNumber = R"(
+  %b = gpu.block_id x
+  %d = gpu.block_dim x
+  %t = gpu.thread_id x
+  %r = arith.muli %b, %d : index
+  %n = arith.addi %r, %t : index
+)";
+
+/// Whether there is a libdevice, which kernels with math functions need.
+bool haveLibdevice();
+
 /// Kernels of MLIR text as an emulation image, loaded.
 class Kernels {
 public:
