@@ -320,3 +320,24 @@ func.func @one_row(%x: tensor<50x1000xf32>) -> (tensor<50x1000xf32>, tensor<1000
   }
   return %y, %s : tensor<50x1000xf32>, tensor<1000xf32>
 }
+
+// What is made again stays late, though all that it reads is there when the first program runs.
+// CHECK-LABEL: func.func @recomputed(
+func.func @recomputed(%x: tensor<50x8xf32>, %w: tensor<8x8xf32>) -> (tensor<50x8xf32>, tensor<50x8xf32>, tensor<50x8xf32>) {
+  // CHECK-NEXT: %[[A:.*]] = rt.fused
+  // CHECK: %[[G:.*]] = rt.gemm {{.*}} %[[A]]
+  // CHECK: %[[AGAIN:.*]] = rt.fused [50, 1, 8] ins(%[[A]]
+  // CHECK: return %[[A]], %[[G]], %[[AGAIN]]
+  %a = rt.fused [50, 1, 8] ins(%x : tensor<50x8xf32>) maps [#point] -> [#point] : tensor<50x8xf32> {
+  ^bb0(%v: f32):
+    %e = math.exp %v : f32
+    rt.yield %e : f32
+  }
+  %g = rt.gemm [50, 8, 8] %a, %w : (tensor<50x8xf32>, tensor<8x8xf32>) -> tensor<50x8xf32>
+  %again = rt.fused [50, 1, 8] ins(%a : tensor<50x8xf32>) maps [#point] -> [#point] {rt.recomputed} : tensor<50x8xf32> {
+  ^bb0(%v: f32):
+    %e = math.exp %v : f32
+    rt.yield %e : f32
+  }
+  return %a, %g, %again : tensor<50x8xf32>, tensor<50x8xf32>, tensor<50x8xf32>
+}

@@ -91,6 +91,12 @@ Value EntryBuilder::addArgument(StringRef name, Type type) {
   return func.getArgument(index);
 }
 
+Value EntryBuilder::imageGradient(Value losses, Value weights) {
+  auto scalar = RankedTensorType::get({}, getElementType());
+  Value loss = nn::WeightedSumOp::create(opBuilder, getLoc(), scalar, losses, weights);
+  return GradientOp::create(opBuilder, getLoc(), getImage().getType(), loss, getImage()).getResult(0);
+}
+
 void EntryBuilder::setResults(ArrayRef<std::pair<StringRef, Value>> results) {
   Block &block = func.getBody().front();
   SmallVector<Value> values(llvm::make_second_range(results));

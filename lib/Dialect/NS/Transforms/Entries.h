@@ -47,6 +47,8 @@ public:
 
   mlir::Value addArgument(llvm::StringRef name, llvm::ArrayRef<int64_t> shape, mlir::Type elementType);
   mlir::Value addArgument(llvm::StringRef name, mlir::Type type);
+  /// Requests the gradient by the images of the losses' weighted sum.
+  mlir::Value imageGradient(mlir::Value losses, mlir::Value weights);
   /// Returns these values, under these names, and removes what no longer is read.
   void setResults(llvm::ArrayRef<std::pair<llvm::StringRef, mlir::Value>> results);
 

@@ -40,17 +40,12 @@ struct InsertAttackGradientPass : impl::InsertAttackGradientPassBase<InsertAttac
     FailureOr<EntryBuilder> entry = EntryBuilder::cloneForward(forward, name);
     if (failed(entry))
       return failure();
-    OpBuilder &builder = entry->builder();
-    Location loc = entry->getLoc();
     Value logits = entry->getLogits();
-    int64_t batch = batchOf(logits);
-    Value labels = entry->addArgument("labels", {batch}, builder.getI32Type());
+    Value labels = entry->addArgument("labels", {batchOf(logits)}, entry->builder().getI32Type());
     Value losses = lossOf(*entry, logits, labels);
     Value weights = entry->addArgument("weights", losses.getType());
-    auto scalar = RankedTensorType::get({}, entry->getElementType());
-    Value loss = nn::WeightedSumOp::create(builder, loc, scalar, losses, weights);
-    auto gradient = GradientOp::create(builder, loc, entry->getImage().getType(), loss, entry->getImage());
-    entry->setResults({{"losses", losses}, {"logits", logits}, {"image_grad", gradient.getResult(0)}});
+    Value gradient = entry->imageGradient(losses, weights);
+    entry->setResults({{"losses", losses}, {"logits", logits}, {"image_grad", gradient}});
     return success();
   }
 

@@ -163,18 +163,14 @@ struct InsertAttentionTapsPass : impl::InsertAttentionTapsPassBase<InsertAttenti
     Value labels = entry->addArgument("labels", {batch}, builder.getI32Type());
     Value weights = entry->addArgument("weights", perImage);
     Value patch = entry->addArgument("patch", {batch, taps.tokens}, entry->getElementType());
-    auto gradientOf = [&](Value losses) -> Value {
-      Value loss = nn::WeightedSumOp::create(builder, loc, RankedTensorType::get({}, entry->getElementType()), losses, weights);
-      return GradientOp::create(builder, loc, entry->getImage().getType(), loss, entry->getImage()).getResult(0);
-    };
     Value losses = nn::CrossEntropyOp::create(builder, loc, perImage, logits, labels);
     SmallVector<std::pair<std::string, Value>> made;
     for (int64_t layer : taps.lossLayers()) {
       Value attention = AttentionLossOp::create(builder, loc, perImage, paidTo(builder, taps.layers[layer], patch));
       made.push_back({"attention_loss_" + std::to_string(layer), attention});
-      made.push_back({"attention_grad_" + std::to_string(layer), gradientOf(attention)});
+      made.push_back({"attention_grad_" + std::to_string(layer), entry->imageGradient(attention, weights)});
     }
-    SmallVector<std::pair<StringRef, Value>> results = {{"losses", losses}, {"logits", logits}, {"image_grad", gradientOf(losses)}};
+    SmallVector<std::pair<StringRef, Value>> results = {{"losses", losses}, {"logits", logits}, {"image_grad", entry->imageGradient(losses, weights)}};
     results.append(made.begin(), made.end());
     entry->setResults(results);
     return success();
