@@ -198,4 +198,30 @@ func.func @parts(%x: tensor<2x8xf32>, %w: tensor<8x8xf32>) -> (tensor<4x8xf32>, 
   }
   return %2, %3 : tensor<4x8xf32>, tensor<4x8xf32>
 }
+
+// Probabilities: a program that reads them too reads what the product reads.
+// RESULTS-LABEL: func.func @heads(
+func.func @heads(%x: tensor<2x4x8xf32>, %v: tensor<2x8x8xf32>) -> (tensor<2x4x8xf32>, tensor<2x4x8xf32>) attributes {ns.entry} {
+  // RESULTS: %[[P:.*]] = rt.fused [8, 1, 8] {{.*}} : tensor<2x4x8xbf16> {
+  // RESULTS-NOT: tensor<2x4x8xf32>
+  // RESULTS: rt.gemm [4, 8, 8] %[[P]], {{.*}} -> tensor<2x4x8xbf16>
+  // RESULTS: rt.fused [8, 1, 8] ins(%[[P]] : tensor<2x4x8xbf16>)
+  %0 = rt.fused [8, 1, 8] ins(%x : tensor<2x4x8xf32>) maps [#point] -> [#point] : tensor<2x4x8xf32> {
+  ^bb0(%a: f32):
+    %y = math.exp %a : f32
+    rt.yield %y : f32
+  }
+  %1 = rt.gemm [4, 8, 8] %0, %v batch [2, 32, 64] : (tensor<2x4x8xf32>, tensor<2x8x8xf32>) -> tensor<2x4x8xf32>
+  %2 = rt.fused [8, 1, 8] ins(%0 : tensor<2x4x8xf32>) maps [#point] -> [#point] : tensor<2x4x8xf32> {
+  ^bb0(%a: f32):
+    %y = arith.addf %a, %a : f32
+    rt.yield %y : f32
+  }
+  %3 = rt.fused [8, 1, 8] ins(%1 : tensor<2x4x8xf32>) maps [#point] -> [#point] : tensor<2x4x8xf32> {
+  ^bb0(%a: f32):
+    %y = arith.addf %a, %a : f32
+    rt.yield %y : f32
+  }
+  return %2, %3 : tensor<2x4x8xf32>, tensor<2x4x8xf32>
+}
 }

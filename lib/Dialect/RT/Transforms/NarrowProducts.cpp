@@ -193,8 +193,8 @@ struct RTNarrowProductsPass : public ns::rt::impl::RTNarrowProductsPassBase<RTNa
     for (auto gemm : llvm::make_early_inc_range(block.getOps<GemmOp>())) {
       if (!typeOf(gemm.getResult()).getElementType().isF32())
         continue;
-      gemm.getAMutable().assign(copyOf(gemm.getA(), frozen));
-      gemm.getBMutable().assign(copyOf(gemm.getB(), frozen));
+      for (OpOperand *operand : {&gemm.getAMutable(), &gemm.getBMutable()})
+        operand->set(copyOf(operand->get(), frozen, bool(gemm.getBatch())));
       ++numProducts;
       if (results != "f32" && isActivation(gemm) && canBeNarrow(gemm.getResult()))
         narrowResult(gemm);
@@ -287,8 +287,9 @@ struct RTNarrowProductsPass : public ns::rt::impl::RTNarrowProductsPassBase<RTNa
     readNarrow(parts.front());
   }
 
-  /// `value` in bf16, made once in an entry.
-  Value copyOf(Value value, FrozenCopies &frozen) {
+  /// `value` in bf16, made once in an entry. `ofHeads`: an operand of attention's products, such as
+  /// probabilities.
+  Value copyOf(Value value, FrozenCopies &frozen, bool ofHeads) {
     if (typeOf(value).getElementType().isBF16())
       return value;
     if (Value known = copies.lookup(value))
@@ -297,15 +298,16 @@ struct RTNarrowProductsPass : public ns::rt::impl::RTNarrowProductsPassBase<RTNa
     b.setInsertionPointAfterValue(value);
     Value copy;
     if (auto view = value.getDefiningOp<ViewOp>()) {
-      Value source = copyOf(view.getSource(), frozen);
+      Value source = copyOf(view.getSource(), frozen, ofHeads);
       if (typeOf(value).getElementType().isBF16()) // with its source
         return value;
       b.setInsertionPointAfterValue(source);
       copy = ViewOp::create(b, view.getLoc(), narrowed(typeOf(value)), source, view.getOffset());
     } else if (auto slot = value.getDefiningOp<SlotOp>(); slot && frozen.isFrozen(slot)) {
       copy = frozen.place(slot);
-    } else if (SmallVector<OpResult> parts = partsOf(value);
-               results != "f32" && parts.size() > 1 && canBeNarrow(value)) {
+    } else if (SmallVector<OpResult> parts = partsOf(value); results != "f32" && !parts.empty() &&
+                                                             (ofHeads || parts.size() > 1) &&
+                                                             canBeNarrow(value)) {
       narrowParts(parts);
       return value;
     } else {

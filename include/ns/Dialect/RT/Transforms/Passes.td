@@ -69,7 +69,7 @@ def RTNarrowProductsPass : Pass<"rt-narrow-products", "::mlir::ModuleOp"> {
     copied in each entry that reads it.
 
     `results=bf16` makes the products themselves write bf16 where the result is a row for each token or belongs to heads of attention, and only programs and products read it: programs widen it. So is
-    what several programs write part by part and a product reads. Gradients of weights, logits and what programs make stay f32. `results=rounded` gives the same numbers where the library's results are f32: a program rounds each of them.
+    what several programs write part by part and a product reads, and what a batched product reads: nobody gets it in f32 then. Gradients of weights, logits and what programs make stay f32. `results=rounded` gives the same numbers where the library's results are f32: a program rounds each of them.
 
     Requires: `nn-to-rt`. Ensures: no `rt.gemm` of f32 operands is left in the chosen entries.
     Example: `rt.gemm [M, N, K] %x, %w : (tensor<MxKxf32>, tensor<KxNxf32>) -> tensor<MxNxf32>` becomes
