@@ -311,6 +311,11 @@ def RT_LaunchOp : RT_Op<"launch", [AttrSizedOperandSegments, DeclareOpInterfaceM
 
     Example:
     ```mlir
+    gpu.module @kernels {
+      gpu.func @rows_0(%x: memref<605184xf32, 1>, %g: memref<192xf32, 1>, %y: memref<605184xf32, 1>) kernel attributes {known_block_size = array<i32: 128, 1, 1>} {
+        gpu.return
+      }
+    }
     %y = rt.launch @kernels::@rows_0 grid [788, 1, 1] block [128, 1, 1] ins(%x, %g : tensor<16x197x192xf32>, tensor<192xf32>) : tensor<16x197x192xf32>
     ```
   }];
