@@ -61,21 +61,25 @@ Arena::Arena(func::FuncOp entry)
       if (offset < 0)
         continue; // in a slot
       int64_t last = lastUse(result, entry, positions, index);
-      bool saved = int64_t(index) < turn && last > turn;
+      bool packed = isa<rt::PackOp>(info.op);
+      bool saved = !packed && int64_t(index) < turn && last > turn;
       values.push_back({rt::typeOf(result), info.layer, offset, rt::byteSize(rt::typeOf(result)),
-                        int64_t(index), last, saved});
+                        int64_t(index), last, saved, packed});
     }
   }
   for (int64_t at = 0; at < int64_t(ops.size()); ++at) {
-    std::vector<const ArenaValue *> present, kept;
+    std::vector<const ArenaValue *> present, kept, packed;
     for (const ArenaValue &value : values)
       if (value.first <= at && at <= value.last) {
         present.push_back(&value);
         if (value.saved)
           kept.push_back(&value);
+        if (value.packed)
+          packed.push_back(&value);
       }
     live.push_back(covered(std::move(present)));
     savedBytes = std::max(savedBytes, covered(std::move(kept)));
+    packedBytes = std::max(packedBytes, covered(std::move(packed)));
     if (live[at] > live[peak])
       peak = at;
   }

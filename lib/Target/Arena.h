@@ -22,6 +22,7 @@ struct ArenaValue {
   int64_t offset, bytes;
   int64_t first, last; ///< ops that make it and read it last, as positions in the list of ops
   bool saved;          ///< made before `Arena::turn` and read after it
+  bool packed;         ///< a weight in the panels of the micro-kernel
 };
 
 /// What rt-plan-memory left: the places of an entry's values and the ops between which they live. A
@@ -37,7 +38,8 @@ struct Arena {
   std::vector<int64_t> live; ///< bytes that hold a value while op i runs
   int64_t peak = 0;          ///< the op of the largest of them
   int64_t turn;              ///< the first op with a gradient product in it: backward begins
-  int64_t savedBytes = 0;    ///< of saved values
+  int64_t savedBytes = 0;    ///< of saved values, at most
+  int64_t packedBytes = 0;   ///< of packed weights, at most
 };
 
 } // namespace ns

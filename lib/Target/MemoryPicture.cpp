@@ -39,8 +39,10 @@ static void draw(const Arena &arena, llvm::raw_ostream &os) {
         "<rect class=\"{0}\" x=\"{1:F1}\" y=\"{2:F1}\" width=\"{3:F1}\" "
         "height=\"{4:F1}\"><title>{5} {6:$[x]}: {7:F2} MiB at {8:F2}, ops {9} to {10}</title>"
         "</rect>\n",
-        value.saved ? "saved" : "scratch", double(value.first) * perOp,
-        kHeight - double(value.offset + value.bytes) * perByte,
+        value.saved    ? "saved"
+        : value.packed ? "packed"
+                       : "scratch",
+        double(value.first) * perOp, kHeight - double(value.offset + value.bytes) * perByte,
         double(value.last + 1 - value.first) * perOp, double(value.bytes) * perByte,
         escaped(value.layer),
         llvm::make_range(value.type.getShape().begin(), value.type.getShape().end()),
@@ -55,10 +57,12 @@ static void draw(const Arena &arena, llvm::raw_ostream &os) {
 void ns::drawMemory(ModuleOp module, llvm::raw_ostream &os) {
   os << "<!doctype html>\n<meta charset=\"utf-8\"><title>Memory</title>\n<style>\n"
         "body { font: 14px sans-serif } svg { border: 1px solid #888 }\n"
-        "rect { stroke: #fff; stroke-width: .3 } .saved { fill: #3b6ea5 } .scratch { fill: #b9cde3 "
-        "}\nrect:hover { fill: #d9822b } polyline { fill: none; stroke: #a00 }\n</style>\n"
-        "<p>Offset in the arena over the ops of each entry; dark: saved for backward; the line: "
-        "bytes that hold a value. Point at a rectangle for its layer.</p>\n";
+        "rect { stroke: #fff; stroke-width: .3 } .saved { fill: #3b6ea5 }\n"
+        ".packed { fill: #8a9a5b } .scratch { fill: #b9cde3 } rect:hover { fill: #d9822b }\n"
+        "polyline { fill: none; stroke: #a00 }\n</style>\n"
+        "<p>Offset in the arena over the ops of each entry; dark: saved for backward; green: "
+        "packed "
+        "weights; the line: bytes that hold a value. Point at a rectangle for its layer.</p>\n";
   for (auto entry : module.getOps<func::FuncOp>())
     if (Arena arena(entry); !arena.values.empty())
       draw(arena, os);

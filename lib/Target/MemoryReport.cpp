@@ -89,13 +89,15 @@ static json::Object toJson(const Arena &arena) {
                                   {"bytes", value.bytes},
                                   {"first", value.first},
                                   {"last", value.last},
-                                  {"saved", value.saved}});
+                                  {"saved", value.saved},
+                                  {"packed", value.packed}});
   return json::Object{{"name", arena.name},
                       {"work", arena.bytes},
                       {"thread_scratch", arena.scratch},
                       {"live", arena.live.empty() ? 0 : arena.live[arena.peak]},
                       {"peak", arena.peak},
                       {"saved", arena.savedBytes},
+                      {"packed", arena.packedBytes},
                       {"ops", std::move(ops)},
                       {"values", std::move(values)}};
 }
@@ -143,9 +145,12 @@ static void printArena(const Arena &arena, llvm::raw_ostream &os) {
     return;
   }
   const OpInfo &peak = arena.ops[arena.peak];
-  os << llvm::formatv(", {0:F2} live at op {1} ({2} {3}), {4:F2} of all saved for backward\n",
+  os << llvm::formatv(", {0:F2} live at op {1} ({2} {3}), {4:F2} of all saved for backward",
                       mebibytes(arena.live[arena.peak]), arena.peak, peak.layer, peak.kind,
                       mebibytes(arena.savedBytes));
+  if (arena.packedBytes > 0)
+    os << llvm::formatv(", {0:F2} of packed weights", mebibytes(arena.packedBytes));
+  os << "\n";
   printCurve(arena, os);
   os << llvm::formatv("  {0,10} {1,9} {2,9}  {3,-9} {4,-30} {5}\n", "at MiB", "MiB", "ops", "",
                       "layer", "shape");
@@ -158,9 +163,10 @@ static void printArena(const Arena &arena, llvm::raw_ostream &os) {
     bool atPeak = value.first <= arena.peak && arena.peak <= value.last;
     os << llvm::formatv("  {0,10:F2} {1,9:F2} {2,9}  {3,-9} {4,-30} {5}\n", mebibytes(value.offset),
                         mebibytes(value.bytes), ops,
-                        value.saved ? "saved"
-                        : atPeak    ? "at peak"
-                                    : "",
+                        value.saved    ? "saved"
+                        : value.packed ? "packed"
+                        : atPeak       ? "at peak"
+                                       : "",
                         value.layer, shape);
   }
 }

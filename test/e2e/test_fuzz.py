@@ -34,6 +34,8 @@ def fuzz(reader: str, folder) -> subprocess.CompletedProcess | None:
     environment = os.environ | {"ASAN_OPTIONS": "detect_container_overflow=0:detect_leaks=1"}
     command = [fuzzer, f"-max_total_time={SECONDS}", f"-max_len={length}", "-timeout=20", "-rss_limit_mb=2048"]
     command += ["-malloc_limit_mb=64", "-print_final_stats=1", f"-artifact_prefix={folder}/{reader}-", corpus, seeds]
+    # The shell forks: a program that Python executes itself has this process's peak as its own (ru_maxrss), which libFuzzer reads.
+    command = ["sh", "-c", '"$@"; exit $?', "sh", *command]
     return subprocess.run(command, capture_output=True, text=True, errors="replace", env=environment, cwd=folder)
 
 
