@@ -216,6 +216,31 @@ def column(path: pathlib.Path, name: str):
         return np.array([float(row[name]) for row in csv.DictReader(file)])
 
 
+def adamw(net: torch.nn.Module, info, lr: float, decay: float) -> torch.optim.AdamW:
+    """timm's groups: vectors, and what the model says, are not decayed."""
+    groups = {True: [], False: []}
+    for name, parameter in net.named_parameters():
+        groups[parameter.dim() > 1 and name not in info.no_weight_decay].append(parameter)
+    return torch.optim.AdamW(
+        [{"params": groups[True], "weight_decay": decay}, {"params": groups[False], "weight_decay": 0.0}], lr=lr
+    )
+
+
+def moved_elsewhere(net: torch.nn.Module, start: dict, found: dict, tolerance: float) -> list[str]:
+    """Parameters whose error is more than `tolerance` of how far training moved them from `start`."""
+    wrong = []
+    for name, parameter in net.named_parameters():
+        keep = slice(None)
+        if name.endswith("qkv.bias"):  # the key third has an exact gradient of 0: Adam divides noise by noise there
+            width = parameter.shape[0] // 3
+            keep = torch.cat([torch.arange(width), torch.arange(2 * width, 3 * width)])
+        moved = (parameter.detach() - start[name])[keep].norm()
+        error = (found[name].double() - parameter.detach())[keep].norm()
+        if not error <= tolerance * moved:
+            wrong.append(f"{name}: error {error:.2e}, moved {moved:.2e}")
+    return wrong
+
+
 def cosine(step: int, total: int, lr: float, low: float = 0.0) -> float:
     """The executables' learning rate of a step."""
     return low + 0.5 * (lr - low) * (1 + math.cos(math.pi * step / total))

@@ -40,6 +40,8 @@ public:
   mlir::OpBuilder &builder() { return opBuilder; }
   mlir::Location getLoc() { return func.getLoc(); }
   mlir::Value getImage() { return func.getArgument(0); }
+  /// Images of a call; dynamic before nn-bind-batch.
+  int64_t getBatch() { return mlir::cast<mlir::RankedTensorType>(getImage().getType()).getDimSize(0); }
   /// The first value the function returns: the logits of a fresh copy.
   mlir::Value getLogits() { return func.getBody().front().getTerminator()->getOperand(0); }
   /// Element type of the images, and so of every float argument.

@@ -41,7 +41,7 @@ struct InsertAttackGradientPass : impl::InsertAttackGradientPassBase<InsertAttac
     if (failed(entry))
       return failure();
     Value logits = entry->getLogits();
-    Value labels = entry->addArgument("labels", {batchOf(logits)}, entry->builder().getI32Type());
+    Value labels = entry->addArgument("labels", {entry->getBatch()}, entry->builder().getI32Type());
     Value losses = lossOf(*entry, logits, labels);
     Value weights = entry->addArgument("weights", losses.getType());
     Value gradient = entry->imageGradient(losses, weights);
@@ -49,18 +49,17 @@ struct InsertAttackGradientPass : impl::InsertAttackGradientPassBase<InsertAttac
     return success();
   }
 
-  static int64_t batchOf(Value logits) { return cast<RankedTensorType>(logits.getType()).getDimSize(0); }
-  static Type lossType(EntryBuilder &entry, Value logits) {
-    return RankedTensorType::get({batchOf(logits)}, entry.getElementType());
+  static Type lossType(EntryBuilder &entry) {
+    return RankedTensorType::get({entry.getBatch()}, entry.getElementType());
   }
   static Value crossEntropy(EntryBuilder &entry, Value logits, Value labels) {
-    return nn::CrossEntropyOp::create(entry.builder(), entry.getLoc(), lossType(entry, logits), logits, labels);
+    return nn::CrossEntropyOp::create(entry.builder(), entry.getLoc(), lossType(entry), logits, labels);
   }
   static Value attackLoss(EntryBuilder &entry, Value logits, Value labels) {
-    int64_t batch = batchOf(logits);
+    int64_t batch = entry.getBatch();
     Value targets = entry.addArgument("targets", {batch}, entry.builder().getI32Type());
     Value objective = entry.addArgument("objective", {batch, 6}, entry.getElementType());
-    return AttackLossOp::create(entry.builder(), entry.getLoc(), lossType(entry, logits), logits, labels, targets,
+    return AttackLossOp::create(entry.builder(), entry.getLoc(), lossType(entry), logits, labels, targets,
                                 objective);
   }
 };

@@ -121,7 +121,7 @@ struct InsertAttentionTapsPass : impl::InsertAttentionTapsPassBase<InsertAttenti
       return failure();
     Taps taps(entry->getFunc());
     OpBuilder &builder = entry->builder();
-    int64_t batch = batchOf(*entry);
+    int64_t batch = entry->getBatch();
     Value weights = entry->addArgument("query_weights", {batch, taps.tokens}, entry->getElementType());
     SmallVector<Value> received;
     for (nn::AttentionOp op : taps.layers)
@@ -157,7 +157,7 @@ struct InsertAttentionTapsPass : impl::InsertAttentionTapsPassBase<InsertAttenti
     Taps taps(entry->getFunc());
     OpBuilder &builder = entry->builder();
     Location loc = entry->getLoc();
-    int64_t batch = batchOf(*entry);
+    int64_t batch = entry->getBatch();
     Value logits = entry->getLogits();
     auto perImage = RankedTensorType::get({batch}, entry->getElementType());
     Value labels = entry->addArgument("labels", {batch}, builder.getI32Type());
@@ -208,8 +208,6 @@ struct InsertAttentionTapsPass : impl::InsertAttentionTapsPassBase<InsertAttenti
         if (Operation *def = value.getDefiningOp(); def && !def->hasAttr(nn::NNDialect::kLayerAttr))
           def->setAttr(nn::NNDialect::kLayerAttr, layer);
   }
-
-  static int64_t batchOf(EntryBuilder &entry) { return cast<RankedTensorType>(entry.getImage().getType()).getDimSize(0); }
 };
 
 } // namespace

@@ -62,7 +62,7 @@ Value tradesLoss(EntryBuilder &entry, Value stackedLogits) {
   OpBuilder &builder = entry.builder();
   Type elementType = entry.getElementType();
   auto scalar = RankedTensorType::get({}, elementType);
-  int64_t batch = cast<RankedTensorType>(entry.getImage().getType()).getDimSize(0),
+  int64_t batch = entry.getBatch(),
           rows = cast<RankedTensorType>(stackedLogits.getType()).getDimSize(0);
   Value labels = entry.addArgument("labels", {batch}, builder.getI32Type());
   Value weights = entry.addArgument("weights", {batch}, elementType);
@@ -126,7 +126,7 @@ LogicalResult InsertFinetuneLossPass::insertStep() {
   Location loc = entry->getLoc();
   Type elementType = entry->getElementType();
   auto scalar = RankedTensorType::get({}, elementType);
-  int64_t batch = cast<RankedTensorType>(entry->getImage().getType()).getDimSize(0);
+  int64_t batch = entry->getBatch();
   int64_t rows = noised && !separate && !ShapedType::isDynamic(batch) ? 2 * batch : batch;
   Value labels = entry->addArgument("labels", {batch}, builder.getI32Type());
   Value weights = entry->addArgument("weights", {batch}, elementType);

@@ -49,8 +49,7 @@ LogicalResult InsertSynthesisLossPass::insertStep(func::FuncOp forward, NoiseOp 
   auto scalar = RankedTensorType::get({}, elementType);
   Value logits = entry->getLogits();
   Value clean = entry->addArgument("clean_logits", logits.getType());
-  int64_t batch = cast<RankedTensorType>(logits.getType()).getDimSize(0);
-  Value weights = entry->addArgument("weights", {batch}, elementType);
+  Value weights = entry->addArgument("weights", {entry->getBatch()}, elementType);
   Value accumulate = entry->addArgument("accumulate", scalar);
   Value losses = SynthesisLossOp::create(builder, loc, weights.getType(), logits, clean, *distance);
   Value loss = nn::WeightedSumOp::create(builder, loc, scalar, losses, weights);
