@@ -100,22 +100,33 @@ def synthesise(work, common: str) -> None:
     work.run("clean", f"{folder}/evaluate.exe {common} --output {folder}/clean")
 
 
-def main() -> int:
-    from hardening import Study, Workplace, compile_model, console, run_study
-    from nullspace import UserError, report
-
-    parser = argparse.ArgumentParser(description=__doc__)
+def add_places(parser: argparse.ArgumentParser) -> None:
+    """The flags of every study on these images."""
     parser.add_argument("--archive", default=SHARED / "data" / "cifar10-train.tar.xz", type=pathlib.Path)
     parser.add_argument("--checkpoint", default=SHARED / "models" / "vit_cifar10.safetensors", type=pathlib.Path)
     parser.add_argument("--work", default=OUT / "cifar10", type=pathlib.Path)
-    parser.add_argument("-o", "--output", default=OUT / "cifar10-hardening.json", type=pathlib.Path)
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--jobs", type=int, default=len(os.sched_getaffinity(0)), help="runs at a time")
+
+
+def parse_places(parser: argparse.ArgumentParser) -> argparse.Namespace:
+    """The command line; the inputs are there, and the folder to work in."""
     args = parser.parse_args()
     for path in (args.archive, args.checkpoint):
         if not path.is_file():
             parser.error(f"{path}: no such file")
     args.work.mkdir(parents=True, exist_ok=True)
+    return args
+
+
+def main() -> int:
+    from hardening import Study, Workplace, compile_model, console, run_study
+    from nullspace import UserError, report
+
+    parser = argparse.ArgumentParser(description=__doc__)
+    add_places(parser)
+    parser.add_argument("-o", "--output", default=OUT / "cifar10-hardening.json", type=pathlib.Path)
+    parser.add_argument("--jobs", type=int, default=len(os.sched_getaffinity(0)), help="runs at a time")
+    args = parse_places(parser)
     work, data = Workplace(args.work.resolve()), args.work.resolve() / "cifar10.npz"
     try:
         if not data.exists():

@@ -11,7 +11,7 @@ import pathlib
 import sys
 import time
 
-from cifar10 import FINETUNE, NORM, SHARED, prepare_data, prepare_model
+from cifar10 import FINETUNE, NORM, add_places, parse_places, prepare_data, prepare_model
 from hardening import Study, Workplace, compile_model, console
 from nullspace import UserError, report
 from problem import BIN, OUT
@@ -151,10 +151,7 @@ def noise_in_pixels(noise: pathlib.Path, checkpoint: pathlib.Path):
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--archive", default=SHARED / "data" / "cifar10-train.tar.xz", type=pathlib.Path)
-    parser.add_argument("--checkpoint", default=SHARED / "models" / "vit_cifar10.safetensors", type=pathlib.Path)
-    parser.add_argument("--work", default=OUT / "cifar10", type=pathlib.Path)
-    parser.add_argument("--seeds", type=int, default=3)
+    add_places(parser)
     parser.add_argument(
         "--full", action="store_true", help="1,000 images and the attacks' published lengths: two core-days"
     )
@@ -162,11 +159,7 @@ def main() -> int:
     parser.add_argument(
         "-o", "--output", default=OUT / "cifar10-table", type=pathlib.Path, help="OUTPUT.{html,md,tex,json}"
     )
-    args = parser.parse_args()
-    for path in (args.archive, args.checkpoint):
-        if not path.is_file():
-            parser.error(f"{path}: no such file")
-    args.work.mkdir(parents=True, exist_ok=True)
+    args = parse_places(parser)
     work, data = Workplace(args.work.resolve()), args.work.resolve() / "cifar10.npz"
     plan = FULL if args.full else SHORT
     try:
