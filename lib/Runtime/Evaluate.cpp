@@ -154,7 +154,7 @@ private:
   }
   /// What every piece of the journal depends on.
   json identity() const {
-    return {{"journal", 1},
+    return {{"journal", 2},
             {"executable", xxh3HexOfFile(InputFile(session.path()))},
             {"model", session.metadata().model.name},
             {"weights", session.weightsHash()},

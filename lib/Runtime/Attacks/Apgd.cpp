@@ -13,7 +13,7 @@
 //
 //===----------------------------------------------------------------------===//
 
-#include "GradientAttack.h"
+#include "AttackedRows.h"
 
 using namespace ns::runtime;
 
@@ -44,14 +44,16 @@ public:
 
   /// Moves y, an image x away from whose ball it must not go.
   void step(T *y, const T *x) {
-    std::vector<T> here(y, y + n), ahead = here;
+    ahead.assign(y, y + n);
     ball.ascend(ahead.data(), gradient.data(), n, stepSize);
     ball.project(ahead.data(), x, n);
     T share = first ? T(1) : T(0.75);
-    for (int64_t i = 0; i < n; ++i)
-      y[i] = here[i] + share * (ahead[i] - here[i]) + (1 - share) * (here[i] - previous[i]);
+    for (int64_t i = 0; i < n; ++i) {
+      T here = y[i];
+      y[i] = here + share * (ahead[i] - here) + (1 - share) * (here - previous[i]);
+      previous[i] = here;
+    }
     ball.project(y, x, n);
-    previous = std::move(here);
     first = false;
   }
 
@@ -89,7 +91,7 @@ private:
   int64_t interval, decrease, least, nextCheck = 0, sinceCheck = 0;
   double stepSize = 0, bestLoss = 0, bestAtCheck = 0;
   bool reducedLast = true, first = true;
-  std::vector<T> previous, best, gradient, bestGradient;
+  std::vector<T> previous, ahead, best, gradient, bestGradient;
   std::vector<double> losses;
 };
 
@@ -111,79 +113,70 @@ template <class T> class Apgd {
 public:
   Apgd(AttackContext &context, const AttackSpec &spec)
       : context(context), spec(spec), ball(spec), steps(static_cast<int64_t>(spec.number("steps"))),
-        batch(context), iterations(context.loader.batch(),
-                                   Iteration<T>(ball, batch.pixels(), steps, spec.number("rho"))) {}
+        restarts(static_cast<int64_t>(spec.number("restarts"))),
+        numTargets(spec.kind == "apgd-t" ? numTargetClasses(context.session, spec) : 1),
+        rows(context, spec, restarts * numTargets),
+        climbs(rows.size(), {Iteration<T>(ball, rows.pixels(), steps, spec.number("rho"))}) {
+    if (spec.kind != "apgd-ce")
+      objectives.emplace(context.session);
+  }
 
   Survivors run() {
-    Survivors survivors(context.images.size(), 1);
-    int64_t restarts = static_cast<int64_t>(spec.number("restarts")),
-            runs = restarts * numTargets();
-    for (int64_t index = 0; index < runs; ++index)
-      attackStanding(context, spec, survivors, [&](std::span<const int64_t> piece) {
-        return attack(piece, index, 2 + index / restarts);
+    TensorView losses = context.session.slot("losses");
+    std::vector<char> ends(rows.size());
+    auto look = [&](std::span<const int64_t> images) {
+      if (targeted())
+        classes.look(context.session, images.size(), numTargets + 1);
+    };
+    auto begin = [&](T *y, const T *x, const T *, int64_t i) { this->begin(y, x, i); };
+    while (rows.refill(look, begin)) {
+      rows.run(objectives ? "attack_grad" : "value_and_grad");
+      std::vector<char> right = rows.stillRight();
+      rows.forEach([&](T *y, const T *x, const T *g, int64_t i) {
+        ends[i] = !right[i] || !climbs[i].advance(y, x, g, losses.get(i), steps);
       });
-    return survivors;
+      rows.finishAll(ends, right);
+    }
+    return rows.results().outcome();
   }
 
 private:
-  bool targeted() const { return spec.kind == "apgd-t"; }
-  int64_t numTargets() const { return targeted() ? numTargetClasses(context.session, spec) : 1; }
+  struct Climb {
+    Iteration<T> iteration;
+    int64_t taken = 0; ///< steps
 
-  /// Sets what to climb; `rank`: the place of the target among the clean image's logits.
-  void aim(int64_t count, int64_t rank) {
-    if (spec.kind == "apgd-ce")
-      return;
-    if (targeted())
-      context.session.run("forward");
-    for (int64_t i = 0; i < count; ++i)
-      batch.setObjective(
-          i, targeted() ? Objective{.targetedDlr = 1, .targetClass = batch.rankedClass(i, rank)}
-                        : Objective{.dlr = 1});
-  }
-  /// Losses and gradients at the iterates; those that fool the model no longer stand.
-  void differentiate(std::span<const int64_t> piece, std::vector<char> &stands) {
-    if (spec.kind == "apgd-ce")
-      batch.differentiate();
-    else
-      batch.differentiateObjectives();
-    std::vector<char> right = batch.stillRight(piece);
-    batch.offer(piece, right, [&](size_t i) { return stands[i] && !right[i]; });
-    for (size_t i = 0; i < piece.size(); ++i)
-      stands[i] &= right[i];
-  }
-
-  /// Which images every iterate leaves right.
-  std::vector<char> attack(std::span<const int64_t> piece, int64_t run, int64_t rank) {
-    TensorView losses = context.session.slot("losses");
-    std::vector<char> stands(piece.size(), 1);
-    batch.load(piece);
-    aim(piece.size(), rank);
-    if (spec.words.at("start") == "random")
-      batch.forEachImage([&](auto *y, auto *x, auto *, int64_t i) {
-        farStart(ball, y, x, batch.pixels(), startOf(context, piece[i], run));
-      });
-    differentiate(piece, stands);
-    batch.template forEachImageOf<T>(
-        [&](T *y, const T *, const T *g, int64_t i) { iterations[i].begin(y, g, losses.get(i)); });
-    for (int64_t index = 0; index < steps; ++index) {
-      if (std::none_of(stands.begin(), stands.end(), [](char s) { return s; }))
-        break; // all are fooled: nothing can change
-      batch.template forEachImageOf<T>(
-          [&](T *y, const T *x, const T *, int64_t i) { iterations[i].step(y, x); });
-      differentiate(piece, stands);
-      batch.template forEachImageOf<T>([&](T *y, const T *, const T *g, int64_t i) {
-        iterations[i].accept(y, g, losses.get(i));
-      });
+    /// From y, where loss and gradient g were just found; false after the last step.
+    bool advance(T *y, const T *x, const T *g, double loss, int64_t steps) {
+      taken ? iteration.accept(y, g, loss) : iteration.begin(y, g, loss);
+      if (taken++ == steps)
+        return false;
+      iteration.step(y, x);
+      return true;
     }
-    batch.offer(piece, stands, [&](size_t i) { return stands[i]; });
-    return stands;
+  };
+
+  bool targeted() const { return spec.kind == "apgd-t"; }
+
+  void begin(T *y, const T *x, int64_t i) {
+    climbs[i].taken = 0;
+    int64_t run = rows.runOf(i), target = run / restarts;
+    if (targeted())
+      objectives->set(i,
+                      {.targetedDlr = 1, .targetClass = classes.at(rows.lookedAt(i), target + 2)});
+    else if (objectives)
+      objectives->set(i, {.dlr = 1});
+    if (spec.words.at("start") == "random")
+      farStart(ball, y, x, rows.pixels(), startOf(context, rows.imageOf(i), run));
   }
+
   AttackContext &context;
   const AttackSpec &spec;
   Ball ball;
-  int64_t steps;
-  AttackedBatch batch;
-  std::vector<Iteration<T>> iterations;
+  int64_t steps, restarts, numTargets;
+  AttackedRows<T> rows;
+  std::vector<Climb> climbs;
+  std::optional<Objectives> objectives; ///< where it is not cross-entropy alone
+  LikelyClasses classes;
 };
 
 } // namespace

@@ -14,7 +14,7 @@
 //===----------------------------------------------------------------------===//
 
 #include "Adam.h"
-#include "GradientAttack.h"
+#include "AttackedRows.h"
 
 using namespace ns::runtime;
 
@@ -91,91 +91,97 @@ private:
   void move(T *y, const T *g) {
     adam.beginStep(lr);
     for (size_t i = 0; i < w.size(); ++i) {
-      T t = std::tanh(w[i]), slope = (1 - t * t) / static_cast<T>(2 * kSmoother);
+      T slope = (1 - t[i] * t[i]) / static_cast<T>(2 * kSmoother);
       w[i] -= adam.move(i, (2 * (y[i] - clean[i]) + g[i]) * slope);
     }
     write(y);
   }
   void write(T *y) {
+    t.resize(w.size());
     for (size_t i = 0; i < w.size(); ++i)
-      y[i] = std::clamp((std::tanh(w[i]) / static_cast<T>(kSmoother) + 1) / 2, T(0), T(1));
+      t[i] = std::tanh(w[i]);
+    for (size_t i = 0; i < w.size(); ++i)
+      y[i] = std::clamp((t[i] / static_cast<T>(kSmoother) + 1) / 2, T(0), T(1));
   }
 
   double firstC, lr;
   int64_t steps, step = 0;
   double c = 0, lowest = 0, highest = 0, nearest = 0, lastCost = 0;
   bool running = false, fell = false;
-  std::vector<T> clean, found, w;
+  std::vector<T> clean, found, w, t; ///< t: tanh(w)
   Adam<T> adam;
 };
 
-/// Attacks one piece; returns the squared distances.
-template <class T>
-std::vector<double> attackPiece(AttackContext &context, const AttackSpec &spec,
-                                AttackedBatch &batch, std::vector<Descent<T>> &descents,
-                                std::span<const int64_t> piece) {
-  TensorView losses = context.session.slot("losses");
-  T *images = static_cast<T *>(context.session.slot("image").data);
-  int64_t n = batch.pixels(), count = piece.size();
-  batch.load(piece);
-  for (int64_t i = 0; i < count; ++i)
-    descents[i].begin(images + i * n, n);
-  auto forEach = [&](auto fn) {
-    context.session.host().parallelFor(count, 1, [&](int64_t begin, int64_t end) {
-      for (int64_t i = begin; i < end; ++i)
-        fn(i);
-    });
-  };
-  const T *gradients = static_cast<const T *>(context.session.slot("image_grad").data);
-  int64_t rounds = std::max<int64_t>(static_cast<int64_t>(spec.number("search")), 1);
-  for (int64_t round = 0; round < rounds; ++round) {
-    for (int64_t i = 0; i < count; ++i)
-      batch.setObjective(i, {.margin = -descents[i].weight(), .cap = spec.number("kappa")});
-    forEach([&](int64_t i) { descents[i].beginRound(images + i * n); });
-    while (std::any_of(descents.begin(), descents.begin() + count,
-                       [](const Descent<T> &d) { return d.isRunning(); })) {
-      batch.differentiateObjectives();
-      std::vector<char> right = batch.stillRight(piece);
-      forEach([&](int64_t i) {
-        descents[i].advance(images + i * n, gradients + i * n, losses.get(i), !right[i]);
+template <class T> class Cw {
+public:
+  Cw(AttackContext &context, const AttackSpec &spec)
+      : context(context), kappa(spec.number("kappa")),
+        rounds(std::max<int64_t>(static_cast<int64_t>(spec.number("search")), 1)),
+        rows(context, spec), descents(rows.size(), Descent<T>(spec)), round(rows.size()),
+        objectives(context.session) {}
+
+  /// What is left of the images, and the distances of those that fell.
+  const Attempts &run() {
+    TensorView losses = context.session.slot("losses");
+    std::vector<char> ends(rows.size());
+    auto begin = [&](T *y, const T *x, const T *, int64_t i) {
+      descents[i].begin(x, rows.pixels());
+      round[i] = 0;
+      beginRound(y, i);
+    };
+    while (rows.refill(begin)) {
+      rows.run("attack_grad");
+      std::vector<char> right = rows.stillRight();
+      rows.forEach([&](T *y, const T *, const T *g, int64_t i) {
+        descents[i].advance(y, g, losses.get(i), !right[i]);
+        ends[i] = !descents[i].isRunning() && !goOn(y, i);
       });
+      for (int64_t i = 0; i < rows.size(); ++i)
+        if (ends[i])
+          finish(i);
     }
-    for (int64_t i = 0; i < count; ++i)
-      descents[i].endRound();
+    return rows.results();
   }
-  std::vector<double> distances;
-  for (int64_t i = 0; i < count; ++i) {
-    distances.push_back(descents[i].best());
-    if (!std::isinf(distances.back()))
-      context.offer(piece[i], descents[i].bestImage().data(), descents[i].cleanImage().data(), n,
-                    true);
+
+private:
+  void beginRound(T *y, int64_t i) {
+    objectives.set(i, {.margin = -descents[i].weight(), .cap = kappa});
+    descents[i].beginRound(y);
   }
-  return distances;
-}
+  /// The next round of row i; false after the last.
+  bool goOn(T *y, int64_t i) {
+    if (++round[i] == rounds)
+      return false;
+    descents[i].endRound();
+    beginRound(y, i);
+    return true;
+  }
+  void finish(int64_t i) {
+    double square = descents[i].best();
+    bool stands = std::isinf(square);
+    rows.finish(i, stands, stands ? nullptr : descents[i].bestImage().data(),
+                stands ? 0 : std::sqrt(square));
+  }
+
+  AttackContext &context;
+  double kappa;
+  int64_t rounds;
+  AttackedRows<T> rows;
+  std::vector<Descent<T>> descents;
+  std::vector<int64_t> round;
+  Objectives objectives;
+};
 
 } // namespace
 
 Survivors ns::runtime::attackCw(AttackContext &context, const AttackSpec &spec) {
   Survivors survivors;
   std::vector<double> found;
-  Progress progress(spec.text, context.images.size(), "images");
   visitFloat(context.session.slot("image"), [&](auto *pixels) {
-    using T = std::remove_pointer_t<decltype(pixels)>;
-    AttackedBatch batch(context);
-    std::vector<Descent<T>> descents(context.loader.batch(), Descent<T>(spec));
-    forEachPiece(context.images, context.loader.batch(),
-                 [&](int64_t first, std::span<const int64_t> piece) {
-                   // JSON has no infinity: null stands for it.
-                   nlohmann::json squares = context.remembered([&] {
-                     return nlohmann::json(attackPiece(context, spec, batch, descents, piece));
-                   });
-                   for (const nlohmann::json &square : squares) {
-                     survivors.push_back(!square.is_number() || std::isinf(square.get<double>()));
-                     if (!survivors.back())
-                       found.push_back(std::sqrt(square.get<double>()));
-                   }
-                   progress.update(first + piece.size());
-                 });
+    Cw<std::remove_pointer_t<decltype(pixels)>> cw(context, spec);
+    const Attempts &results = cw.run();
+    survivors = results.outcome();
+    found = results.fallenDistances();
   });
   if (!found.empty()) {
     std::sort(found.begin(), found.end());

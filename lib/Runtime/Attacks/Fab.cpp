@@ -13,7 +13,7 @@
 //
 //===----------------------------------------------------------------------===//
 
-#include "GradientAttack.h"
+#include "AttackedRows.h"
 #include "Projection.h"
 
 using namespace ns::runtime;
@@ -82,53 +82,58 @@ private:
 template <class T> class Fab {
 public:
   Fab(AttackContext &context, const AttackSpec &spec)
-      : context(context), spec(spec), batch(context),
-        boundaries(context.loader.batch(), Boundary<T>(spec, Ball(spec).l2)) {}
+      : context(context), eps(spec.number("eps")),
+        steps(static_cast<int64_t>(spec.number("steps"))),
+        numTargets(numTargetClasses(context.session, spec)), rows(context, spec, numTargets),
+        boundaries(rows.size(), Boundary<T>(spec, Ball(spec).l2)), taken(rows.size()),
+        objectives(context.session) {}
 
   Survivors run() {
-    Survivors survivors(context.images.size(), 1);
-    int64_t targets = numTargetClasses(context.session, spec);
-    for (int64_t rank = 2; rank < targets + 2; ++rank)
-      attackStanding(context, spec, survivors,
-                     [&](std::span<const int64_t> piece) { return attack(piece, rank); });
-    return survivors;
-  }
-
-private:
-  /// Who of the piece has no boundary within eps.
-  std::vector<char> attack(std::span<const int64_t> piece, int64_t rank) {
     TensorView losses = context.session.slot("losses");
-    std::vector<char> right(context.loader.batch());
-    batch.load(piece);
-    context.session.run("forward");
-    for (size_t i = 0; i < piece.size(); ++i)
-      batch.setObjective(i, {.target = 1, .targetClass = batch.rankedClass(i, rank)});
-    batch.template forEachImageOf<T>(
-        [&](T *y, const T *, const T *, int64_t i) { boundaries[i].begin(y, batch.pixels()); });
-    int64_t steps = static_cast<int64_t>(spec.number("steps"));
-    for (int64_t index = 0; index < steps; ++index) {
-      batch.differentiateObjectives();
-      batch.template forEachImageOf<T>(
-          [&](T *y, const T *, const T *g, int64_t i) { boundaries[i].step(y, g, losses.get(i)); });
-      predictsLabel(context, piece, right.data());
-      batch.template forEachImageOf<T>([&](T *y, const T *, const T *, int64_t i) {
+    auto look = [&](std::span<const int64_t> images) {
+      classes.look(context.session, images.size(), numTargets + 1);
+    };
+    auto begin = [&](T *, const T *x, const T *, int64_t i) {
+      int32_t target = classes.at(rows.lookedAt(i), rows.runOf(i) + 2);
+      objectives.set(i, {.target = 1, .targetClass = target});
+      boundaries[i].begin(x, rows.pixels());
+      taken[i] = 0;
+    };
+    while (rows.refill(look, begin)) {
+      rows.run("attack_grad");
+      rows.forEach([&](T *y, const T *, const T *g, int64_t i) {
+        boundaries[i].step(y, g, losses.get(i));
+        ++taken[i];
+      });
+      std::vector<char> right = rows.predictsRight();
+      rows.forEach([&](T *y, const T *, const T *, int64_t i) {
         if (!right[i])
           boundaries[i].stepBack(y);
       });
+      finishAttempts();
     }
-    std::vector<char> stands;
-    for (size_t i = 0; i < piece.size(); ++i) {
-      stands.push_back(boundaries[i].best() > spec.number("eps"));
-      if (!stands.back())
-        context.offer(piece[i], boundaries[i].bestImage().data(), boundaries[i].cleanImage().data(),
-                      batch.pixels(), true);
-    }
-    return stands;
+    return rows.results().outcome();
   }
+
+private:
+  /// An image stands where no boundary was found within eps.
+  void finishAttempts() {
+    for (int64_t i = 0; i < rows.size(); ++i) {
+      bool stands = boundaries[i].best() > eps;
+      // Further steps would look for a nearer image still: for those who keep it.
+      if (taken[i] >= steps || (!stands && !context.sink))
+        rows.finish(i, stands, stands ? nullptr : boundaries[i].bestImage().data());
+    }
+  }
+
   AttackContext &context;
-  const AttackSpec &spec;
-  AttackedBatch batch;
+  double eps;
+  int64_t steps, numTargets;
+  AttackedRows<T> rows;
   std::vector<Boundary<T>> boundaries;
+  std::vector<int64_t> taken; ///< steps
+  Objectives objectives;
+  LikelyClasses classes;
 };
 
 } // namespace

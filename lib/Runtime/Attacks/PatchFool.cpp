@@ -19,7 +19,7 @@
 //===----------------------------------------------------------------------===//
 
 #include "Adam.h"
-#include "GradientAttack.h"
+#include "AttackedRows.h"
 
 #include "ns/Runtime/Error.h"
 
@@ -215,88 +215,76 @@ private:
   Adam<T> descent, maskDescent;
 };
 
-/// The attack on the pieces of one run.
+/// The attack on the rows of the batch.
 template <class T> class Run {
 public:
-  Run(AttackContext &context, const Plan &plan)
-      : context(context), plan(plan), batch(context),
-        patched(context.loader.batch(), PatchedImage<T>(plan)) {
-    if (plan.attends)
-      for (int64_t layer : context.session.metadata().attention.lossLayers)
-        attentionGradients.push_back(
-            context.session.slot("attention_grad_" + std::to_string(layer)));
+  Run(AttackContext &context, const AttackSpec &spec, const Plan &plan)
+      : context(context), plan(plan), rows(context, spec),
+        patched(rows.size(), PatchedImage<T>(plan)), taken(rows.size()) {
+    if (!plan.attends)
+      return;
+    patch = context.session.slot("patch");
+    for (int64_t layer : context.session.metadata().attention.lossLayers)
+      attentionGradients.push_back(context.session.slot("attention_grad_" + std::to_string(layer)));
   }
 
-  /// Who of the piece stands.
-  std::vector<char> attackPiece(std::span<const int64_t> piece) {
-    batch.load(piece);
-    std::vector<std::vector<int64_t>> patches = choosePatches(piece);
-    if (plan.attends)
-      aimAt(patches);
-    batch.template forEachImageOf<T>([&](T *, const T *x, const T *, int64_t i) {
-      patched[i].begin(context, piece[i], patches[i], x);
-    });
-    std::vector<char> stands(piece.size(), 1);
-    for (int64_t t = 0; t < plan.steps; ++t) {
-      writeIterates(stands, t < plan.maskStop);
-      batch.differentiate(plan.attends ? "patchfool_grad" : "value_and_grad");
-      if (plan.keepsBest && t > 0 && !anyLeft(stands, batch.stillRight(piece))) {
-        batch.offer(piece, stands, [](size_t) { return true; });
-        return stands;
-      }
-      step(stands, t);
+  Survivors run() {
+    std::vector<char> ends(rows.size()), isLast(rows.size());
+    auto look = [&](std::span<const int64_t> images) { choosePatches(images); };
+    auto begin = [&](T *y, const T *x, const T *, int64_t i) {
+      patched[i].begin(context, rows.imageOf(i), chosen[rows.lookedAt(i)], x);
+      taken[i] = 0;
+      write(y, i);
+      if (plan.attends)
+        aimAt(i);
+    };
+    while (rows.refill(look, begin)) {
+      rows.run(plan.attends ? "patchfool_grad" : "value_and_grad");
+      for (int64_t i = 0; i < rows.size(); ++i)
+        isLast[i] = taken[i] == plan.steps;
+      std::vector<char> right = rows.stillRight(isLast);
+      rows.forEach([&](T *y, const T *, const T *g, int64_t i) {
+        ends[i] = isLast[i] || (plan.keepsBest && taken[i] > 0 && !right[i]);
+        if (!ends[i])
+          step(y, g, i);
+      });
+      rows.finishAll(ends, right);
     }
-    writeIterates(stands, plan.steps <= plan.maskStop);
-    std::vector<char> right(piece.size());
-    predictsLabel(context, piece, right.data());
-    anyLeft(stands, right);
-    batch.offer(piece, stands, [](size_t) { return true; });
-    return stands;
+    return rows.results().outcome();
   }
 
 private:
-  static bool anyLeft(std::vector<char> &stands, const std::vector<char> &right) {
-    for (size_t i = 0; i < stands.size(); ++i)
-      stands[i] &= right[i];
-    return std::find(stands.begin(), stands.end(), 1) != stands.end();
+  void write(T *y, int64_t i) {
+    if (plan.learns && taken[i] < plan.maskStop + (taken[i] == plan.steps))
+      patched[i].choosePixels();
+    patched[i].write(y);
   }
 
-  void writeIterates(const std::vector<char> &stands, bool choosesPixels) {
-    batch.template forEachImageOf<T>([&](T *y, const T *, const T *, int64_t i) {
-      if (!stands[i])
-        return;
-      if (plan.learns && choosesPixels)
-        patched[i].choosePixels();
-      patched[i].write(y);
-    });
+  void step(T *y, const T *g, int64_t i) {
+    std::vector<const T *> attention;
+    for (const TensorView &view : attentionGradients)
+      attention.push_back(static_cast<const T *>(view.data) + i * rows.pixels());
+    patched[i].step(taken[i]++, g, attention);
+    write(y, i);
   }
 
-  void step(const std::vector<char> &stands, int64_t t) {
-    batch.template forEachImageOf<T>([&](T *, const T *, const T *g, int64_t i) {
-      if (!stands[i])
-        return;
-      std::vector<const T *> attention;
-      for (const TensorView &view : attentionGradients)
-        attention.push_back(static_cast<const T *>(view.data) + i * batch.pixels());
-      patched[i].step(t, g, attention);
-    });
-  }
-
-  std::vector<std::vector<int64_t>> choosePatches(std::span<const int64_t> piece) {
-    std::vector<std::vector<int64_t>> chosen;
+  /// The patches of the images that lie in the slots.
+  void choosePatches(std::span<const int64_t> images) {
+    chosen.clear();
     if (plan.select == "Attn") {
-      fill(context.session.slot("query_weights"),
-           1.0 / static_cast<double>(context.session.metadata().attention.tokens));
-      batch.differentiate("attention_received");
+      TensorView weights = context.session.slot("query_weights");
+      for (int64_t k = 0, n = weights.count(); k < n; ++k)
+        weights.set(k, 1.0 / static_cast<double>(context.session.metadata().attention.tokens));
+      rows.run("attention_received");
     } else if (plan.select == "Saliency") {
-      batch.differentiate();
+      rows.run("value_and_grad");
     }
-    for (size_t i = 0; i < piece.size(); ++i) {
+    for (size_t k = 0; k < images.size(); ++k) {
       std::vector<int64_t> order;
       if (plan.select == "Rand") {
-        order = permutation(plan.patches(), startOf(context, piece[i], kPatches));
+        order = permutation(plan.patches(), startOf(context, images[k], kPatches));
       } else {
-        std::vector<double> scores = plan.select == "Attn" ? attentionReceived(i) : saliency(i);
+        std::vector<double> scores = plan.select == "Attn" ? attentionReceived(k) : saliency(k);
         order.resize(scores.size());
         std::iota(order.begin(), order.end(), 0);
         std::stable_sort(order.begin(), order.end(),
@@ -305,13 +293,12 @@ private:
       order.resize(plan.numPatch);
       chosen.push_back(std::move(order));
     }
-    return chosen;
   }
 
-  std::vector<double> attentionReceived(int64_t i) const {
+  std::vector<double> attentionReceived(int64_t k) const {
     const AttentionInfo &info = context.session.metadata().attention;
     TensorView attention = context.session.slot("attention");
-    int64_t from = (i * info.layers + plan.selectLayer) * info.tokens + info.prefix;
+    int64_t from = (k * info.layers + plan.selectLayer) * info.tokens + info.prefix;
     std::vector<double> scores;
     for (int64_t patch = 0; patch < plan.patches(); ++patch)
       scores.push_back(attention.get(from + patch));
@@ -319,38 +306,34 @@ private:
   }
 
   /// Summed |d cross-entropy / d pixel| of each patch, in normalised space.
-  std::vector<double> saliency(int64_t i) const {
+  std::vector<double> saliency(int64_t k) const {
     TensorView gradient = context.session.slot("image_grad");
     std::vector<double> scores(plan.patches());
-    for (int64_t element = 0; element < batch.pixels(); ++element) {
+    for (int64_t element = 0; element < rows.pixels(); ++element) {
       int64_t c = element / plan.plane(), y = element % plan.plane() / plan.width,
               x = element % plan.width;
       if (y / plan.patchHeight < plan.height / plan.patchHeight &&
           x / plan.patchWidth < plan.columns())
         scores[y / plan.patchHeight * plan.columns() + x / plan.patchWidth] +=
-            std::abs(gradient.get(i * batch.pixels() + element)) * plan.std[c];
+            std::abs(gradient.get(k * rows.pixels() + element)) * plan.std[c];
     }
     return scores;
   }
 
-  /// The attention losses are those of each image's first patch.
-  void aimAt(const std::vector<std::vector<int64_t>> &patches) {
+  /// The attention losses are those of the image's first patch.
+  void aimAt(int64_t i) {
     const AttentionInfo &info = context.session.metadata().attention;
-    TensorView mask = context.session.slot("patch");
-    fill(mask, 0);
-    for (size_t i = 0; i < patches.size(); ++i)
-      mask.set(i * info.tokens + info.prefix + patches[i][0], 1);
-  }
-
-  static void fill(const TensorView &view, double value) {
-    for (int64_t i = 0, n = view.count(); i < n; ++i)
-      view.set(i, value);
+    for (int64_t token = 0; token < info.tokens; ++token)
+      patch.set(i * info.tokens + token, token == info.prefix + chosen[rows.lookedAt(i)][0]);
   }
 
   AttackContext &context;
   const Plan &plan;
-  AttackedBatch batch;
+  AttackedRows<T> rows;
   std::vector<PatchedImage<T>> patched;
+  std::vector<int64_t> taken;               ///< steps, by row
+  std::vector<std::vector<int64_t>> chosen; ///< patches of the images that look() saw
+  TensorView patch;                         ///< the slot; where attention is attacked
   std::vector<TensorView> attentionGradients;
 };
 
@@ -445,11 +428,9 @@ static Plan planOf(const AttackSpec &spec, const Metadata &meta) {
 
 Survivors ns::runtime::attackPatchFool(AttackContext &context, const AttackSpec &spec) {
   Plan plan = planOf(spec, context.session.metadata());
-  Survivors survivors(context.images.size(), 1);
+  Survivors survivors;
   visitFloat(context.session.slot("image"), [&](auto *pixels) {
-    Run<std::remove_pointer_t<decltype(pixels)>> run(context, plan);
-    attackStanding(context, spec, survivors,
-                   [&](std::span<const int64_t> piece) { return run.attackPiece(piece); });
+    survivors = Run<std::remove_pointer_t<decltype(pixels)>>(context, spec, plan).run();
   });
   context.details["patch"] = {plan.patchHeight, plan.patchWidth};
   return survivors;

@@ -6,12 +6,7 @@
 //
 //===----------------------------------------------------------------------===//
 
-#include "ns/Runtime/Attacks.h"
-#include "ns/Runtime/Error.h"
-
-#include <algorithm>
-#include <cmath>
-#include <limits>
+#include "AttackedRows.h"
 
 using namespace ns::runtime;
 
@@ -28,80 +23,90 @@ static double shareAt(double p, int64_t iteration, int64_t queries) {
 
 namespace {
 
+/// The squares of the search in an image of some size.
+struct SquareSpec {
+  int64_t channels, height, width;
+  double eps, share;
+  int64_t queries;
+};
+
 /// The attack on one image, proposal by proposal. T is the model's precision.
 template <class T> class Search {
 public:
-  Search(const AttackSpec &spec, const TensorView &batch, uint64_t seed)
-      : channels(batch.shape[1]), height(batch.shape[2]), width(batch.shape[3]),
-        eps(static_cast<T>(spec.number("eps"))), share(spec.number("p")),
-        queries(static_cast<int64_t>(spec.number("queries"))), seed(seed),
-        rng(seed, Stream::Square) {}
+  explicit Search(const SquareSpec &spec) : spec(spec), rng(0, Stream::Square) {}
 
-  /// Starts on image `id` with pixels x; proposes vertical stripes.
-  void begin(int64_t position, int64_t id, const T *x) {
-    this->position = position;
-    rng = Rng(seed, Stream::Square, id);
+  /// Starts with clean pixels x and y equal to them; proposes vertical stripes in y.
+  void begin(T *y, const T *x, Rng numbers) {
+    rng = numbers;
     iteration = -1;
     loss = std::numeric_limits<double>::infinity();
-    clean.assign(x, x + channels * height * width);
-    best = proposal = clean;
-    for (int64_t c = 0; c < channels; ++c)
-      for (int64_t col = 0; col < width; ++col) {
+    best.assign(x, x + spec.channels * spec.height * spec.width);
+    window = {0, 0, spec.height, spec.width};
+    for (int64_t c = 0; c < spec.channels; ++c)
+      for (int64_t col = 0; col < spec.width; ++col) {
         T delta = sign();
-        for (int64_t r = 0; r < height; ++r)
-          set((c * height + r) * width + col, clean[(c * height + r) * width + col] + delta);
+        for (int64_t r = 0; r < spec.height; ++r)
+          set(y, x, (c * spec.height + r) * spec.width + col, delta);
       }
   }
 
-  /// Takes the margin of the proposal; false when the image is done: fooled, or out of queries.
-  bool accept(double margin) {
+  /// Takes the margin of the proposal y and makes the next one of it; false when the image is done:
+  /// fooled, or out of queries. Then y is the best image.
+  bool accept(T *y, const T *x, double margin) {
     if (margin < loss || margin <= 0) {
       loss = margin;
-      best.swap(proposal);
+      forEachInWindow([&](int64_t i) { best[i] = y[i]; });
+    } else {
+      forEachInWindow([&](int64_t i) { y[i] = best[i]; });
     }
-    if (loss <= 0 || ++iteration >= queries)
+    if (loss <= 0 || ++iteration >= spec.queries)
       return false;
-    propose();
+    propose(y, x);
     return true;
   }
 
-  const std::vector<T> &candidate() const { return proposal; }
-  const std::vector<T> &bestImage() const { return best; }
-  const std::vector<T> &cleanImage() const { return clean; }
   bool fooled() const { return loss <= 0; }
-  int64_t position = -1; ///< in the list of images
 
 private:
-  T sign() { return rng.next() < 0.5 ? -eps : eps; }
-  void set(int64_t i, T value) {
-    proposal[i] = std::clamp(std::clamp(value, clean[i] - eps, clean[i] + eps), T(0), T(1));
+  /// What the proposal changed of the best image.
+  struct Window {
+    int64_t top, left, tall, wide;
+  };
+
+  T sign() { return static_cast<T>(rng.next() < 0.5 ? -spec.eps : spec.eps); }
+  /// Element i becomes the best image's, changed by delta, within the ball.
+  void set(T *y, const T *x, int64_t i, T delta) {
+    T eps = static_cast<T>(spec.eps);
+    y[i] = std::clamp(std::clamp(best[i] + delta, x[i] - eps, x[i] + eps), T(0), T(1));
   }
-  void propose() {
-    proposal = best;
-    int64_t side = std::max<int64_t>(
-        std::llround(std::sqrt(shareAt(share, iteration, queries) * height * width)), 1);
-    int64_t tall = std::min(side, height), wide = std::min(side, width);
-    int64_t top = rng.nextBelow(std::max<int64_t>(height - tall, 1)),
-            left = rng.nextBelow(std::max<int64_t>(width - wide, 1));
-    for (int64_t c = 0; c < channels; ++c) {
+  template <class Fn> void forEachInWindow(Fn fn) {
+    for (int64_t c = 0; c < spec.channels; ++c)
+      forEachInWindow(c, fn);
+  }
+  template <class Fn> void forEachInWindow(int64_t c, Fn fn) {
+    for (int64_t r = window.top; r < window.top + window.tall; ++r)
+      for (int64_t col = window.left; col < window.left + window.wide; ++col)
+        fn((c * spec.height + r) * spec.width + col);
+  }
+  void propose(T *y, const T *x) {
+    double share = shareAt(spec.share, iteration, spec.queries);
+    int64_t side = std::max<int64_t>(std::llround(std::sqrt(share * spec.height * spec.width)), 1);
+    int64_t tall = std::min(side, spec.height), wide = std::min(side, spec.width);
+    int64_t top = rng.nextBelow(std::max<int64_t>(spec.height - tall, 1)),
+            left = rng.nextBelow(std::max<int64_t>(spec.width - wide, 1));
+    window = {top, left, tall, wide};
+    for (int64_t c = 0; c < spec.channels; ++c) {
       T delta = 2 * sign();
-      for (int64_t r = top; r < top + tall; ++r)
-        for (int64_t col = left; col < left + wide; ++col) {
-          int64_t i = (c * height + r) * width + col;
-          set(i, best[i] + delta);
-        }
+      forEachInWindow(c, [&](int64_t i) { set(y, x, i, delta); });
     }
   }
 
-  int64_t channels, height, width;
-  T eps;
-  double share;
-  int64_t queries;
-  uint64_t seed;
+  const SquareSpec &spec;
   Rng rng;
   int64_t iteration = -1;
   double loss = 0;
-  std::vector<T> clean, best, proposal;
+  Window window{};
+  std::vector<T> best;
 };
 
 /// The logit of the class minus the largest other one.
@@ -114,89 +119,35 @@ double marginOf(const TensorView &logits, int64_t row, int32_t label) {
   return logits.get(row * classes + label) - other;
 }
 
-/// Images that an earlier run finished go into the survivors; returns the places of the others.
-std::vector<int64_t> replay(AttackContext &context, Survivors &survivors) {
-  std::vector<char> isDone(survivors.size());
-  for (size_t i = 0; context.tape && i < survivors.size(); ++i) {
-    std::optional<nlohmann::json> record = context.tape->next();
-    if (!record)
-      break;
-    size_t position = record->is_array() && record->size() == 2 && (*record)[0].is_number_unsigned()
-                          ? (*record)[0].get<size_t>()
-                          : survivors.size();
-    if (position >= survivors.size())
-      fail("the journal's piece of an attack: expected an image and its outcome, found ",
-           record->dump(), "; begin anew with --restart");
-    isDone[position] = 1;
-    survivors[position] = (*record)[1] == 1;
-  }
-  std::vector<int64_t> open;
-  for (size_t i = 0; i < survivors.size(); ++i)
-    if (!isDone[i])
-      open.push_back(static_cast<int64_t>(i));
-  return open;
-}
-
-/// Keeps every row of the batch busy with some image until all are done.
-template <class T>
-void runSearches(AttackContext &context, const AttackSpec &spec, T *images, Survivors &survivors) {
-  TensorView batch = context.session.slot("image"), logits = context.session.slot("logits");
-  std::vector<int64_t> positions = replay(context, survivors), ids;
-  for (int64_t position : positions)
-    ids.push_back(context.images[position]);
-  int64_t rows = context.loader.batch(), pixels = batch.rowCount(), total = ids.size(), next = 0,
-          done = 0;
-  Progress progress(spec.text, total, "images");
-  std::vector<Search<T>> searches(rows, Search<T>(spec, batch, context.seed));
-  std::vector<T> loaded;
-  // Images come a batch at a time; `loaded` holds those that wait for a free row.
-  auto take = [&](Search<T> &search) {
-    search.position = -1;
-    if (next >= total)
-      return;
-    int64_t within = next % rows;
-    if (within == 0) {
-      context.loader.load(
-          std::span<const int64_t>(ids).subspan(next, std::min(rows, total - next)));
-      loaded.assign(images, images + rows * pixels);
-    }
-    search.begin(positions[next], ids[next], &loaded[within * pixels]);
-    ++next;
+template <class T> Survivors runSearches(AttackContext &context, const AttackSpec &attack) {
+  TensorView batch = context.session.slot("image");
+  SquareSpec spec{batch.shape[1],     batch.shape[2],
+                  batch.shape[3],     attack.number("eps"),
+                  attack.number("p"), static_cast<int64_t>(attack.number("queries"))};
+  AttackedRows<T> rows(context, attack);
+  std::vector<Search<T>> searches(rows.size(), Search<T>(spec));
+  std::vector<char> ends(rows.size()), stands(rows.size());
+  auto begin = [&](T *y, const T *x, const T *, int64_t i) {
+    searches[i].begin(y, x, Rng(context.seed, Stream::Square, rows.imageOf(i)));
   };
-  for (Search<T> &search : searches)
-    take(search);
-  while (done < total) {
-    if (int status = stopRequested())
-      throw Stopped{status};
-    for (int64_t i = 0; i < rows; ++i)
-      if (searches[i].position >= 0)
-        std::copy(searches[i].candidate().begin(), searches[i].candidate().end(),
-                  images + i * pixels);
-    context.session.run("forward");
-    for (int64_t i = 0; i < rows; ++i) {
-      Search<T> &search = searches[i];
-      if (search.position < 0)
-        continue;
-      if (search.accept(
-              marginOf(logits, i, context.loader.dataset().label(context.images[search.position]))))
-        continue;
-      survivors[search.position] = !search.fooled();
-      context.remembered([&] {
-        context.offer(context.images[search.position], search.bestImage().data(),
-                      search.cleanImage().data(), pixels, search.fooled());
-        return nlohmann::json::array({search.position, search.fooled() ? 0 : 1});
-      });
-      progress.update(++done);
-      take(search);
-    }
+  while (rows.refill(begin)) {
+    rows.run("forward");
+    TensorView logits = context.session.slot("logits");
+    rows.forEach([&](T *y, const T *x, const T *, int64_t i) {
+      ends[i] = !searches[i].accept(y, x, marginOf(logits, i, rows.labelOf(i)));
+      stands[i] = !searches[i].fooled();
+    });
+    rows.finishAll(ends, stands);
   }
+  return rows.results().outcome();
 }
 
 } // namespace
 
 Survivors ns::runtime::attackSquare(AttackContext &context, const AttackSpec &spec) {
-  Survivors survivors(context.images.size(), 1);
-  visitFloat(context.session.slot("image"),
-             [&](auto *images) { runSearches(context, spec, images, survivors); });
+  Survivors survivors;
+  visitFloat(context.session.slot("image"), [&](auto *pixels) {
+    survivors = runSearches<std::remove_pointer_t<decltype(pixels)>>(context, spec);
+  });
   return survivors;
 }
