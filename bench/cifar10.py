@@ -106,6 +106,7 @@ def add_places(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--checkpoint", default=SHARED / "models" / "vit_cifar10.safetensors", type=pathlib.Path)
     parser.add_argument("--work", default=OUT / "cifar10", type=pathlib.Path)
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--jobs", type=int, default=len(os.sched_getaffinity(0)), help="runs at a time")
 
 
 def parse_places(parser: argparse.ArgumentParser) -> argparse.Namespace:
@@ -125,7 +126,6 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     add_places(parser)
     parser.add_argument("-o", "--output", default=OUT / "cifar10-hardening.json", type=pathlib.Path)
-    parser.add_argument("--jobs", type=int, default=len(os.sched_getaffinity(0)), help="runs at a time")
     args = parse_places(parser)
     work, data = Workplace(args.work.resolve()), args.work.resolve() / "cifar10.npz"
     try:

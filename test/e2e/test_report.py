@@ -5,6 +5,8 @@ import itertools
 import json
 import math
 import re
+import shutil
+import subprocess
 
 import numpy as np
 import pytest
@@ -165,7 +167,8 @@ def test_page_is_whole_and_needs_no_network(folders, capsys):
         "| FGSM (eps 4/255) | 40 | 22.5 ±3.5 [12.3–37.5] | 60.0▲ ["
     )
     tex = outputs["tex"].read_text()
-    assert tex.count(r"\\") == 7 and r"$^{\blacktriangle}$" in tex and not re.search("[▲▼±–]", tex)
+    assert tex.count(r"\\") == 4 and not re.search("[▲▼±–]", tex)
+    assert r"60.0$^{\blacktriangle}$ {\scriptsize [" in tex and r"22.5 {\scriptsize $\pm$3.5 [12.3--37.5]}" in tex
     entry = json.loads(outputs["json"].read_text())["arms"]["<hard>"]["FGSM"]
     assert entry["n"] == 40 and entry["mean"] == 0.6 and entry["p"] < 1e-4
     printed = capsys.readouterr().out
@@ -173,13 +176,35 @@ def test_page_is_whole_and_needs_no_network(folders, capsys):
 
 
 def test_arms_by_columns_as_the_paper(folders):
-    report.main([*runs(folders), "--layout=paper", f"-o{folders}/t.md", "--reference=<hard>"])
+    outputs = [f"-o{folders}/t.{suffix}" for suffix in ("md", "tex")]
+    report.main([*runs(folders), "--layout=paper", *outputs, "--reference=<hard>"])
     lines = (folders / "t.md").read_text().splitlines()
     assert (
         lines[0].startswith("| | Clean, n 40 | FGSM, n 40 |")
         and lines[2].startswith("| none | 77.5")
         and "▼" in lines[2]
     )
+    tex = (folders / "t.tex").read_text()
+    assert tex.count(r"\\") == 7 and r"$^{\blacktriangledown}$" in tex
+
+
+@pytest.mark.parametrize("layout", ["tall", "paper"])
+def test_latex_typesets(folders, layout):
+    if shutil.which("pdflatex") is None:
+        pytest.skip("no pdflatex")
+    report.main([*runs(folders), f"--layout={layout}", f"-o{folders}/t.tex"])
+    packages = r"\usepackage{booktabs,amssymb,graphicx}"
+    (folders / "paper.tex").write_text(
+        rf"\documentclass[twocolumn]{{article}}{packages}\begin{{document}}\input{{t.tex}}\end{{document}}"
+    )
+    result = subprocess.run(
+        ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "paper.tex"],
+        cwd=folders,
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode == 0 and "Overfull" not in result.stdout, result.stdout
+    assert (folders / "paper.pdf").stat().st_size > 10_000
 
 
 def test_two_settings_of_one_attack_are_two_columns(tmp_path):

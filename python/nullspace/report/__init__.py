@@ -55,7 +55,7 @@ def text_of(page: Page, suffix: str, layout: str) -> str:
         raise UserError(f"*{suffix}: a table needs at least one output of evaluate")
     if suffix == ".md":
         return markdown(page.study, layout)
-    return latex(page.study) if suffix == ".tex" else json.dumps(page.study.record(), indent=1) + "\n"
+    return latex(page.study, layout) if suffix == ".tex" else json.dumps(page.study.record(), indent=1) + "\n"
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -82,7 +82,10 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--title", default="Nullspace hardening")
     parser.add_argument("--note", action="append", default=[], help="a sentence for the head of the page; repeatable")
     parser.add_argument(
-        "--layout", choices=("tall", "paper"), default="tall", help="of the .md table: arms as columns, or as rows"
+        "--layout",
+        choices=("tall", "paper"),
+        default="tall",
+        help="of the .md and .tex tables: arms as columns, or as rows",
     )
     parser.add_argument(
         "-o", "--output", action="append", required=True, type=_output, metavar="FILE", help=" ".join(SUFFIXES)

@@ -61,6 +61,12 @@ def counts(study: Study, column: Column) -> str:
     return " or ".join(sorted({str(c.n) for arm in study.arms if (c := study.cell(arm, column))}, key=int))
 
 
+def _row_heading(study: Study, column: Column) -> str:
+    """Where there is room: with the setting."""
+    setting = f" ({column[1]})" if column[1] and column[1] not in study.heading(column) else ""
+    return study.heading(column) + setting
+
+
 def markdown(study: Study, layout: str = "tall") -> str:
     """`paper`: arms by columns, as Table 1. `tall`: the same, turned, for many columns."""
     if layout == "paper":
@@ -74,8 +80,7 @@ def markdown(study: Study, layout: str = "tall") -> str:
         lines = ["| | n | " + " | ".join(study.arms) + " |", "|---" * (len(study.arms) + 2) + "|"]
         for c in study.columns:
             cells = (_markdown_cell(study.cell(arm, c)) for arm in study.arms)
-            setting = f" ({c[1]})" if c[1] and c[1] not in study.heading(c) else ""
-            lines.append(f"| {study.heading(c)}{setting} | {counts(study, c)} | " + " | ".join(cells) + " |")
+            lines.append(f"| {_row_heading(study, c)} | {counts(study, c)} | " + " | ".join(cells) + " |")
     return "\n".join(lines) + f"\n\n{caption(study)}\n"
 
 
@@ -86,35 +91,65 @@ def _markdown_cell(cell: Cell | None) -> str:
     return text + (f" [{interval(cell)}]" if cell.interval else "")
 
 
-def latex(study: Study) -> str:
-    """A table* as the paper's Table 1: arms by columns, intervals below. Needs booktabs and amssymb."""
-    escape = lambda text: "".join(ESCAPES.get(c, c) for c in text)
-    columns = study.columns
+def latex(study: Study, layout: str = "tall") -> str:
+    """A table*, laid out as markdown()'s; needs booktabs, amssymb and graphicx."""
+    columns, rows = _latex_paper(study) if layout == "paper" else _latex_tall(study)
     lines = [
         r"% \usepackage{booktabs,amssymb,graphicx}",
-        r"\begin{table*}\centering",
-        rf"\caption{{{escape(caption(study))}}}".translate(
-            str.maketrans(dict(zip("▲▼△▽", map(LATEX_MARKS.get, "▲▼△▽"))))
+        r"\begin{table*}\centering\small",
+        rf"\caption{{{_escape(caption(study))}}}".translate(
+            str.maketrans({mark: text for mark, text in LATEX_MARKS.items() if mark})
         ),
-        r"\resizebox{\textwidth}{!}{%",
-        r"\begin{tabular}{l" + "r" * len(columns) + "}",
+        r"\par\medskip",
+        # As wide as the page at most, and no wider than it is.
+        r"\setbox0\hbox{%",
+        rf"\begin{{tabular}}{{{columns}}}",
         r"\toprule",
-        " & ".join(["", *(escape(study.heading(c)) for c in columns)]) + r" \\",
-        " & ".join(["$n$", *(counts(study, c) for c in columns)]) + r" \\",
+        *rows,
+        r"\bottomrule",
+        r"\end{tabular}}%",
+        r"\ifdim\wd0>\textwidth\resizebox{\textwidth}{!}{\box0}\else\box0\fi",
+        r"\end{table*}",
+    ]
+    text = "\n".join(lines) + "\n"
+    return text.replace("±", r"$\pm$").replace("–", "--").replace(" < ", " $<$ ")
+
+
+def _escape(text: str) -> str:
+    return "".join(ESCAPES.get(c, c) for c in text)
+
+
+def _latex_tall(study: Study) -> tuple[str, list[str]]:
+    """(column types, lines): a line for each attack."""
+    lines = [" & ".join(["", "$n$", *map(_escape, study.arms)]) + r" \\", r"\midrule"]
+    for c in study.columns:
+        cells = []
+        for cell in (study.cell(arm, c) for arm in study.arms):
+            small = (
+                " ".join(filter(None, (spread(cell), f"[{interval(cell)}]" if cell.interval else ""))) if cell else ""
+            )
+            cells.append(rf"{100 * cell.value:.1f}{LATEX_MARKS[cell.mark]} {{\scriptsize {small}}}" if cell else "")
+        lines.append(" & ".join([_escape(_row_heading(study, c)), counts(study, c), *cells]) + r" \\")
+    return "lr" + "l" * len(study.arms), lines
+
+
+def _latex_paper(study: Study) -> tuple[str, list[str]]:
+    """(column types, lines): arms by columns, intervals below."""
+    lines = [
+        " & ".join(["", *(_escape(study.heading(c)) for c in study.columns)]) + r" \\",
+        " & ".join(["$n$", *(counts(study, c) for c in study.columns)]) + r" \\",
         r"\midrule",
     ]
     for arm in study.arms:
-        cells = [study.cell(arm, c) for c in columns]
+        cells = [study.cell(arm, c) for c in study.columns]
         values = (f"{100 * c.value:.1f}{LATEX_MARKS[c.mark]}" if c else "" for c in cells)
-        below = (rf"\scriptsize {interval(c).replace('–', '--')}" if c else "" for c in cells)
-        lines.append(" & ".join([escape(arm), *values]) + r" \\")
+        below = (rf"\scriptsize {interval(c)}" if c else "" for c in cells)
+        lines.append(" & ".join([_escape(arm), *values]) + r" \\")
         lines.append(" & ".join(["", *below]) + r" \\")
         if any(c and spread(c) for c in cells):
-            spreads = (rf"\scriptsize $\pm${spread(c)[1:]}" if c and spread(c) else "" for c in cells)
+            spreads = (rf"\scriptsize {spread(c)}" if c and spread(c) else "" for c in cells)
             lines.append(" & ".join(["", *spreads]) + r" \\")
-    lines += [r"\bottomrule", r"\end{tabular}}", r"\end{table*}"]
-    text = "\n".join(lines) + "\n"
-    return text.replace("±", r"$\pm$").replace("–", "--").replace(" < ", " $<$ ")
+    return "l" + "r" * len(study.columns), lines
 
 
 def print_table(study: Study, title: str) -> None:
