@@ -36,10 +36,12 @@ public:
   void step(T *y, const T *g, double difference) {
     size_t n = clean.size();
     double offset = -difference; // the hyperplane is g . z = offset
+#pragma omp simd reduction(+ : offset)
     for (size_t i = 0; i < n; ++i)
       offset += static_cast<double>(g[i]) * y[i];
-    projectOntoHyperplane(y, g, n, offset, l2, fromHere);
-    projectOntoHyperplane(clean.data(), g, n, offset, l2, fromClean);
+    auto project = l2 ? projectOntoHyperplane<true, T> : projectOntoHyperplane<false, T>;
+    project(y, g, n, offset, fromHere);
+    project(clean.data(), g, n, offset, fromClean);
     double here = std::max(size(fromHere), 1e-8), away = std::max(size(fromClean), 1e-8);
     T alpha = static_cast<T>(std::min(here / (here + away), alphaMax)), e = static_cast<T>(eta);
     for (size_t i = 0; i < n; ++i)

@@ -11,67 +11,67 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstddef>
 #include <vector>
 
 namespace ns::runtime {
 
-/// A part of a sum that grows with a level: rate * min(level, full).
-struct Filling {
-  double rate, full;
+/// Parts of a sum that grow with a level: part i is rate[i] * min(level, full[i]).
+struct Fillings {
+  std::vector<double> rate, full;
 };
 
-/// The level at which the fillings sum to `amount` >= 0; where they cannot, the largest `full`.
-/// Reorders `parts`. Linear time on average: a selection, not a sort.
-inline double fillTo(std::vector<Filling> &parts, double amount) {
-  size_t begin = 0, end = parts.size();
-  double filled = 0, rates = 0, largest = 0; // of the parts that are known: full, and still growing
-  while (begin < end) {
-    size_t middle = begin + (end - begin) / 2;
-    std::nth_element(parts.begin() + begin, parts.begin() + middle, parts.begin() + end,
-                     [](const Filling &a, const Filling &b) { return a.full < b.full; });
-    double level = parts[middle].full, below = 0, above = 0;
-    for (size_t i = begin; i <= middle; ++i)
-      below += parts[i].rate * parts[i].full;
-    for (size_t i = middle + 1; i < end; ++i)
-      above += parts[i].rate;
-    if (filled + below + (rates + above) * level >= amount) { // the level is not above this one
-      for (size_t i = middle; i < end; ++i)
-        rates += parts[i].rate;
-      end = middle;
-    } else {
-      filled += below;
-      largest = level;
-      begin = middle + 1;
+/// The level at which the fillings sum to `amount` >= 0; where they cannot, the largest `full`. The
+/// sum is concave in the level, with corners at the `full`s: Newton's iteration from 0 rises to the
+/// solution and ends there, after a handful of passes for the images of attacks.
+inline double fillTo(const Fillings &parts, double amount) {
+  const double *rate = parts.rate.data(), *full = parts.full.data();
+  for (double level = 0;;) {
+    double filled = 0, slope = 0;
+#pragma omp simd reduction(+ : filled, slope)
+    for (size_t i = 0; i < parts.rate.size(); ++i) {
+      double grows = full[i] > level ? rate[i] : 0.0;
+      slope += grows;
+      filled += (rate[i] - grows) * full[i];
     }
+    double next = (amount - filled) / slope;
+    if (!(next > level) || std::isinf(next))
+      return level;
+    level = next;
   }
-  return rates > 0 ? std::max((amount - filled) / rates, 0.0) : largest;
 }
 
-/// The smallest step `delta`, in the Linf or L2 norm, from x in [0, 1]^n to the hyperplane
+/// The smallest step `delta`, in the L2 norm or in Linf, from x in [0, 1]^n to the hyperplane
 /// normal . z = offset within [0, 1]^n (Croce and Hein 2020, section 3.1); where the box does not
 /// reach it, the step to the box's nearest corner.
-template <class T>
-void projectOntoHyperplane(const T *x, const T *normal, size_t n, double offset, bool l2,
+template <bool L2, class T>
+void projectOntoHyperplane(const T *x, const T *normal, size_t n, double offset,
                            std::vector<T> &delta) {
+  static thread_local Fillings parts;
   double excess = -offset;
+#pragma omp simd reduction(+ : excess)
   for (size_t i = 0; i < n; ++i)
     excess += static_cast<double>(normal[i]) * x[i];
-  double sign = excess >= 0 ? 1 : -1;
+  double sign = excess >= 0 ? 1 : -1, least = L2 ? 1e-8 : 0;
   // Each coordinate moves against w = sign * normal: down to 0 where w > 0, else up to 1.
-  auto room = [&](size_t i) {
-    return sign * normal[i] > 0 ? static_cast<double>(x[i]) : 1 - static_cast<double>(x[i]);
+  auto room = [&](double w, double at) {
+    double up = 1 - at;
+    return w > 0 ? at : up;
   };
-  std::vector<Filling> parts;
-  parts.reserve(n);
-  for (size_t i = 0; i < n; ++i)
-    if (double w = std::abs(static_cast<double>(normal[i])); w > (l2 ? 1e-8 : 0))
-      parts.push_back(l2 ? Filling{w * w, room(i) / w} : Filling{w, room(i)});
+  parts.rate.resize(n);
+  parts.full.resize(n);
+  double *rate = parts.rate.data(), *full = parts.full.data();
+  for (size_t i = 0; i < n; ++i) {
+    double w = sign * normal[i], size = std::abs(w), space = room(w, x[i]);
+    rate[i] = size > least ? (L2 ? w * w : size) : 0.0;
+    full[i] = size > least ? (L2 ? space / size : space) : 0.0;
+  }
   double level = fillTo(parts, sign * excess);
   delta.resize(n);
   for (size_t i = 0; i < n; ++i) {
-    double w = sign * normal[i], reach = l2 ? level * std::abs(w) : level;
-    bool fixed = std::abs(w) <= (l2 ? 1e-8 : 0);
-    delta[i] = fixed ? T(0) : static_cast<T>((w > 0 ? -1 : 1) * std::min(reach, room(i)));
+    double w = sign * normal[i], size = std::abs(w), reach = L2 ? level * size : level;
+    double length = size > least ? std::min(reach, room(w, x[i])) : 0.0;
+    delta[i] = static_cast<T>(w > 0 ? -length : length);
   }
 }
 
