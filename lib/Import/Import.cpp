@@ -14,13 +14,12 @@
 #include "ns/Import/Onnx.h"
 #include "ns/Import/Raise.h"
 #include "ns/Import/SafeTensorsWriter.h"
+#include "ns/Support/OutputFile.h"
 
 #include "llvm/ADT/ScopeExit.h"
 #include "llvm/Support/FileSystem.h"
 #include "llvm/Support/MemoryBuffer.h"
 #include "llvm/Support/Path.h"
-
-#include <unistd.h>
 
 using namespace llvm;
 using namespace ns::pt2;
@@ -29,49 +28,8 @@ static Error inFile(StringRef file, Error error) {
   return createStringError(file + ": " + toString(std::move(error)));
 }
 
-namespace {
-/// A file under a temporary name, which disappears unless it is kept.
-class Draft {
-public:
-  static Expected<Draft> create(StringRef target) {
-    Expected<sys::fs::TempFile> file = sys::fs::TempFile::create(target + ".%%%%%%%%.tmp", 0666);
-    if (!file)
-      return inFile(target, createStringError("cannot be written: " + toString(file.takeError())));
-    return Draft(target, std::move(*file));
-  }
-  Draft(Draft &&) = default;
-  ~Draft() {
-    if (file)
-      consumeError(file->discard());
-  }
-
-  int descriptor() const { return file->FD; }
-  Error keep() {
-    Error error = file->keep(target);
-    file.reset();
-    return error ? inFile(target, std::move(error)) : Error::success();
-  }
-
-private:
-  Draft(StringRef target, sys::fs::TempFile file) : target(target), file(std::move(file)) {}
-
-  std::string target;
-  std::optional<sys::fs::TempFile> file;
-};
-} // namespace
-
-/// Prints `module`, which names its weights file, into `draft`.
-static Error print(mlir::ModuleOp module, const Draft &draft) {
-  raw_fd_ostream os(draft.descriptor(), /*shouldClose=*/false);
-  module.print(
-      os, mlir::OpPrintingFlags().printNameLocAsPrefix()); // values are called as in the export
-  os.flush();
-  if (os.has_error() || fsync(draft.descriptor()) != 0) {
-    std::string reason = os.error().message();
-    os.clear_error();
-    return createStringError("cannot be written: " + reason);
-  }
-  return Error::success();
+static Error cannotWrite(StringRef file, Error error) {
+  return inFile(file, createStringError("cannot be written: " + toString(std::move(error))));
 }
 
 static SmallString<128> weightsBeside(StringRef output) {
@@ -94,23 +52,27 @@ static Error checkOutput(StringRef output) {
 
 static Error write(mlir::ModuleOp module, const Program &program, int archive, StringRef output) {
   SmallString<128> weightsPath = weightsBeside(output);
-  Expected<Draft> weights = Draft::create(weightsPath);
+  Expected<ns::OutputFile> weights = ns::OutputFile::create(weightsPath);
   if (!weights)
-    return weights.takeError();
+    return cannotWrite(weightsPath, weights.takeError());
   Expected<WeightsFile> file = writeSafeTensors(program.weights, archive, weights->descriptor());
   if (!file)
     return inFile(weightsPath, file.takeError());
   module->setAttr(ns::nn::NNDialect::kWeightsAttr,
                   ns::nn::FileAttr::get(module.getContext(), sys::path::filename(weightsPath),
                                         file->size, file->header, file->content));
-  Expected<Draft> text = Draft::create(output);
+  Expected<ns::OutputFile> text = ns::OutputFile::create(output);
   if (!text)
-    return text.takeError();
-  if (Error error = print(module, *text))
-    return inFile(output, std::move(error));
+    return cannotWrite(output, text.takeError());
+  // Values are called as in the export.
+  module.print(text->os(), mlir::OpPrintingFlags().printNameLocAsPrefix());
+  if (Error error = text->flush(/*durable=*/true)) // before any weights are replaced
+    return cannotWrite(output, std::move(error));
   if (Error error = weights->keep())
-    return error;
-  return text->keep();
+    return cannotWrite(weightsPath, std::move(error));
+  if (Error error = text->keep())
+    return cannotWrite(output, std::move(error));
+  return Error::success();
 }
 
 /// Gives the program's weights the elements that a checkpoint has for them, and returns what holds

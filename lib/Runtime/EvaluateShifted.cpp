@@ -7,22 +7,26 @@
 //===----------------------------------------------------------------------===//
 
 #include "Evaluate.h"
+#include "ImageNetSubsets.h"
 #include "ShiftedSets.h"
 
 #include "ns/Runtime/Error.h"
 
 #include <algorithm>
-#include <set>
+#include <map>
 
 using namespace ns::runtime;
 using nlohmann::json;
 
-/// Sets of 200 of the classes, among which alone the model decides.
-static bool isMasked(const std::string &name) {
-  static const std::set<std::string> masked = {"imagenet-a", "imagenet-r"};
-  return masked.count(name) != 0;
+/// Images of a published set, whole; 0 where that is not known.
+static int64_t publishedImages(const std::string &name, int64_t classes) {
+  static const std::map<std::string, int64_t> images = {{"imagenet-a", 7500},
+                                                        {"imagenet-r", 30000},
+                                                        {"imagenet-v2", 10000},
+                                                        {"imagenet-sketch", 50889}};
+  auto found = images.find(name);
+  return found == images.end() || classes != kImageNetClasses ? 0 : found->second;
 }
-static constexpr int64_t kMaskedClasses = 200;
 static constexpr size_t kListed = 20;
 
 namespace {
@@ -46,6 +50,7 @@ private:
     double accuracy;
     int64_t n;
   };
+  std::vector<char> maskOf(const ClassFolders &folders) const;
   void measureFolders();
   void measureTree(const CorruptionTree &tree);
   void measureArrays();
@@ -100,30 +105,50 @@ ShiftedRun::Outcome ShiftedRun::measure(const std::string &kind, const std::stri
   return {accuracy, static_cast<int64_t>(chosen.size())};
 }
 
+/// The classes that compete; empty for all. Where the model has other classes than ImageNet's,
+/// those that the set has images of.
+std::vector<char> ShiftedRun::maskOf(const ClassFolders &folders) const {
+  if (set.name != "imagenet-a" && set.name != "imagenet-r")
+    return {};
+  std::vector<char> mask = subsetOfImageNet(set.name, context.classes());
+  if (mask.empty())
+    return folders.present;
+  for (int64_t label = 0; label < context.classes(); ++label)
+    if (folders.present[label] && !mask[label])
+      fail("--shifted ", set.name, ": ", set.folder, " has images of class ", label,
+           ", which is none of the ", std::count(mask.begin(), mask.end(), 1), " of ", set.name);
+  return mask;
+}
+
 void ShiftedRun::measureFolders() {
   std::vector<std::string> names = classNames(context);
   ClassFolders folders = openClassFolders(set.folder, names, context.classes());
+  std::vector<char> mask = maskOf(folders);
   std::vector<std::string> missing;
-  int64_t present = 0;
-  for (int64_t label = 0; label < context.classes(); ++label) {
-    present += folders.present[label];
-    if (!folders.present[label])
+  for (int64_t label = 0; label < context.classes(); ++label)
+    if (!folders.present[label] && (mask.empty() || mask[label]))
       missing.push_back(names.empty() ? std::to_string(label) : names[label]);
-  }
-  bool masked = isMasked(set.name);
-  int64_t expected = masked ? std::min(kMaskedClasses, context.classes()) : context.classes();
-  json parameters = {{"classes", present}, {"masked", masked}, {"classes_expected", expected}};
-  if (present < expected && !masked) {
+  int64_t present = std::count(folders.present.begin(), folders.present.end(), 1);
+  int64_t expected = present + static_cast<int64_t>(missing.size());
+  json parameters = {
+      {"classes", present}, {"masked", !mask.empty()}, {"classes_expected", expected}};
+  if (!missing.empty()) {
     parameters["missing"] = {{"count", missing.size()}};
     missing.resize(std::min(missing.size(), kListed));
     parameters["missing"]["classes"] = missing;
-  }
-  if (present != expected)
-    std::fprintf(stderr, "warning: --shifted %s: images of %lld classes, expected %lld%s%s\n",
+    std::fprintf(stderr,
+                 "warning: --shifted %s: images of %lld classes, expected %lld; without: %s\n",
                  set.name.c_str(), static_cast<long long>(present),
-                 static_cast<long long>(expected),
-                 masked ? "" : "; without: ", masked ? "" : joined(missing).c_str());
-  measure("shifted", set.name, *folders.data, set.folder, masked ? &folders.present : nullptr, true,
+                 static_cast<long long>(expected), joined(missing).c_str());
+  }
+  int64_t published = publishedImages(set.name, context.classes());
+  if (published != 0 && published != folders.data->size()) {
+    parameters["images_expected"] = published;
+    std::fprintf(stderr, "warning: --shifted %s: %lld images, published with %lld\n",
+                 set.name.c_str(), static_cast<long long>(folders.data->size()),
+                 static_cast<long long>(published));
+  }
+  measure("shifted", set.name, *folders.data, set.folder, mask.empty() ? nullptr : &mask, true,
           std::move(parameters));
 }
 

@@ -9,6 +9,7 @@
 #include "TensorFile.h"
 
 #include "ns/Checkpoint/Checkpoint.h"
+#include "ns/Support/OutputFile.h"
 
 #include "llvm/ADT/SmallString.h"
 #include "llvm/Support/Endian.h"
@@ -20,8 +21,7 @@ using namespace mlir;
 
 namespace ns::harden {
 
-template <typename... Args>
-static llvm::Error makeError(const char *format, const Args &...args) {
+template <typename... Args> static llvm::Error makeError(const char *format, const Args &...args) {
   return llvm::createStringError(std::errc::invalid_argument, format, args...);
 }
 
@@ -51,9 +51,10 @@ static std::string makeHeader(ArrayRef<NamedTensor> tensors) {
   int64_t offset = 0;
   for (const NamedTensor &tensor : tensors) {
     int64_t size = int64_t(tensor.values.size()) * 8;
-    header[tensor.name] = llvm::json::Object{{"dtype", "F64"},
-                                             {"shape", llvm::json::Array(tensor.shape)},
-                                             {"data_offsets", llvm::json::Array{offset, offset + size}}};
+    header[tensor.name] =
+        llvm::json::Object{{"dtype", "F64"},
+                           {"shape", llvm::json::Array(tensor.shape)},
+                           {"data_offsets", llvm::json::Array{offset, offset + size}}};
     offset += size;
   }
   std::string text;
@@ -63,25 +64,23 @@ static std::string makeHeader(ArrayRef<NamedTensor> tensors) {
 }
 
 llvm::Error writeTensors(StringRef path, ArrayRef<NamedTensor> tensors) {
-  auto temporary = llvm::sys::fs::TempFile::create(path + ".%%%%%%.tmp");
-  if (!temporary)
+  auto refuse = [&](llvm::Error error) {
     return makeError("%s: expected to be writable, but got: %s", path.str().c_str(),
-                     llvm::toString(temporary.takeError()).c_str());
-  llvm::raw_fd_ostream stream(temporary->FD, /*shouldClose=*/false);
+                     llvm::toString(std::move(error)).c_str());
+  };
+  llvm::Expected<OutputFile> file = OutputFile::create(path);
+  if (!file)
+    return refuse(file.takeError());
   std::string header = makeHeader(tensors);
   char length[8];
   llvm::support::endian::write64le(length, header.size());
-  stream << StringRef(length, 8) << header;
+  file->os() << StringRef(length, 8) << header;
   for (const NamedTensor &tensor : tensors)
-    stream << StringRef(reinterpret_cast<const char *>(tensor.values.data()), tensor.values.size() * 8);
-  stream.flush();
-  if (stream.has_error()) {
-    std::string message = stream.error().message();
-    stream.clear_error();
-    llvm::consumeError(temporary->discard());
-    return makeError("%s: expected to be writable, but got: %s", path.str().c_str(), message.c_str());
-  }
-  return temporary->keep(path);
+    file->os() << StringRef(reinterpret_cast<const char *>(tensor.values.data()),
+                            tensor.values.size() * 8);
+  if (llvm::Error error = file->keep())
+    return refuse(std::move(error));
+  return llvm::Error::success();
 }
 
 } // namespace ns::harden
