@@ -27,7 +27,6 @@ ARM_FLAGS = {
 TEN_STEPS = "eps=1/255,alpha=0.25/255,steps=10"
 FULL = {
     "fgsm": (1000, "--attack fgsm:eps=1/255"),
-    "corruptions": (1000, "--corruption all --corruption extra"),
     "pgd": (1000, f"--attack pgd:{TEN_STEPS}"),
     "bim": (1000, f"--attack bim:{TEN_STEPS}"),
     "mim": (1000, f"--attack mim:{TEN_STEPS}"),
@@ -40,6 +39,7 @@ FULL = {
     "patchfool": (200, "--attack patchfool"),
     "cw-search": (200, "--attack cw:search=9,steps=50,lr=0.01"),
     "autoattack": (200, "--attack autoattack:eps=1/255"),
+    "corruptions": (1000, "--corruption all --corruption extra"),
 }
 # The long ones in fewer steps, targets and queries than published: some hours of two cores.
 TABLE = FULL | {

@@ -13,7 +13,7 @@ from problem import BIN, OUT, Problem
 
 TOLERANCE = {"f32": 1e-3, "bf16": 5e-2}  # of the largest entry; f32: float32 in another order
 # An attack takes signs of gradients, and one about 0 may have either: the share of pixels that may differ. PGD goes on from there.
-DIFFERENT_PIXELS = {"fgsm": 1e-3, "pgd": 2e-2}
+DIFFERENT_PIXELS = {"fgsm": 1e-3, "pgd": 2e-2, "mim": 2e-2}
 
 
 class Disagreement(Exception):

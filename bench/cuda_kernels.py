@@ -1,6 +1,11 @@
-"""How near our generated kernels come to the bandwidth of a copy: each kernel's time by the profiler of PyTorch, which sees all kernels of the process, and
-its bytes by the artefact's list of ops.
+"""How near our generated kernels come to the bandwidth of a copy: each kernel's time by the profiler of PyTorch, which sees all kernels of the process,
+or by our own, and its bytes by the artefact's list of ops.
 """
+
+import functools
+import json
+import pathlib
+import tempfile
 
 import cuda_steps
 
@@ -23,6 +28,35 @@ def copy_bandwidth() -> float:
     return best
 
 
+def product_speed() -> float:
+    """FLOP/s of a large bfloat16 product of random numbers by PyTorch, the best of a few."""
+    import torch
+
+    size = 8192
+    a, b = (torch.randn(size, size, device="cuda", dtype=torch.bfloat16) for _ in range(2))
+    best = 0.0
+    for _ in range(10):
+        begin, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+        begin.record()
+        a @ b
+        end.record()
+        end.synchronize()
+        best = max(best, 2 * size**3 / (begin.elapsed_time(end) / 1e3))
+    return best
+
+
+@functools.cache
+def ceilings(device: str) -> dict:
+    """What this GPU reaches at most: measured once a process, on an empty GPU."""
+    if device != "cuda":
+        return {}
+    import torch
+
+    found = {"copy_bytes_per_s": copy_bandwidth(), "product_flop_per_s": product_speed()}
+    torch.cuda.empty_cache()
+    return found
+
+
 def kernel_times(work, steps: int) -> dict[str, tuple[float, int]]:
     """Seconds and launches in all `steps`, by kernel."""
     import torch
@@ -43,7 +77,7 @@ def bytes_of(metadata: dict, entry: str) -> dict[str, int]:
     return found
 
 
-def rows(times: dict, sizes: dict[str, int], steps: int, bandwidth: float) -> list[dict]:
+def rows(times: dict, sizes: dict[str, int], steps: int, bandwidth: float | None) -> list[dict]:
     """A row for each generated kernel, the one that takes the most time first."""
     found = []
     for kernel, size in sizes.items():
@@ -57,28 +91,47 @@ def rows(times: dict, sizes: dict[str, int], steps: int, bandwidth: float) -> li
                     "launches": times[kernel][1] // steps,
                     "bytes": size,
                     "bytes_per_s": speed,
-                    "share_of_copy": speed / bandwidth,
+                    "share_of_copy": speed / bandwidth if bandwidth else None,
                 }
             )
     return sorted(found, key=lambda row: -row["seconds"])
 
 
-def measure(problem, executable, weights, steps: int = 5) -> dict:
-    work = cuda_steps.prepare(cuda_steps.OURS, problem, executable, weights)
+def profiled_times(work, kind: str, steps: int) -> dict[str, tuple[float, int]]:
+    """The same by our own profile (events between the ops of a graph), where PyTorch's profiler sees no kernels."""
+    with tempfile.NamedTemporaryFile(suffix=".json") as file:
+        with work.model.profile(file.name):
+            for _ in range(steps):
+                work.step()
+            work.finish()
+        sums = json.loads(pathlib.Path(file.name).read_text())["nullspace"]
+    found = {}
+    for op in next(e["ops"] for e in sums["entries"] if e["name"] == STEP_ENTRY[kind]):
+        name = op.get("kernel", "products")
+        seconds, count = found.get(name, (0.0, 0))
+        found[name] = (seconds + op["seconds"], count + op["calls"])
+    return found
+
+
+def measure(problem, pack, weights, steps: int = 5) -> dict:
+    work = cuda_steps.prepare(cuda_steps.OURS, problem, pack, weights)
     for _ in range(3):
         work.step()
     work.finish()
     sizes = bytes_of(work.model.metadata, STEP_ENTRY[problem.kind])
-    if problem.device != "cuda":
-        return {"kernels": [], "bytes": sizes}
-    bandwidth, times = copy_bandwidth(), kernel_times(work, steps)
+    bandwidth = ceilings(problem.device).get("copy_bytes_per_s")
+    times, by = kernel_times(work, steps) if problem.device == "cuda" else {}, "PyTorch's profiler"
+    if not any(name in times for name in sizes):
+        profiled_times(work, problem.kind, 1)  # records the graphs with events
+        times, by = profiled_times(work, problem.kind, steps), "nsrt_profile"
     others = sum(seconds for kernel, (seconds, _) in times.items() if kernel not in sizes) / steps
     found = rows(times, sizes, steps, bandwidth)
     total, spent = sum(r["bytes"] for r in found), sum(r["seconds"] for r in found)
     return {
+        "timed_by": by,
         "copy_bytes_per_s": bandwidth,
         "kernels": found,
         "generated_seconds": spent,
         "other_seconds": others,
-        "share_of_copy": total / spent / bandwidth if spent else None,
+        "share_of_copy": total / spent / bandwidth if spent and bandwidth else None,
     }

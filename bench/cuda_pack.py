@@ -1,10 +1,11 @@
 """Puts together what bench/cuda.py needs on a machine that has a GPU and PyTorch, but no LLVM: our executables for the GPU, libnsrt and the libraries of this
-distribution that it links. Everything else travels with the repository.
+distribution that it links, torchattacks, and the tests of test/Integration/GPU. Everything else travels with the repository.
 
-usage: cuda_pack.py [--models ...] [--kinds ...] [-o DIR]
+usage: cuda_pack.py [--models ...] [--kinds ...] [--arch ...] [--no-tests] [-o DIR]
 """
 
 import argparse
+import importlib.util
 import pathlib
 import re
 import shutil
@@ -55,11 +56,47 @@ def libraries(folder: pathlib.Path):
             shutil.copy2(place, folder / name)
 
 
+def cudnn(folder: pathlib.Path) -> bool:
+    """The plugin, where it is built; cuDNN itself comes with PyTorch for CUDA."""
+    plugin = ROOT / "build" / "lib" / "libnsrt-cudnn.so"
+    if not plugin.exists():
+        print(f"bench-cuda-pack: no {plugin}: no cuDNN attention (scripts/setup.sh --cudnn, then make)")
+        return False
+    shutil.copy2(plugin, folder)
+    run("strip", "--strip-debug", folder / plugin.name)
+    return True
+
+
 def emulator(folder: pathlib.Path):
     """For trying the pack without a GPU."""
     folder.mkdir(parents=True, exist_ok=True)
-    for name in problems.EMULATOR.values():
+    for name in set(problems.EMULATOR.values()):
         shutil.copy2(ROOT / "build" / "lib" / "emulator" / name, folder)
+
+
+def attacks(folder: pathlib.Path):
+    """torchattacks, which is Python alone; without it, attacks are compared with PyTorch's."""
+    found = importlib.util.find_spec("torchattacks")
+    if found is None:
+        print("bench-cuda-pack: no torchattacks (make bench installs it): attacks are compared without it")
+        return
+    shutil.rmtree(folder, ignore_errors=True)
+    source = pathlib.Path(found.origin).parent
+    shutil.copytree(source, folder / source.name, ignore=shutil.ignore_patterns("__pycache__"))
+
+
+def target(args) -> list[str]:
+    arch = [f"--arch={','.join(args.arch)}"] if args.device_code == "fatbin" else []
+    return ["--target=cuda", f"--device-code={args.device_code}", *arch]
+
+
+def compile_for(problem: Problem, attention: str, args):
+    path = problems.executable(problem, args.o, attention)
+    if path.exists() and path.stat().st_mtime > (BIN / "ns-compile").stat().st_mtime:
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    flags = [f"--emit={problems.emit(problem)}", f"--batch={problem.batch}", f"--precision={problem.precision}"]
+    run(BIN / "ns-compile", imported(problem), *target(args), f"--attention={attention}", *flags, "-o", path)
 
 
 def main():
@@ -67,28 +104,30 @@ def main():
     parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS)[1:])
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=KINDS)
     parser.add_argument("--device-code", choices=("fatbin", "emulate"), default="fatbin")
+    parser.add_argument(
+        "--arch", nargs="+", default=["sm_90"], help="GPUs that the pack is for; default: H100 and H200"
+    )
+    parser.add_argument("--tests", action=argparse.BooleanOptionalAction, default=True)
     parser.add_argument("-o", type=pathlib.Path, default=problems.PACK)
     args = parser.parse_args()
     OUT.mkdir(parents=True, exist_ok=True)
     libraries(args.o / "lib")
     if args.device_code == "emulate":
         emulator(args.o / "emulator")
+    has_cudnn = args.device_code == "emulate" or cudnn(args.o / "lib")
+    attacks(args.o / "site")
     for model in args.models:
-        for problem in [problems.make(model, kind) for kind in args.kinds]:
-            path = problems.executable(problem, args.o)
-            if path.exists() and path.stat().st_mtime > (BIN / "ns-compile").stat().st_mtime:
-                continue
-            path.parent.mkdir(parents=True, exist_ok=True)
-            flags = [f"--emit={problems.emit(problem)}", f"--batch={problem.batch}", f"--precision={problem.precision}"]
-            run(
-                BIN / "ns-compile",
-                imported(problem),
-                "--target=cuda",
-                f"--device-code={args.device_code}",
-                *flags,
-                "-o",
-                path,
-            )
+        for kind in args.kinds:
+            compile_for(problems.make(model, kind), "expanded", args)
+            if has_cudnn and model in problems.VARIANT_MODELS and kind in problems.CUDNN_KINDS:
+                compile_for(problems.make(model, kind), "library", args)
+        if model in problems.VARIANT_MODELS and "synth" in args.kinds:
+            compile_for(problems.make_fp8(problems.make(model, "synth")), "expanded", args)
+    if args.tests:
+        sys.path.insert(0, str(ROOT / "test" / "Integration" / "GPU"))
+        import pack
+
+        pack.make(args.o / "tests", target(args), has_cudnn)
     size = sum(p.stat().st_size for p in args.o.rglob("*") if p.is_file())
     print(f"{args.o}: {size / 2**20:.1f} MiB")
     if size > LIMIT:

@@ -1,9 +1,11 @@
 """What bench/cuda.py times, and where its pack lies."""
 
 import ctypes
+import dataclasses
 import json
 import os
 import pathlib
+import sys
 
 from problem import ATTACKS, KINDS, OUT, Problem
 
@@ -16,13 +18,19 @@ __all__ = [
     "emit",
     "executable",
     "make",
+    "make_fp8",
     "read_json",
     "use",
     "weights",
 ]
 
 PACK = OUT / "cuda-pack"
-EMULATOR = {"NSRT_CUDA_LIBRARY": "libcuda.so.1", "NSRT_CUBLASLT_LIBRARY": "libcublasLt.so.13"}
+EMULATOR = {
+    "NSRT_CUDA_LIBRARY": "libcuda.so.1",
+    "NSRT_CUBLASLT_LIBRARY": "libcublasLt.so.13",
+    "NSRT_CUDNN_PLUGIN": "libnsrt-cudnn.so",
+    "NSRT_CUDNN_LIBRARY": "libnsrt-cudnn.so",
+}
 # model: batch, timm's arguments. The first one is for trying the program's own flow; then what matters most.
 MODELS = {
     "tiny": (
@@ -37,9 +45,19 @@ MODELS = {
 }
 
 
+# What is timed with cuDNN's attention and with FP8, too: heads and tokens of the other ViTs are the same.
+VARIANT_MODELS = ("tiny", "vit_base_patch16_224")
+CUDNN_KINDS = ("synth", "finetune")
+
+
 def make(model: str, kind: str, device: str = "cuda") -> Problem:
     name, batch, options = MODELS[model]
     return Problem(name, kind, batch, "bf16", options=options, device=device)
+
+
+def make_fp8(problem: Problem) -> Problem:
+    """The synthesis step whose products by frozen weights are in FP8."""
+    return dataclasses.replace(problem, precision="fp8")
 
 
 def emit(problem: Problem) -> str:
@@ -47,8 +65,9 @@ def emit(problem: Problem) -> str:
     return "synth" if problem.kind == "forward" else problem.emit
 
 
-def executable(problem: Problem, pack: pathlib.Path = PACK) -> pathlib.Path:
-    return pack / "-".join([problem.name, f"b{problem.batch}", problem.precision, emit(problem)])
+def executable(problem: Problem, pack: pathlib.Path = PACK, attention: str = "expanded") -> pathlib.Path:
+    name = [problem.name, f"b{problem.batch}", problem.precision, emit(problem)]
+    return pack / "-".join(name + ([attention] if attention != "expanded" else []))
 
 
 def weights(problem: Problem) -> pathlib.Path:
@@ -68,6 +87,8 @@ def weights(problem: Problem) -> pathlib.Path:
 def use(pack: pathlib.Path) -> None:
     """Our library is the pack's; what it links is this machine's where that is there, else the pack's. (A loader's path would give the old ones
     to PyTorch, too.)"""
+    if (pack / "site").exists():
+        sys.path.append(str(pack / "site"))
     os.environ["NSRT_LIBRARY"] = str(pack / "lib" / "libnsrt.so")
     for variable, name in EMULATOR.items():
         if (pack / "emulator" / name).exists():

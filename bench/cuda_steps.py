@@ -1,30 +1,48 @@
 """The steps that are compared on a GPU. Each has `step()`, which enqueues one, `finish()`, which waits for what was enqueued, and `result()`.
 
 PyTorch is as careful as it can be: frozen weights want no gradient and are bfloat16 once and for all, trained ones are float32 under autocast, the
-optimizer is fused, clean logits and the patch embedding are computed once; inputs stay on the device. `compiled` is torch.compile(mode="max-autotune"),
-which records CUDA graphs.
+optimizer is fused, clean logits are computed once; inputs stay on the device. `compiled` is torch.compile(mode="max-autotune"), which records CUDA graphs.
 """
 
 import contextlib
 
+import cuda_problem as problems
 import numpy as np
 from peers import nullspace_executable, timm_common
 from peers.nullspace_executable import ENTRIES
 from peers.timm_common import Inputs, TrainingStep
 from problem import NOISE_LR, Problem
 
-PEERS = ("eager_bf16", "compiled_bf16", "published_bf16", "eager_f32")
 OURS = "nullspace"
+OURS_WITH_CUDNN = "nullspace_cudnn"  # attention by cuDNN: which of ours is faster?
+OURS_IN_FP8 = "nullspace_fp8"  # frozen weights in FP8: an experiment
+PEERS = (
+    *("eager_bf16", "compiled_bf16", "published_bf16", "torchattacks_bf16"),
+    *(OURS_WITH_CUDNN, OURS_IN_FP8, "eager_f32"),
+)
+# Of these steps alone.
+KINDS_OF = {
+    "published_bf16": ("synth", "finetune"),
+    "torchattacks_bf16": tuple(problems.ATTACKS),
+    OURS_WITH_CUDNN: problems.CUDNN_KINDS,
+    OURS_IN_FP8: ("synth",),
+}
 
 
 def of_kind(kind: str) -> tuple[str, ...]:
     """Whom to compare with; eager in float32 is what all results are compared with."""
-    return tuple(p for p in PEERS if p != "published_bf16" or kind in ("synth", "finetune"))
+    return tuple(p for p in PEERS if kind in KINDS_OF.get(p, (kind,)))
 
 
-def prepare(name: str, problem: Problem, executable, weights):
-    if name == OURS:
-        return ours(problem, executable, weights)
+def prepare(name: str, problem: Problem, pack, weights):
+    if name.startswith(OURS):
+        compiled = problems.make_fp8(problem) if name == OURS_IN_FP8 else problem
+        path = problems.executable(compiled, pack, "library" if name == OURS_WITH_CUDNN else "expanded")
+        if not path.exists():
+            raise FileNotFoundError(f"{path.name} is not in the pack")
+        return ours(problem, path, weights)
+    if name == "torchattacks_bf16":
+        return TorchAttacks(problem)
     narrow, compiled = name.endswith("bf16"), name.startswith("compiled")
     if name == "published_bf16":
         return Published(problem)
@@ -202,6 +220,19 @@ class Attack(Torch):
 
     def result(self):
         return {"adversarial": self.adversarial.cpu().numpy(), "stands": self.stands.cpu().numpy().astype(np.float32)}
+
+
+class TorchAttacks:
+    """peers/attacks.py, its model under autocast."""
+
+    def __init__(self, problem):
+        from peers import attacks
+
+        self.attack, self.device = attacks.prepare(problem, autocast=True), problem.device
+        self.step, self.result = self.attack.step, self.attack.result
+
+    def finish(self):
+        wait(self.device)
 
 
 def ours(problem: Problem, executable, weights):

@@ -11,11 +11,22 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 OUT = ROOT / "bench" / "out"
 BIN = ROOT / "build" / "bin"
 
-ATTACKS = {"fgsm": "fgsm:eps=4/255", "pgd": "pgd:eps=8/255,alpha=2/255,steps=10,start=clean"}
-KINDS = ("synth", "finetune", "forward", *ATTACKS)
+# The last ones are set so that no image falls or ends early: each library runs the model equally often.
+ATTACKS = {
+    "fgsm": "fgsm:eps=4/255",
+    "pgd": "pgd:eps=8/255,alpha=2/255,steps=10,start=clean",
+    "mim": "mim:eps=8/255,alpha=2/255,steps=10,decay=1",
+    "cw": "cw:c=10000,kappa=1000,steps=10,lr=0.01",
+    "apgd-ce": "apgd-ce:eps=0.001/255,steps=10",
+    "fab-t": "fab-t:eps=0.001/255,steps=3,targets=2",
+    "square": "square:eps=0.001/255,queries=15",
+}
+LAST_ITERATE = ("fgsm", "pgd", "mim")  # whose images are compared, too: of the others, random numbers or the best image decide
+KINDS = ("synth", "finetune", "forward", "fgsm", "pgd")
+ALL_KINDS = (*KINDS, *(kind for kind in ATTACKS if kind not in KINDS))
 # model: batch, kinds
 MODELS = {
-    "vit_tiny_patch16_224": (16, KINDS),
+    "vit_tiny_patch16_224": (16, ALL_KINDS),
     "vit_base_patch16_224": (8, KINDS),
     "deit_small_patch16_224": (16, KINDS[:3]),
     "swin_tiny_patch4_window7_224": (8, KINDS[:3]),
@@ -74,8 +85,10 @@ class Problem:
 
     @property
     def emit(self) -> str:
-        """What users compile to take this step."""
-        return self.kind if self.kind in ("synth", "finetune") else "evaluate"
+        """What users compile to take this step. The forward pass in bfloat16 is synthesis' `clean_logits`: evaluation measures in float32."""
+        if self.kind in ("synth", "finetune"):
+            return self.kind
+        return "synth" if self.kind == "forward" and self.precision == "bf16" else "evaluate"
 
     @property
     def executable(self) -> pathlib.Path:

@@ -20,7 +20,7 @@ import peers
 import processes
 import table
 from peers import OURS
-from problem import KINDS, MODELS, OUT, ROOT, Problem, threads
+from problem import ALL_KINDS, MODELS, OUT, ROOT, Problem, threads
 from rich.console import Console
 
 RECORD = OUT / "cpu.json"
@@ -100,7 +100,7 @@ def arguments() -> argparse.Namespace:
         "--quick", action="store_true", help="5 pairs, and only the first model unless --models is given"
     )
     parser.add_argument("--models", nargs="+", choices=MODELS, help="default: all")
-    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=KINDS)
+    parser.add_argument("--kinds", nargs="+", choices=ALL_KINDS, default=ALL_KINDS)
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
     parser.add_argument("--peers", nargs="+", choices=peers.NAMES, help="default: all")
     parser.add_argument("--precision", choices=("f32", "bf16"), default="f32", help="of our executables")

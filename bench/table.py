@@ -11,7 +11,7 @@ import re
 import machine
 import peers
 from peers import OURS
-from problem import ATTACKS, KINDS, MODELS, OUT
+from problem import ALL_KINDS, ATTACKS, MODELS, OUT
 from rich.console import Console
 from rich.table import Table
 
@@ -30,7 +30,8 @@ def speed_cell(c: dict, peer: str) -> str:
 
 def what(c: dict) -> list[str]:
     calls = "" if c["per_call"] == c["batch"] else f" in {c['batch'] // c['per_call']}"
-    return [f"{c['model']}, {c['batch']}{calls}", c["kind"]]
+    narrow = "" if c.get("precision", "f32") == "f32" else f", {c['precision']}"
+    return [f"{c['model']}, {c['batch']}{calls}", c["kind"] + narrow]
 
 
 def speed(comparisons, kinds, precision="f32") -> tuple[list[str], list[list[str]]]:
@@ -93,7 +94,7 @@ def missing(comparisons) -> tuple[list[str], list[list[str]]]:
 
 def order(c: dict) -> tuple:
     base = next((i for i, name in enumerate(MODELS) if c["model"] == name), len(MODELS))
-    return base, c["model"], KINDS.index(c["kind"]), c["batch"]
+    return base, c["model"], ALL_KINDS.index(c["kind"]), c["batch"]
 
 
 def tables(record: dict) -> dict[str, tuple[list[str], list[list[str]]]]:
@@ -102,7 +103,7 @@ def tables(record: dict) -> dict[str, tuple[list[str], list[list[str]]]]:
         "training": speed(comparisons, TRAINING),
         "forward": speed(comparisons, ("forward",)),
         "attacks": speed(comparisons, tuple(ATTACKS)),
-        "bf16": speed(comparisons, KINDS, "bf16"),
+        "bf16": speed(comparisons, ALL_KINDS, "bf16"),
         "sgemm": sgemm(comparisons),
         "memory": memory(comparisons),
         "start": start(record.get("models", {})),

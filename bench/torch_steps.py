@@ -10,10 +10,10 @@ def steps(problem: Problem, compiled: bool = False, autocast: bool = False):
     return {"synth": synthesis, "finetune": finetune, "forward": Forward}[problem.kind](problem, compiled, autocast)
 
 
-def precision(autocast: bool):
+def precision(autocast: bool, device: str = "cpu"):
     import torch
 
-    return torch.autocast("cpu", torch.bfloat16) if autocast else contextlib.nullcontext()
+    return torch.autocast(device, torch.bfloat16) if autocast else contextlib.nullcontext()
 
 
 class Forward:

@@ -3,6 +3,8 @@ the result, as our evaluation does. Weights want no gradient.
 """
 
 import numpy as np
+import torch_steps
+from problem import LAST_ITERATE
 
 from peers import timm_common
 
@@ -12,28 +14,44 @@ def load() -> None:
     import torchattacks  # noqa: F401
 
 
-def prepare(problem):
-    return Attack(problem)
+def prepare(problem, autocast: bool = False):
+    return Attack(problem, autocast)
+
+
+def attack_of(kind: str, network):
+    """With the numbers of problem.ATTACKS."""
+    import torchattacks as ta
+
+    tiny = {"norm": "Linf", "eps": 0.001 / 255}
+    return {
+        "fgsm": lambda: ta.FGSM(network, eps=4 / 255),
+        "pgd": lambda: ta.PGD(network, eps=8 / 255, alpha=2 / 255, steps=10, random_start=False),
+        "mim": lambda: ta.MIFGSM(network, eps=8 / 255, alpha=2 / 255, steps=10, decay=1.0),
+        "cw": lambda: ta.CW(network, c=10000, kappa=1000, steps=10, lr=0.01),
+        "apgd-ce": lambda: ta.APGD(network, **tiny, steps=10),
+        "fab-t": lambda: ta.FAB(network, **tiny, steps=3, multi_targeted=True, n_classes=3),
+        "square": lambda: ta.Square(network, **tiny, n_queries=15),
+    }[kind]()
 
 
 class Attack:
-    def __init__(self, problem):
+    def __init__(self, problem, autocast: bool):
         load()
         import torch
-        import torchattacks
 
         model = timm_common.build(problem).requires_grad_(False)
         normalize = timm_common.normalisation(model)
         self.network = torch.nn.Module()
         self.network.model = model
-        self.network.forward = lambda image: model(normalize(image))
+
+        def logits(image):
+            with torch_steps.precision(autocast, problem.device):
+                return model(normalize(image)).float()
+
+        self.network.forward = logits
         self.network.eval()
-        # The same numbers as in problem.ATTACKS.
-        if problem.kind == "fgsm":
-            self.attack = torchattacks.FGSM(self.network, eps=4 / 255)
-        else:
-            self.attack = torchattacks.PGD(self.network, eps=8 / 255, alpha=2 / 255, steps=10, random_start=False)
-        self.torch, self.pixels = torch, torch.from_numpy(problem.pixels())
+        self.attack, self.kind = attack_of(problem.kind, self.network), problem.kind
+        self.torch, self.pixels = torch, torch.from_numpy(problem.pixels()).to(problem.device)
         with torch.no_grad():
             self.labels = self.network(self.images()).argmax(1)
 
@@ -46,4 +64,5 @@ class Attack:
             self.stands = self.network(self.adversarial).argmax(1) == self.labels
 
     def result(self):
-        return {"adversarial": self.adversarial.numpy(), "stands": self.stands.numpy().astype(np.float32)}
+        found = {"stands": self.stands.cpu().numpy().astype(np.float32)}
+        return found | ({"adversarial": self.adversarial.cpu().numpy()} if self.kind in LAST_ITERATE else {})

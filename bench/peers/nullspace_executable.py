@@ -3,7 +3,7 @@ its evaluation.
 """
 
 import numpy as np
-from problem import ATTACKS, NOISE_LR, WEIGHT_DECAY, WEIGHT_LR
+from problem import ATTACKS, LAST_ITERATE, NOISE_LR, WEIGHT_DECAY, WEIGHT_LR
 
 from peers.timm_common import watched_name
 
@@ -26,25 +26,28 @@ def prepare(problem):
 class Forward:
     def __init__(self, problem, model):
         self.model = model
+        narrow = problem.precision == "bf16"  # `forward` measures, in float32
+        self.entry, self.logits = ("clean_logits", "clean_logits") if narrow else ("forward", "logits")
         model.slot("image")[:] = problem.images()
 
     def step(self):
-        self.model.run("forward")
+        self.model.run(self.entry)
 
     def result(self):
-        return {"logits": np.array(self.model.slot("logits"))}
+        return {"logits": np.array(self.model.slot(self.logits))}
 
 
 class Attack:
     def __init__(self, problem, model):
-        self.model, self.text, self.pixels = model, ATTACKS[problem.kind], problem.pixels()
+        self.model, self.kind, self.text, self.pixels = model, problem.kind, ATTACKS[problem.kind], problem.pixels()
         self.labels = model.forward(problem.images()).argmax(1)
 
     def step(self):
         self.stands = self.model.attack(self.text, self.pixels, self.labels)
 
     def result(self):
-        return {"adversarial": np.array(self.model.slot("image")), "stands": self.stands.astype(np.float32)}
+        found = {"stands": self.stands.astype(np.float32)}
+        return found | ({"adversarial": np.array(self.model.slot("image"))} if self.kind in LAST_ITERATE else {})
 
 
 class Training:
@@ -59,7 +62,7 @@ class Training:
         if self.kind == "finetune":
             arrays["labels"] = problem.labels()
         else:
-            arrays["clean_logits"] = model.forward(arrays["image"])  # which sets the images' weights
+            arrays["clean_logits"] = model.clean_logits(arrays["image"])  # which sets the images' weights
         model.slot("weights")[:] = 1 / problem.batch
         n = model.batch
         self.pieces = [{name: a[i : i + n] for name, a in arrays.items()} for i in range(0, problem.batch, n)]

@@ -1,5 +1,8 @@
 """What the PyTorch peers share: the model, its weights those of the export, and its inputs as tensors."""
 
+import copy
+import functools
+
 from problem import Problem
 
 
@@ -17,12 +20,24 @@ def load() -> None:
 def build(problem: Problem):
     """The model in eval mode; torch runs with the problem's threads from here on."""
     load()
-    import timm
     import torch
 
     torch.set_num_threads(problem.threads)
+    if problem.device == "cpu":
+        return initial(problem.model, problem.options)
+    return copy.deepcopy(initial_once(problem.model, problem.options)).to(problem.device)
+
+
+def initial(model: str, options: tuple):
+    import timm
+    import torch
+
     torch.manual_seed(0)  # as nullspace.export does
-    return timm.create_model(problem.model, **dict(problem.options)).eval().to(problem.device)
+    return timm.create_model(model, **dict(options)).eval()
+
+
+# On a GPU's clock: drawing the weights of a large model takes seconds, and each peer builds it.
+initial_once = functools.lru_cache(maxsize=1)(initial)
 
 
 def normalisation(model):

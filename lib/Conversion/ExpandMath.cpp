@@ -52,10 +52,11 @@ struct Arithmetic {
   }
   /// The number whose bits are those of x, shifted to the left.
   Value shiftBits(Value x, int32_t by) {
-    Value from = arith::BitcastOp::create(b, loc, bits, x);
-    Value shifted = arith::ShLIOp::create(b, loc, from, number(b.getI32IntegerAttr(by), bits));
-    return arith::BitcastOp::create(b, loc, type, shifted);
+    return fromBits(arith::ShLIOp::create(b, loc, toBits(x), integer(by)));
   }
+  Value integer(int32_t value) { return number(b.getI32IntegerAttr(value), bits); }
+  Value toBits(Value x) { return arith::BitcastOp::create(b, loc, bits, x); }
+  Value fromBits(Value x) { return arith::BitcastOp::create(b, loc, type, x); }
 
 private:
   Value number(TypedAttr value, Type type) {
@@ -154,4 +155,37 @@ Value ns::expandErfc(OpBuilder &b, Location loc, Value z, arith::FastMathFlags q
   Value tail = a.mul(math::ExpOp::create(b, loc, square, exponential), ratio);
   Value isNegative = arith::CmpFOp::create(b, loc, arith::CmpFPredicate::OLT, z, a.constant(0.0f));
   return arith::SelectOp::create(b, loc, isNegative, a.sub(a.constant(2.0f), tail), tail);
+}
+
+/// In units of a code's last bit: a normal number's are the upper bits of the f32, rounded; of the
+/// others, 2^14 more puts the last one at the end of the f32.
+Value ns::roundToE4M3(OpBuilder &b, Location loc, Value x) {
+  Arithmetic a(b, loc, x.getType());
+  constexpr int32_t kDropped = 20, kBias = (127 - 7) << 3; // mantissa bits; of the exponent
+  constexpr int32_t kLeastNormal = 0x3c800000 /* 2^-6 */, kTooLarge = 0x43e80000 /* 464 */;
+  auto shiftRight = [&](Value v, int32_t by) -> Value {
+    return arith::ShRUIOp::create(b, loc, v, a.integer(by));
+  };
+  auto plus = [&](Value v, Value w) -> Value { return arith::AddIOp::create(b, loc, v, w); };
+  auto both = [&](Value v, int32_t mask) -> Value {
+    return arith::AndIOp::create(b, loc, v, a.integer(mask));
+  };
+  auto select = [&](arith::CmpIPredicate predicate, Value v, int32_t bound, Value yes, Value no) {
+    Value is = arith::CmpIOp::create(b, loc, predicate, v, a.integer(bound));
+    return arith::SelectOp::create(b, loc, is, yes, no).getResult();
+  };
+  Value bits = a.toBits(x), magnitude = both(bits, 0x7fffffff);
+  Value half = plus(both(shiftRight(magnitude, kDropped), 1), a.integer((1 << (kDropped - 1)) - 1));
+  Value normal = plus(shiftRight(plus(magnitude, half), kDropped), a.integer(-kBias));
+  Value shifted = a.toBits(a.add(a.fromBits(magnitude), a.constant(0x1p14f)));
+  Value small = plus(shifted, a.integer(-0x46800000)); // the bits of 2^14
+  Value code = select(arith::CmpIPredicate::slt, magnitude, kLeastNormal, small, normal);
+  code = select(arith::CmpIPredicate::sgt, magnitude, kTooLarge, a.integer(0x7f), code);
+  code = arith::OrIOp::create(b, loc, code, both(shiftRight(bits, 24), 0x80));
+  auto like = [&](Type element) -> Type {
+    auto vector = dyn_cast<VectorType>(x.getType());
+    return vector ? Type(vector.clone(element)) : element;
+  };
+  Value byte = arith::TruncIOp::create(b, loc, like(b.getI8Type()), code);
+  return arith::BitcastOp::create(b, loc, like(Float8E4M3FNType::get(b.getContext())), byte);
 }

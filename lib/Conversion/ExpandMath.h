@@ -19,6 +19,10 @@ mlir::Value expandErfc(mlir::OpBuilder &b, mlir::Location loc, mlir::Value z,
                        mlir::arith::FastMathFlags quotient = mlir::arith::FastMathFlags::none,
                        mlir::arith::FastMathFlags exponential = mlir::arith::FastMathFlags::none);
 
+/// The f8E4M3FN next to an f32 number or vector of them, to nearest even; NaN, and what rounds to
+/// more than 448, is NaN. Integer arithmetic: not every target has an instruction for it.
+mlir::Value roundToE4M3(mlir::OpBuilder &b, mlir::Location loc, mlir::Value x);
+
 } // namespace ns
 
 #endif // NS_CONVERSION_EXPANDMATH_H

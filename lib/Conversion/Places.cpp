@@ -59,7 +59,7 @@ LogicalResult ns::assignPlaces(ModuleOp module, Operation *op, PlaceMap &places)
 std::string ns::programKey(rt::FusedOp op) {
   std::string key;
   llvm::raw_string_ostream os(key);
-  os << op.getSpaceAttr() << op.getInMaps() << op.getOutMaps();
+  os << op.getInner() << ',' << op.getCols() << op.getInMaps() << op.getOutMaps();
   for (Value value : op.getInputs())
     os << rt::rowPitch(typeOf(value)) << typeOf(value).getElementType() << ',';
   for (Value value : op.getResults())

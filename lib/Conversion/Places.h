@@ -31,8 +31,8 @@ using PlaceMap = llvm::DenseMap<mlir::Value, Place>;
 /// message where a slot is not in `rt.layout` of the module or the memory is not planned.
 mlir::LogicalResult assignPlaces(mlir::ModuleOp module, mlir::Operation *op, PlaceMap &places);
 
-/// Text that two programs share exactly when one kernel serves both, as far as it depends on
-/// neither the sizes of their operands nor where they lie.
+/// Text that two programs share exactly when one kernel serves both, as far as it depends neither
+/// on how many rows there are, nor on the sizes of their operands or where they lie.
 std::string programKey(rt::FusedOp op);
 
 } // namespace ns

@@ -8,8 +8,8 @@
 //
 // build/lib/emulator/libcublasLt.so.13: the functions of ns/Cuda/BlasLt.h on the CPU. Products are
 // enqueued on the emulated driver's streams, so they are captured and replayed as kernels are, and
-// run by the BLAS: bfloat16 widened and the result rounded to nearest even, TF32 as operands
-// rounded to 10 bits. Every proposed algorithm computes the same.
+// run by the BLAS: bfloat16 and e4m3 widened and a bfloat16 result rounded to nearest even, TF32 as
+// operands rounded to 10 bits. Every proposed algorithm computes the same.
 //
 //===----------------------------------------------------------------------===//
 
@@ -47,6 +47,20 @@ static size_t extentOf(const BlasLayoutOf &x) {
   return ((x.batch - 1) * size_t(x.stride) + matrix) * sizeOf(x.type);
 }
 
+/// Empty, or why a product of e4m3 is none: cublasLtMatmul's notes on FP8 in its documentation.
+static std::string whyNotQuantized(const BlasDescOf &desc, const BlasLayoutOf &a,
+                                   const BlasLayoutOf &b, const BlasLayoutOf &d) {
+  if (!desc.transA || desc.transB)
+    return "of e4m3, A must be transposed and B not";
+  if (desc.compute != kCompute32F || desc.epilogue != kEpilogueDefault || d.batch > 1)
+    return "of e4m3, only plain products that sum in float32 are emulated";
+  auto fits = [](int64_t elements, BlasType type) { return elements * sizeOf(type) % 16 == 0; };
+  if (a.rows % 16 || d.rows % 16 || !fits(a.ld, a.type) || !fits(b.ld, b.type) ||
+      !fits(d.ld, d.type))
+    return "of e4m3, m, k and all leading dimensions must be multiples of 16 bytes";
+  return "";
+}
+
 /// Empty, or why this product is none.
 static std::string whyNot(const BlasDescOf &desc, const BlasLayoutOf &a, const BlasLayoutOf &b,
                           const BlasLayoutOf &c, const BlasLayoutOf &d) {
@@ -59,11 +73,13 @@ static std::string whyNot(const BlasDescOf &desc, const BlasLayoutOf &a, const B
       return "a leading dimension is smaller than the rows";
   if (a.batch != b.batch || a.batch != d.batch || c.batch != d.batch)
     return "the batches differ";
-  bool narrow = a.type == kR16BF && b.type == kR16BF;
-  if (!narrow && !(a.type == kR32F && b.type == kR32F))
-    return "A and B are neither both float32 nor both bfloat16";
+  bool quantized = a.type == kR8E4M3, narrow = quantized || a.type == kR16BF;
+  if (a.type != b.type || !(narrow || a.type == kR32F))
+    return "A and B are neither both float32, both bfloat16 nor both e4m3";
   if (d.type != c.type || (d.type != kR32F && !(narrow && d.type == kR16BF)))
-    return "C and D must be float32, or bfloat16 as A and B are";
+    return "C and D must be float32, or bfloat16 where A and B are no wider";
+  if (quantized)
+    return whyNotQuantized(desc, a, b, d);
   if (desc.compute == kComputeTf32 && narrow)
     return "TF32 is for float32 operands";
   if (desc.epilogue == kEpilogueBias && desc.biasType >= 0 && desc.biasType != d.type)
@@ -241,12 +257,15 @@ NS_CALL(cublasLtMatmul, BlasStatus,
   uint64_t needed = kWorkspaces[algo->data[1]];
   size_t scalar = sizeof(float);
   bool onDevice = desc->pointerMode == kPointerDevice;
+  auto alignmentOf = [&](BlasLayout layout) {
+    return layoutA->type == kR8E4M3 ? 16 : sizeOf(layout->type);
+  };
   if (needed > workspaceBytes ||
       (needed && !isAddressable("the workspace", workspace, needed, 16)) ||
-      !isAddressable("A", a, extentOf(*layoutA), sizeOf(layoutA->type)) ||
-      !isAddressable("B", b, extentOf(*layoutB), sizeOf(layoutB->type)) ||
-      !isAddressable("C", c, extentOf(*layoutC), sizeOf(layoutC->type)) ||
-      !isAddressable("D", d, extentOf(*layoutD), sizeOf(layoutD->type)) ||
+      !isAddressable("A", a, extentOf(*layoutA), alignmentOf(layoutA)) ||
+      !isAddressable("B", b, extentOf(*layoutB), alignmentOf(layoutB)) ||
+      !isAddressable("C", c, extentOf(*layoutC), alignmentOf(layoutC)) ||
+      !isAddressable("D", d, extentOf(*layoutD), alignmentOf(layoutD)) ||
       (onDevice && (!isAddressable("alpha", alpha, scalar, scalar) ||
                     !isAddressable("beta", beta, scalar, scalar))) ||
       (desc->epilogue == kEpilogueBias &&

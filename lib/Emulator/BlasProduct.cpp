@@ -55,26 +55,18 @@ static uint32_t roundedBits(float x, int count) {
   return bits >> count << count;
 }
 
-/// A matrix as floats, column after column, with the rounding of TF32 where asked for.
-static std::vector<float> widen(const BlasLayoutOf &layout, const char *from, bool tf32) {
-  std::vector<float> to(layout.rows * layout.cols);
-  for (uint64_t j = 0; j < layout.cols; ++j)
-    for (uint64_t i = 0; i < layout.rows; ++i) {
-      size_t at = j * layout.ld + i;
-      float x;
-      if (layout.type == kR16BF) {
-        uint16_t half;
-        std::memcpy(&half, from + at * 2, 2);
-        x = floatOf(uint32_t(half) << 16);
-      } else {
-        std::memcpy(&x, from + at * 4, 4);
-      }
-      to[j * layout.rows + i] = tf32 ? floatOf(roundedBits(x, 13)) : x;
-    }
-  return to;
+/// Of sign, 4 bits of exponent (bias 7) and 3 of mantissa; all bits but the sign set: NaN.
+static float widenE4M3(uint8_t code) {
+  int exponent = code >> 3 & 15, mantissa = code & 7;
+  float x = (code & 127) == 127 ? NAN
+            : exponent == 0     ? std::ldexp(float(mantissa), -9)
+                                : std::ldexp(float(8 + mantissa), exponent - 10);
+  return code & 128 ? -x : x;
 }
 
 static float load(BlasType type, const char *from, size_t at) {
+  if (type == kR8E4M3)
+    return widenE4M3(static_cast<uint8_t>(from[at]));
   if (type == kR32F) {
     float x;
     std::memcpy(&x, from + at * 4, 4);
@@ -83,6 +75,17 @@ static float load(BlasType type, const char *from, size_t at) {
   uint16_t half;
   std::memcpy(&half, from + at * 2, 2);
   return floatOf(uint32_t(half) << 16);
+}
+
+/// A matrix as floats, column after column, with the rounding of TF32 where asked for.
+static std::vector<float> widen(const BlasLayoutOf &layout, const char *from, bool tf32) {
+  std::vector<float> to(layout.rows * layout.cols);
+  for (uint64_t j = 0; j < layout.cols; ++j)
+    for (uint64_t i = 0; i < layout.rows; ++i) {
+      float x = load(layout.type, from, j * layout.ld + i);
+      to[j * layout.rows + i] = tf32 ? floatOf(roundedBits(x, 13)) : x;
+    }
+  return to;
 }
 
 static void store(BlasType type, char *to, size_t at, float x) {
@@ -132,7 +135,9 @@ void ns::emulator::compute(const Product &product) {
     computeOne(product, i, alpha, beta);
 }
 
-static const char *nameOf(BlasType type) { return type == kR16BF ? "bf16" : "f32"; }
+static const char *nameOf(BlasType type) {
+  return type == kR8E4M3 ? "e4m3" : type == kR16BF ? "bf16" : "f32";
+}
 
 std::string ns::emulator::lineOf(const Product &p) {
   char names[3][32], text[256];

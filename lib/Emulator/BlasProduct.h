@@ -40,7 +40,9 @@ namespace ns::emulator {
 
 using namespace ns::cuda;
 
-inline size_t sizeOf(BlasType type) { return type == kR16BF ? 2 : type == kR32F ? 4 : 8; }
+inline size_t sizeOf(BlasType type) {
+  return type == kR8E4M3 ? 1 : type == kR16BF ? 2 : type == kR32F ? 4 : 8;
+}
 
 /// D = alpha op(A) op(B) + beta C + bias by rows, all of it but the scalars of pointer mode host in
 /// device memory.

@@ -154,14 +154,20 @@ NS_CALL(cuDeviceGetName, (char *name, int length, DeviceId)) {
   return kSuccess;
 }
 
+/// NSEMU_CAPABILITY: 80 for compute capability 8.0.
+static int capability() {
+  const char *text = std::getenv("NSEMU_CAPABILITY");
+  return text && *text ? std::atoi(text) : 90;
+}
+
 NS_CALL(cuDeviceGetAttribute, (int *value, DeviceAttribute attribute, DeviceId)) {
-  static const std::map<int, int> known = {
+  const std::map<int, int> known = {
       {kMaxThreadsPerBlock, 1024}, {kMaxBlockDimX, 1024},
       {kMaxBlockDimY, 1024},       {kMaxBlockDimZ, 64},
       {kMaxGridDimX, 0x7fffffff},  {kMaxGridDimY, 65535},
       {kMaxGridDimZ, 65535},       {kWarpSize, 32},
-      {kMultiprocessorCount, 132}, {kComputeCapabilityMajor, 9},
-      {kComputeCapabilityMinor, 0}};
+      {kMultiprocessorCount, 132}, {kComputeCapabilityMajor, capability() / 10},
+      {kComputeCapabilityMinor, capability() % 10}};
   auto it = known.find(attribute);
   *value = it == known.end() ? 0 : it->second;
   return it == known.end() ? kNotSupported : kSuccess;
@@ -325,6 +331,11 @@ nsemu_enqueue(Stream stream, const char *line, std::function<Result()> run) {
   record(line);
   return m.enqueue(stream,
                    {std::string(line).substr(0, std::string(line).find(' ')), std::move(run)});
+}
+
+extern "C" __attribute__((visibility("default"))) bool nsemu_capturing() {
+  std::lock_guard<std::recursive_mutex> guard(machine().lock);
+  return machine().capturing();
 }
 
 extern "C" __attribute__((visibility("default"))) bool nsemu_contains(const void *begin,

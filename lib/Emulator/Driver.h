@@ -59,6 +59,7 @@ struct EventOf {
   Stream stream = nullptr; ///< null: never recorded
   uint64_t position = 0;   ///< in the stream: its recording is done when this many have finished
   bool hasTime = true;
+  bool reached = false; ///< at least once, by its stream or in a graph
   std::chrono::steady_clock::time_point when;
 };
 
@@ -151,9 +152,11 @@ long environment(const char *name, long otherwise);
 
 } // namespace ns::emulator
 
-/// For the emulated cuBLASLt: enqueues work whose operands lie in device memory, and records it.
+/// For the emulated libraries: enqueues work whose operands lie in device memory, and records it.
 extern "C" ns::cuda::Result nsemu_enqueue(ns::cuda::Stream stream, const char *line,
                                           std::function<ns::cuda::Result()> run);
+/// Does a stream capture? What builds plans or allocates must not run then.
+extern "C" bool nsemu_capturing();
 extern "C" bool nsemu_contains(const void *begin, size_t bytes);
 extern "C" void nsemu_name(const void *pointer, char *text, size_t bytes);
 

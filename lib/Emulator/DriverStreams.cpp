@@ -171,21 +171,28 @@ NS_CALL(cuEventDestroy_v2, (Event event)) {
   return m.events.erase(event) ? kSuccess : kInvalidHandle;
 }
 
-NS_CALL(cuEventRecord, (Event event, Stream stream)) {
+NS_CALL(cuEventRecordWithFlags, (Event event, Stream stream, unsigned flags)) {
   NS_ENTER();
   if (!m.find(stream) || !m.events.count(event))
     return kInvalidHandle;
-  if (stream->capture) {
+  if (stream->capture && flags != kEventRecordExternal) {
     stream->invalidated = true;
-    complain("cuEventRecord in a capture: not emulated");
+    complain("an event recorded in a capture, but not as a node of the graph: not emulated");
     return kStreamCaptureUnsupported;
   }
-  event->stream = stream;
-  event->position = stream->enqueued + 1;
+  if (!stream->capture) {
+    event->stream = stream;
+    event->position = stream->enqueued + 1;
+  }
   return m.enqueue(stream, {"cuEventRecord", [event = m.events[event]] {
                               event->when = std::chrono::steady_clock::now();
+                              event->reached = true;
                               return kSuccess;
                             }});
+}
+
+NS_CALL(cuEventRecord, (Event event, Stream stream)) {
+  return cuEventRecordWithFlags(event, stream, kEventDefault);
 }
 
 NS_CALL(cuEventSynchronize, (Event event)) {
@@ -194,15 +201,16 @@ NS_CALL(cuEventSynchronize, (Event event)) {
     return kInvalidHandle;
   if (!event->stream || !m.find(event->stream))
     return kSuccess;
+  record("cuEventSynchronize" + numberOf(event->stream));
   return runAll(event->stream, event->position);
 }
 
 NS_CALL(cuEventElapsedTime, (float *milliseconds, Event start, Event end)) {
   NS_ENTER();
   for (Event event : {start, end}) {
-    if (!m.events.count(event) || !event->stream || !event->hasTime)
+    if (!m.events.count(event) || !event->hasTime)
       return kInvalidHandle;
-    if (m.find(event->stream) && event->stream->finished < event->position)
+    if (!event->reached || (m.find(event->stream) && event->stream->finished < event->position))
       return kNotReady;
   }
   *milliseconds = std::chrono::duration<float, std::milli>(end->when - start->when).count();

@@ -25,13 +25,23 @@ using namespace mlir;
 llvm::ArrayRef<llvm::StringRef> ns::getEntries(StringRef emit) {
   static const StringRef synth[] = {"forward",       "site_norm",    "synth_step",
                                     "synth_step_l2", "synth_update", "stop_test"};
-  static const StringRef finetune[] = {
-      "forward",   "site_norm",     "synth_step",           "synth_step_l2",  "synth_update",
-      "stop_test", "finetune_step",        "finetune_step_noised", "finetune_step_trades", "finetune_update",
-      "value_and_grad", "trades_grad"};
-  static const StringRef evaluate[] = {"forward",        "forward_noised", "stop_test",
-                                       "value_and_grad", "attack_grad",    "attention_received",
-                                       "patchfool_grad"};
+  static const StringRef finetune[] = {"forward",
+                                       "site_norm",
+                                       "synth_step",
+                                       "synth_step_l2",
+                                       "synth_update",
+                                       "stop_test",
+                                       "finetune_step",
+                                       "finetune_step_noised",
+                                       "finetune_step_trades",
+                                       "finetune_update",
+                                       "value_and_grad",
+                                       "trades_grad",
+                                       "attack_update"};
+  static const StringRef evaluate[] = {
+      "forward",          "forward_noised",        "stop_test",      "value_and_grad",
+      "attack_grad",      "attention_received",    "patchfool_grad", "attack_update",
+      "attack_update_l2", "attack_update_momentum"};
   static const StringRef library[] = {"forward",
                                       "forward_noised",
                                       "site_norm",
@@ -47,7 +57,10 @@ llvm::ArrayRef<llvm::StringRef> ns::getEntries(StringRef emit) {
                                       "trades_grad",
                                       "attack_grad",
                                       "attention_received",
-                                      "patchfool_grad"};
+                                      "patchfool_grad",
+                                      "attack_update",
+                                      "attack_update_l2",
+                                      "attack_update_momentum"};
   if (emit == "synth")
     return synth;
   if (emit == "finetune")
@@ -58,6 +71,9 @@ llvm::ArrayRef<llvm::StringRef> ns::getEntries(StringRef emit) {
     return library;
   return {};
 }
+
+/// Have the steps products of fewer bits than the parameters?
+static bool isNarrow(StringRef precision) { return precision == "bf16" || precision == "fp8"; }
 
 void ns::buildHardenPipeline(OpPassManager &manager, const HardenOptions &options) {
   manager.addPass(harden::createVerifyImportedPass());
@@ -78,6 +94,7 @@ void ns::buildHardenPipeline(OpPassManager &manager, const HardenOptions &option
   manager.addPass(
       harden::createInsertDropoutPass({.dropout = options.dropout, .dropPath = options.dropPath}));
   manager.addPass(harden::createInsertAttackGradientPass());
+  manager.addPass(harden::createInsertAttackUpdatePass());
   manager.addPass(harden::createInsertAttentionTapsPass());
   harden::SelectEntriesPassOptions select;
   for (StringRef entry : {"attention_received", "patchfool_grad"}) // not every network attends
@@ -86,7 +103,7 @@ void ns::buildHardenPipeline(OpPassManager &manager, const HardenOptions &option
     select.entries.push_back(entry.str());
   if (select.entries.empty())
     select.entries.push_back(options.emit);
-  if (options.precision == "bf16" && llvm::is_contained(select.entries, "synth_step"))
+  if (isNarrow(options.precision) && llvm::is_contained(select.entries, "synth_step"))
     select.entries.push_back("clean_logits");
   manager.addPass(harden::createSelectEntriesPass(select));
   manager.addPass(harden::createVerifyHardenedPass());
@@ -94,7 +111,8 @@ void ns::buildHardenPipeline(OpPassManager &manager, const HardenOptions &option
 
 void ns::buildSimplifyPipeline(OpPassManager &manager, const SimplifyOptions &options) {
   manager.addPass(nn::createBindBatchPass({.batch = options.batch}));
-  manager.addPass(nn::createSetPrecisionPass({.precision = options.precision}));
+  manager.addPass(nn::createSetPrecisionPass(
+      {.precision = isNarrow(options.precision) ? "f32" : std::string(options.precision)}));
   manager.addPass(nn::createSinkTokenSelectPass());
   manager.addPass(nn::createFoldFrozenPass());
 }
@@ -105,6 +123,12 @@ void ns::buildDifferentiatePipeline(OpPassManager &manager) {
   manager.addPass(harden::createVerifyLowerablePass());
 }
 
+/// What trains and attacks; what is measured stays f32.
+static const StringRef kNarrowEntries[] = {
+    "clean_logits",         "synth_step",           "synth_step_l2",  "finetune_step",
+    "finetune_step_noised", "finetune_step_trades", "value_and_grad", "trades_grad",
+    "attack_grad",          "patchfool_grad"};
+
 void ns::buildPlanPipeline(OpPassManager &manager, const PlanOptions &options) {
   manager.addPass(createCanonicalizerPass());
   manager.addPass(createCSEPass());
@@ -112,15 +136,25 @@ void ns::buildPlanPipeline(OpPassManager &manager, const PlanOptions &options) {
   bool isDevice = options.target == "cuda";
   // A GPU shares out sums by rows, the CPU by images.
   manager.addPass(createNNToRTPass({.sumRows = isDevice ? 32 : 0}));
-  if (options.attention == "expanded")
+  if (options.attention == "library" && options.precision == "bf16") {
+    rt::RTCallAttentionPassOptions call;
+    for (StringRef entry : kNarrowEntries)
+      call.entries.push_back(entry.str());
+    manager.addNestedPass<func::FuncOp>(rt::createRTCallAttentionPass(call));
+  }
+  if (options.attention != "generated")
     manager.addNestedPass<func::FuncOp>(
         rt::createRTExpandAttentionPass({.keepKeys = 256})); // docs/decisions/gpu-plan.md
-  if (options.precision == "bf16") { // what trains and attacks; what is measured stays f32
+  if (options.precision == "fp8") {                          // docs/decisions/fp8.md
+    rt::RTQuantizeProductsPassOptions quantize;
+    for (StringRef entry : kNarrowEntries)
+      quantize.entries.push_back(entry.str());
+    manager.addPass(rt::createRTQuantizeProductsPass(quantize));
+  }
+  if (isNarrow(options.precision)) {
     rt::RTNarrowProductsPassOptions narrow;
     narrow.results = options.results;
-    for (StringRef entry :
-         {"clean_logits", "synth_step", "synth_step_l2", "finetune_step", "finetune_step_noised",
-          "finetune_step_trades", "value_and_grad", "trades_grad", "attack_grad", "patchfool_grad"})
+    for (StringRef entry : kNarrowEntries)
       narrow.entries.push_back(entry.str());
     manager.addPass(rt::createRTNarrowProductsPass(narrow));
   }
@@ -129,8 +163,8 @@ void ns::buildPlanPipeline(OpPassManager &manager, const PlanOptions &options) {
         {.parallelRows = 128, .parallelElements = 0x8000, .maxVectors = 12}));
   } else {
     manager.addNestedPass<func::FuncOp>(rt::createRTFusePass());
-    manager.addNestedPass<func::FuncOp>(
-        rt::createRTPackOperandsPass({.products = options.products}));
+    manager.addPass(rt::createRTPackOperandsPass({.products = options.products}));
+    manager.addPass(rt::createRTPackWeightsPass());
     manager.addNestedPass<func::FuncOp>(rt::createRTTileRowsPass());
   }
   manager.addNestedPass<func::FuncOp>(rt::createRTPlanMemoryPass());

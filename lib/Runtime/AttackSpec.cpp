@@ -121,6 +121,15 @@ int64_t ns::runtime::numTargetClasses(Session &session, const AttackSpec &spec) 
   return std::min(static_cast<int64_t>(spec.number("targets")), classes - 1);
 }
 
+void ns::runtime::predictsLabel(AttackContext &context, std::span<const int64_t> images,
+                                char *out) {
+  context.session.run("forward");
+  TensorView logits = context.session.slot("logits");
+  int64_t classes = logits.rowCount();
+  for (size_t i = 0; i < images.size(); ++i)
+    out[i] = argmax(logits, i * classes, classes) == context.loader.dataset().label(images[i]);
+}
+
 std::string AttackContext::survivorsText(const Survivors &survivors) {
   std::string text;
   for (char stands : survivors)

@@ -44,7 +44,7 @@ void ns::runtime::storeImage(const Image &image, const TensorView &batch, int64_
 template <class Transform>
 void BatchLoader::fill(std::span<const int64_t> indices, double weight, Transform transform) {
   Stretch stretch(session.profile(), "load images", session.host().threads());
-  TensorView images = session.slot("image");
+  TensorView images = session.overwrite("image");
   int64_t count = static_cast<int64_t>(indices.size()),
           row = images.rowCount() * sizeOf(images.dtype);
   session.host().parallelFor(batch(), 1, [&](int64_t begin, int64_t end) {

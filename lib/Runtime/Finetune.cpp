@@ -43,11 +43,17 @@ private:
   /// Sets the noise of a round; what is known of it goes into summary.csv.
   void makeNoise(int64_t round);
   void makeGaussian(int64_t round);
-  double step(int64_t index);
+  /// Starts step `index`; `losses` gets those of its pieces.
+  void step(int64_t index, std::vector<Reading> &losses);
   /// Fills the slots for images `piece`, from image `first` of step `index` on.
   void load(int64_t index, int64_t first, std::span<const int64_t> piece, double weight);
   /// A signal ends the attack inside a step: what was trained before the step is saved.
-  double stepOrStop(int64_t index);
+  std::vector<Reading> stepOrStop(int64_t index);
+  /// Ends the run where the loss of step `index` is not finite: none of its gradients changed a
+  /// weight.
+  void expectFinite(int64_t index, std::span<Reading> losses);
+  /// The row and the progress of the step that is not told yet.
+  void tell();
   std::vector<int64_t> imagesOf(int64_t step);
   double holdoutAccuracy();
   /// Keeps the best weights; the accuracy on the holdout, NaN without one.
@@ -70,6 +76,14 @@ private:
   std::vector<int64_t> order;
   int64_t orderEpoch = -1;
   int64_t loadedStep = -1; ///< whose first images are in the slots
+  /// A step whose update was started: its loss may be on its way.
+  struct Started {
+    int64_t index;
+    std::vector<Reading> losses;
+    double accuracy = kUnknown;
+  };
+  std::optional<Started> untold;
+  std::optional<Progress> progress;
 };
 
 Finetuning::Finetuning(Session &session, const Options &options)
@@ -193,12 +207,12 @@ void Finetuning::load(int64_t index, int64_t first, std::span<const int64_t> pie
         .set(0, static_cast<int32_t>(Rng(options.common.seed, Stream::Dropout, index).bits(first)));
 }
 
-double Finetuning::step(int64_t index) {
+void Finetuning::step(int64_t index, std::vector<Reading> &losses) {
   std::vector<int64_t> images = imagesOf(index);
   const char *entry = noised()            ? "finetune_step_noised"
                       : o.arm == "trades" ? "finetune_step_trades"
                                           : "finetune_step";
-  double loss = 0, weight = 1.0 / static_cast<double>(images.size());
+  double weight = 1.0 / static_cast<double>(images.size());
   // The images of the next step travel during this one, unless something else comes between.
   auto loadNext = [&] {
     if ((index + 1) % o.stepsPerRound == 0)
@@ -212,34 +226,61 @@ double Finetuning::step(int64_t index) {
   auto loadPiece = [&](int64_t first, std::span<const int64_t> piece) {
     load(index, first, piece, weight);
   };
-  auto addLoss = [&](int64_t, std::span<const int64_t>) { loss += session.slot("loss").get(0); };
+  auto addLoss = [&](int64_t, std::span<const int64_t>) {
+    losses.push_back(session.later("loss"));
+  };
   if (attack) // which runs entries itself: nothing is loaded before the outputs are read
     forEachPiece(images, loader.batch(), [&](int64_t first, std::span<const int64_t> piece) {
       loadPiece(first, piece);
-      session.run(entry);
+      session.start(entry);
       addLoss(first, piece);
     });
   else
     runPieces(session, entry, images, loader.batch(), loadPiece, addLoss, loadNext,
               /*isLoaded=*/loadedStep == index);
-  if (!std::isfinite(loss)) {
-    save();
-    fail("the loss of step ", index + 1, " is not finite; the weights before it are in ",
-         file("last.safetensors"), "; try a smaller --lr");
-  }
+  tell(); // of the step before, while a device works on this one
+  if (!session.runsAhead())
+    expectFinite(index, losses);
   storeAdamW(session.slot("hyper"), cosineRate(o.lr, o.minLr, index, totalSteps()), o.weightDecay,
              index + 1);
   session.start("finetune_update");
-  return loss;
 }
 
-double Finetuning::stepOrStop(int64_t index) {
+std::vector<Reading> Finetuning::stepOrStop(int64_t index) {
+  std::vector<Reading> losses;
   try {
-    return step(index);
+    step(index, losses);
   } catch (const Stopped &) {
+    tell();
     save();
     throw;
   }
+  return losses;
+}
+
+void Finetuning::expectFinite(int64_t index, std::span<Reading> losses) {
+  if (std::isfinite(sumOf(losses)))
+    return;
+  position.step = index;
+  save();
+  fail("the loss of step ", index + 1, " is not finite; the weights before it are in ",
+       file("last.safetensors"), "; try a smaller --lr");
+}
+
+void Finetuning::tell() {
+  if (!untold)
+    return;
+  Started step = std::move(*untold);
+  untold.reset();
+  expectFinite(step.index, step.losses);
+  double loss = sumOf(step.losses);
+  int64_t count = step.index + 1;
+  bool first = step.index % o.stepsPerRound == 0;
+  summary.row({std::to_string(count), std::to_string(step.index / o.stepsPerRound + 1),
+               numberText(loss), numberText(cosineRate(o.lr, o.minLr, step.index, totalSteps())),
+               numberText(seconds()), numberText(noiseNorm), first ? numberText(noiseProbMse) : "",
+               numberText(step.accuracy)});
+  progress->update(count, "loss " + shortText(loss));
 }
 
 double Finetuning::holdoutAccuracy() {
@@ -301,21 +342,21 @@ void Finetuning::resume() {
 void Finetuning::run() {
   if (o.resume)
     resume();
-  Progress progress("finetune (" + o.arm + ")", totalSteps(), "steps");
+  progress.emplace("finetune (" + o.arm + ")", totalSteps(), "steps");
   for (; position.step < totalSteps();) {
     int64_t index = position.step, round = index / o.stepsPerRound;
     bool first = index % o.stepsPerRound == 0, last = (index + 1) % o.stepsPerRound == 0;
     if (first && noised())
       makeNoise(round);
-    double loss = stepOrStop(index);
+    untold = Started{index, stepOrStop(index)};
     position.step = index + 1;
-    double accuracy = last ? endRound(round) : kUnknown;
-    summary.row({std::to_string(index + 1), std::to_string(round + 1), numberText(loss),
-                 numberText(cosineRate(o.lr, o.minLr, index, totalSteps())), numberText(seconds()),
-                 numberText(noiseNorm), first ? numberText(noiseProbMse) : "",
-                 numberText(accuracy)});
-    progress.update(index + 1, "loss " + shortText(loss));
+    if (last) {
+      expectFinite(index, untold->losses);
+      untold->accuracy = endRound(round);
+    }
     int status = stopRequested();
+    if (last || status || !session.runsAhead())
+      tell();
     if (last || status)
       save();
     if (status)

@@ -122,6 +122,7 @@ void readParams(const Reader &read, const json &root, Metadata &meta) {
                     read.get<uint64_t>(item, "offset")};
     param.decay = item.value("decay", true);
     param.trainable = item.value("trainable", true);
+    param.packed = item.value("packed", false);
     read.inRegion("parameter '" + param.name + "'", param.offset,
                   bytesOf(param.shape, meta.dtype()), meta.regions[NSRT_PARAMS]);
     meta.params.push_back(std::move(param));
@@ -140,8 +141,7 @@ void readSlots(const Reader &read, const json &root, Metadata &meta) {
     slot.offset = read.get<uint64_t>(item, "offset");
     slot.dtype = dtypeOf(read.origin, read.get<std::string>(item, "dtype"));
     slot.shape = read.shape(item);
-    read.inRegion("slot '" + slot.name + "'", slot.offset, slot.bytes(),
-                  meta.regions[slot.region]);
+    read.inRegion("slot '" + slot.name + "'", slot.offset, slot.bytes(), meta.regions[slot.region]);
     meta.slots.push_back(std::move(slot));
   }
 }
@@ -163,6 +163,17 @@ void readDevice(const Reader &read, const json &device, Metadata &meta) {
   meta.device.archs = read.get<std::vector<std::string>>(device, "archs");
   meta.device.ptx = device.value("ptx", "");
   meta.device.tf32 = device.value("tf32", false);
+  meta.device.capability = device.value("capability", 0);
+  if (device.contains("attention")) {
+    const json &attention = device["attention"];
+    meta.device.attention = read.get<std::string>(attention, "library");
+    meta.device.attentionWorkspace = read.get<uint64_t>(attention, "workspace");
+    if (meta.device.attention != "cudnn" || meta.device.attentionWorkspace > (uint64_t(1) << 40))
+      fail(read.origin,
+           ": metadata 'attention': expected library cudnn and at most 1 TiB of "
+           "workspace, found '",
+           meta.device.attention, "' and ", meta.device.attentionWorkspace, " bytes");
+  }
 }
 
 } // namespace
@@ -203,8 +214,9 @@ Metadata ns::runtime::parseMetadata(const std::string &origin, const std::string
     fail(origin, ": expected an artefact for cpu or cuda, found '", meta.target, "'");
   meta.cpu = root.value("cpu", "");
   meta.precision = read.get<std::string>(root, "precision");
-  if (meta.precision != "f32" && meta.precision != "f64" && meta.precision != "bf16")
-    fail(origin, ": expected precision f32, f64 or bf16, found '", meta.precision, "'");
+  if (meta.precision != "f32" && meta.precision != "f64" && meta.precision != "bf16" &&
+      meta.precision != "fp8")
+    fail(origin, ": expected precision f32, f64, bf16 or fp8, found '", meta.precision, "'");
   meta.cpuFeatures = read.get<std::vector<std::string>>(root, "cpu_features");
   meta.batch = read.get<int64_t>(root, "batch");
   if (meta.batch < 1 || meta.batch > 1 << 20)
@@ -232,6 +244,7 @@ Metadata ns::runtime::parseMetadata(const std::string &origin, const std::string
                            item.value("init", "uniform"), read.shape(item),
                            item.value("lim", 3.0)});
   readEntries(read, root, meta);
+  meta.callsBlas = !meta.onDevice() && root.value("blas", true);
   if (meta.onDevice())
     readDevice(read, read.at(root, "device"), meta);
   return meta;

@@ -149,6 +149,7 @@ StopTest::StopTest(Session &session, BatchLoader &loader, std::vector<int64_t> l
 
 StopValue StopTest::measure() {
   std::vector<double> values;
+  double squareSum = 0, normSum = 0;
   runPieces(
       session, "stop_test", images, loader.batch(),
       [&](int64_t first, std::span<const int64_t> piece) {
@@ -156,9 +157,14 @@ StopValue StopTest::measure() {
         logits.provide(std::span(positions).subspan(first, piece.size()));
       },
       [&](int64_t, std::span<const int64_t> piece) {
-        TensorView squares = session.slot("prob_sq");
-        for (size_t i = 0; i < piece.size(); ++i)
+        TensorView squares = session.slot("prob_sq"), logitSquares = session.slot("logit_sq");
+        for (size_t i = 0; i < piece.size(); ++i) {
           values.push_back(squares.get(i));
+          squareSum += logitSquares.get(i);
+          normSum += std::sqrt(logitSquares.get(i));
+        }
       });
-  return {numerics::meanEstimate(values), static_cast<int64_t>(values.size())};
+  double count = static_cast<double>(values.size());
+  return {numerics::meanEstimate(values), static_cast<int64_t>(values.size()), squareSum / count,
+          normSum / count};
 }

@@ -23,7 +23,8 @@ static int64_t clockNow() {
 
 static Profile::Item readOp(const json &item, int entry, int position) {
   Profile::Item read{.entry = entry, .position = position};
-  read.op = {item.value("layer", ""), item.value("kind", ""), item.value("shape", ""),
+  read.op = {item.value("layer", ""),         item.value("kind", ""),
+             item.value("shape", ""),         item.value("kernel", ""),
              item.value("flops", int64_t(0)), item.value("bytes", int64_t(0))};
   read.name = read.op.layer.empty() ? read.op.kind : read.op.layer;
   return read;
@@ -88,8 +89,15 @@ void Profile::mark(int64_t op) {
   stack.push_back({stack.back().item + 1 + static_cast<int>(op), at});
 }
 
-void Profile::endEntry() {
-  int64_t at = now();
+void Profile::addOp(int64_t op, int64_t begin, int64_t end) {
+  int index = stack.back().item + 1 + static_cast<int>(op);
+  ++items[index].calls;
+  items[index].total += end - begin;
+  items[stack.back().item].inner += end - begin;
+  keep(events, {index, begin, end});
+}
+
+void Profile::endEntry(int64_t at) {
   if (items[stack.back().item].entry >= 0)
     close(at);
   close(at);

@@ -51,7 +51,7 @@ static std::string withoutNumbers(const std::string &layer) {
 namespace {
 /// Sums over ops that are alike.
 struct Sum {
-  std::string layer, kind, shape;
+  std::string layer, kind, shape, kernel;
   int64_t ops = 0, calls = 0, total = 0, flops = 0, bytes = 0, offered = 0, busy = 0;
 
   void add(const Profile::Item &item, int64_t itemBusy) {
@@ -121,8 +121,11 @@ void ProfileWriter::event(std::string &text, const Profile::Event &event, int la
     json arguments = {{"op", item.position},
                       {"kind", item.op.kind},
                       {"shape", item.op.shape},
+                      {"kernel", item.op.kernel},
                       {"GFLOP/s", rate(item.op.flops, length)},
                       {"GB/s", rate(item.op.bytes, length)}};
+    if (item.op.kernel.empty())
+      arguments.erase("kernel");
     text += ",\"args\":" + arguments.dump();
   }
   text += "}";
@@ -138,6 +141,8 @@ json ProfileWriter::opSums(size_t index) const {
               {"seconds", double(item.total) * 1e-9},
               {"flops", item.op.flops},
               {"bytes", item.op.bytes}};
+  if (!item.op.kernel.empty())
+    sum["kernel"] = item.op.kernel;
   if (item.group >= 0)
     sum["group"] = items[item.group].position;
   if (item.offered > 0)
@@ -260,10 +265,10 @@ std::string ProfileWriter::entryTable(size_t entry) const {
     const Profile::Op &op = items[i].op;
     std::string layer = withoutNumbers(op.layer);
     auto known = std::find_if(sums.begin(), sums.end(), [&](const Sum &s) {
-      return s.layer == layer && s.kind == op.kind && s.shape == op.shape;
+      return s.layer == layer && s.kind == op.kind && s.shape == op.shape && s.kernel == op.kernel;
     });
     if (known == sums.end())
-      known = sums.insert(sums.end(), {.layer = layer, .kind = op.kind, .shape = op.shape});
+      known = sums.insert(sums.end(), {layer, op.kind, op.shape, op.kernel});
     known->add(items[i], items[i].group < 0 ? profile.busy(i) : 0);
     flops += op.flops;
   }
@@ -276,8 +281,8 @@ std::string ProfileWriter::entryTable(size_t entry) const {
   std::stable_sort(sums.begin(), sums.end(), [](auto &a, auto &b) { return a.total > b.total; });
   for (const Sum &sum : sums)
     text += format("  %-28s %-18s %-22s %4lld %9.3f %10.3f %6.1f %8s %7s %6s\n", sum.layer.c_str(),
-                   sum.kind.c_str(), sum.shape.c_str(), static_cast<long long>(sum.ops),
-                   double(sum.total) * 1e-6 / double(sum.calls),
+                   (sum.kernel.empty() ? sum.kind : sum.kernel).c_str(), sum.shape.c_str(),
+                   static_cast<long long>(sum.ops), double(sum.total) * 1e-6 / double(sum.calls),
                    double(sum.total) * 1e-6 / double(run.calls),
                    100 * double(sum.total) / double(run.total), rate(sum.flops, sum.total).c_str(),
                    sum.isProduct() ? "" : rate(sum.bytes, sum.total).c_str(), sum.idle().c_str());

@@ -14,6 +14,7 @@
 #include <atomic>
 #include <cstdio>
 #include <filesystem>
+#include <utility>
 
 using namespace ns::runtime;
 
@@ -21,7 +22,7 @@ using namespace ns::runtime;
 static constexpr const char *kPrepare = "prepare";
 
 Session::Session(const std::string &path)
-    : artifact(Artifact::open(path)), services(/*loadsBlas=*/!metadata().onDevice()) {}
+    : artifact(Artifact::open(path)), services(/*loadsBlas=*/metadata().callsBlas) {}
 
 Backend &Session::device() const {
   if (!backend)
@@ -37,14 +38,20 @@ nsrt_entry_fn Session::entryFunction(const std::string &entry) const {
   return function;
 }
 
-void Session::sendInputs(const EntryInfo &entry) {
+void Session::sendInputs(const EntryInfo &entry, const std::set<std::string> &made) {
+  bool sends = false;
   for (const std::string &name : entry.inputs) {
+    if (made.count(name))
+      continue;
     const SlotInfo &slot = slotInfo(name);
     // What is stale is an output of another entry that nobody touched since.
-    if (!isStale(slot.region, slot.offset) && staged.insert(slot.offset).second)
-      device().upload(slot.region, slot.offset, slot.bytes());
+    if (isStale(slot.region, slot.offset) || !staged.insert(slot.offset).second)
+      continue;
+    device().upload(slot.region, slot.offset, slot.bytes());
+    sends = true;
   }
-  device().settle();
+  if (sends)
+    device().settle();
 }
 
 void Session::stage(const std::string &entry) {
@@ -64,16 +71,36 @@ void Session::start(const std::string &entry) {
   if (isMirrored())
     sendInputs(*info);
   if (Profile *p = profile())
-    p->beginEntry(entry, services.threads());
-  device().start(entry, function);
-  if (Profile *p = profile()) {
-    device().wait(); // the entry's time, not that of its start
-    p->endEntry();
-  }
+    device().startTimed(entry, function, *p);
+  else
+    device().start(entry, function);
+  countCall(*info);
+}
+
+void Session::countCall(const EntryInfo &entry) {
   ++started;
   if (isMirrored())
-    for (const std::string &name : info->outputs)
+    for (const std::string &name : entry.outputs)
       written[slotInfo(name).offset] = started;
+}
+
+void Session::startChain(const std::vector<std::string> &entries) {
+  if (!isMirrored() || profile()) {
+    for (const std::string &entry : entries)
+      start(entry);
+    return;
+  }
+  std::vector<EntryCall> calls;
+  std::set<std::string> made;
+  for (const std::string &entry : entries) {
+    calls.push_back({entry, entryFunction(entry)});
+    const EntryInfo &info = *metadata().findEntry(entry);
+    sendInputs(info, made);
+    made.insert(info.outputs.begin(), info.outputs.end());
+  }
+  device().startChain(calls);
+  for (const std::string &entry : entries)
+    countCall(*metadata().findEntry(entry));
 }
 
 void Session::run(const std::string &entry) {
@@ -88,6 +115,34 @@ void Session::run(const std::string &entry) {
     download(slot.region, slot.offset, slot.bytes());
   }
   device().wait();
+}
+
+double Reading::get() {
+  if (Backend *backend = std::exchange(value->backend, nullptr)) {
+    const char *cell = backend->fetched(value->cell);
+    value->number = TensorView{const_cast<char *>(cell), value->dtype, {}}.get(0);
+  }
+  return value->number;
+}
+
+Reading Session::later(const std::string &name) {
+  const SlotInfo &info = slotInfo(name);
+  Reading reading;
+  reading.value = std::make_shared<Reading::Value>();
+  reading.value->dtype = info.dtype;
+  if (!isMirrored()) {
+    reading.value->number = slot(name).get(0);
+    return reading;
+  }
+  Reading before; // whose cell it takes
+  if ((before.value = readings[nextCell].lock()))
+    before.get();
+  device().fetch(nextCell, info.region, info.offset, sizeOf(info.dtype));
+  reading.value->backend = &device();
+  reading.value->cell = nextCell;
+  readings[nextCell] = reading.value;
+  nextCell = (nextCell + 1) % Backend::kCells;
+  return reading;
 }
 
 bool Session::isStale(int region, uint64_t offset) const {
@@ -163,11 +218,21 @@ TensorView Session::slot(const std::string &name) const {
   return {device().view(info.region) + info.offset, info.dtype, info.shape};
 }
 
+TensorView Session::overwrite(const std::string &name) {
+  const SlotInfo &info = slotInfo(name);
+  known[{info.region, info.offset}] = started;
+  return slot(name);
+}
+
 TensorView Session::memoryOf(const ParamInfo &info) const {
   return {device().view(NSRT_PARAMS) + info.offset, metadata().dtype(), info.shape};
 }
 
 TensorView Session::param(const ParamInfo &info) const {
+  if (info.packed)
+    fail(path(), ": parameter '", info.name, "': compiled with --emit=", metadata().emit,
+         ", which packs its weights for their products while loading; only --emit=finetune and "
+         "library can show them");
   TensorView view = memoryOf(info);
   if (isStale(NSRT_PARAMS, info.offset)) {
     download(NSRT_PARAMS, info.offset, view.bytes());

@@ -44,11 +44,17 @@ int ns::runtime::runSynth(Session &session, const Options &options) {
                 result.stop.estimate.mean, result.stop.estimate.interval.low,
                 result.stop.estimate.interval.high, static_cast<long long>(result.stop.images),
                 synthesis.eps, result.converged ? "converged" : "not converged");
+  if (result.losses)
+    std::printf("loss on these images: %.6g in FP8, %.6g in float32\n", result.losses->fp8,
+                result.losses->float32);
   if (result.status)
     throw Stopped{result.status};
   if (result.tested && !result.converged)
     std::fprintf(stderr,
                  "warning: eps was not met; try more --rounds or --steps, or a smaller start "
                  "(--lim auto starts at the site's own norm)\n");
+  if (result.losses && !result.converged && result.losses->float32 > 2 * result.losses->fp8)
+    std::fprintf(stderr, "warning: the noise fits the rounding of FP8 rather than the model: try "
+                         "an executable of --precision=bf16\n");
   return result.tested && !result.converged ? kNotConverged : kOk;
 }

@@ -75,6 +75,10 @@ std::map<std::string, std::string> SynthesisResult::provenance(const SynthesisOp
     values["stop_high"] = numberText(stop.estimate.interval.high);
     values["stop_images"] = std::to_string(stop.images);
   }
+  if (losses) {
+    values["stop_loss_fp8"] = numberText(losses->fp8);
+    values["stop_loss_float32"] = numberText(losses->float32);
+  }
   return values;
 }
 
@@ -88,6 +92,9 @@ Synthesizer::Synthesizer(Session &session, BatchLoader &loader, const SynthesisO
   if (options.stopSamples > 0 && options.recipe.empty() && split.stop.empty())
     fail("no training images are left for the stop test: ", images.size(),
          " are in the synthesis subset; lower --train-fraction, or give --stop-samples 0");
+  if (session.metadata().precision == "fp8" && options.recipe.empty() && split.stop.empty())
+    fail("--stop-samples: expected at least 1 with an artefact of precision fp8, found 0: noise that "
+         "steps in FP8 find is accepted by a test in float32");
 }
 
 int64_t Synthesizer::plannedSteps() const {
@@ -127,10 +134,10 @@ void Synthesizer::load(std::span<const int64_t> positions, int64_t first, size_t
   session.slot("accumulate").set(0, first == 0 ? 0 : 1);
 }
 
-double Synthesizer::gradientStep(const std::vector<int64_t> &positions,
-                                 const std::vector<int64_t> &next) {
+std::vector<Reading> Synthesizer::gradientStep(const std::vector<int64_t> &positions,
+                                               const std::vector<int64_t> &next) {
   const char *entry = options.objective == "logit_l2" ? "synth_step_l2" : "synth_step";
-  double loss = 0;
+  std::vector<Reading> losses;
   bool wasLoaded = std::exchange(isLoaded, !next.empty());
   auto loadNext = [&] {
     if (next.empty())
@@ -144,9 +151,9 @@ double Synthesizer::gradientStep(const std::vector<int64_t> &positions,
       [&](int64_t first, std::span<const int64_t> piece) {
         load(piece, first, positions.size(), logits);
       },
-      [&](int64_t, std::span<const int64_t>) { loss += session.slot("loss").get(0); }, loadNext,
+      [&](int64_t, std::span<const int64_t>) { losses.push_back(session.later("loss")); }, loadNext,
       wasLoaded);
-  return loss;
+  return losses;
 }
 
 double Synthesizer::probMseOn(const std::vector<int64_t> &positions) {
@@ -165,13 +172,13 @@ double Synthesizer::probMseOn(const std::vector<int64_t> &positions) {
   return sum / static_cast<double>(positions.size());
 }
 
-double Synthesizer::update(int64_t step, double lr) {
+Reading Synthesizer::update(int64_t step, double lr) {
   TensorView hyper = session.slot("noise_hyper");
   storeAdamW(hyper, lr, options.weightDecay, step + 1);
   hyper.set(7, options.reg == "log_norm" ? options.lambda : 0);
   hyper.set(8, heldNorm);
   session.start("synth_update");
-  return session.slot("noise_norm").get(0);
+  return session.later("noise_norm");
 }
 
 bool Synthesizer::passes(SynthesisResult &result) {
@@ -179,6 +186,90 @@ bool Synthesizer::passes(SynthesisResult &result) {
   result.tested = true;
   return result.converged = result.stop.estimate.mean < options.eps;
 }
+
+void Synthesizer::compareLosses(SynthesisResult &result) {
+  std::vector<int64_t> positions(test.list().size());
+  std::iota(positions.begin(), positions.end(), int64_t(0));
+  LogitCache clean(session, positions.size(), "clean_logits");
+  double loss = 0;
+  runPieces( // the gradient beside it is overwritten by the next step's
+      session, options.objective == "logit_l2" ? "synth_step_l2" : "synth_step", positions,
+      loader.batch(),
+      [&](int64_t, std::span<const int64_t> piece) {
+        std::vector<int64_t> list;
+        for (int64_t position : piece)
+          list.push_back(test.list()[position]);
+        loader.load(list, 1.0 / static_cast<double>(positions.size()));
+        clean.provide(piece);
+        session.slot("accumulate").set(0, 0);
+      },
+      [&](int64_t, std::span<const int64_t>) { loss += session.slot("loss").get(0); });
+  result.losses = {loss, options.objective == "logit_l2" ? result.stop.logitNorm
+                                                         : result.stop.logitSquare};
+}
+
+namespace {
+
+/// The steps of a run as they become known. Where entries run ahead of their results, the numbers
+/// of a step are read while the device works on the next one.
+class StepLog {
+public:
+  /// A step whose update was started.
+  struct Started {
+    int64_t step; ///< from 1
+    double lr, probMse;
+    std::vector<Reading> losses;
+    Reading norm;
+  };
+
+  StepLog(SynthesisResult &result, const std::function<void(const Synthesizer::Step &)> &report,
+          const std::string &title, int64_t total)
+      : result(result), report(report), progress(title, total, "steps") {}
+
+  void add(Started step) { unread = std::move(step); }
+  void setProbMse(double value) { unread->probMse = value; }
+  double seconds() const { return clock.seconds(); }
+
+  /// Whether the loss of the step that was added is finite. If not, its update changed nothing, and
+  /// the result is that of the step before.
+  bool isFinite() {
+    if (!unread || std::isfinite(sumOf(unread->losses)))
+      return true;
+    result.nanStep = unread->step;
+    result.steps = unread->step - 1;
+    unread.reset();
+    return false;
+  }
+
+  /// Reports the step that was added, unless that was done. The same result as isFinite.
+  bool settle() {
+    if (!isFinite())
+      return false;
+    if (!unread)
+      return true;
+    Started step = std::move(*unread);
+    unread.reset();
+    double loss = sumOf(step.losses);
+    result.norm = step.norm.get();
+    report({step.step, loss, step.probMse, result.norm, step.lr, seconds()});
+    std::string words =
+        str("loss ", shortText(loss), ", norm ", shortText(result.norm),
+            result.tested ? ", prob_mse " + shortText(result.stop.estimate.mean) : "");
+    progress.update(step.step, words);
+    if (result.converged)
+      progress.finish(words);
+    return true;
+  }
+
+private:
+  SynthesisResult &result;
+  const std::function<void(const Synthesizer::Step &)> &report;
+  Progress progress;
+  Stopwatch clock;
+  std::optional<Started> unread;
+};
+
+} // namespace
 
 SynthesisResult Synthesizer::run(uint64_t round, const std::string &title,
                                  const std::function<void(const Step &)> &report) {
@@ -193,8 +284,7 @@ SynthesisResult Synthesizer::run(uint64_t round, const std::string &title,
   int64_t horizon =
       paper ? std::max<int64_t>(total, std::llround(total / options.trainFraction)) : total;
   constexpr double kUnknown = std::numeric_limits<double>::quiet_NaN();
-  Progress progress(title, total, "steps");
-  Stopwatch clock;
+  StepLog log(result, report, title, total);
   int64_t testedAt = -1;
   for (int64_t step = 0; step < total && !result.converged; ++step) {
     std::vector<int64_t> positions = positionsOf(step, round);
@@ -211,31 +301,33 @@ SynthesisResult Synthesizer::run(uint64_t round, const std::string &title,
     std::vector<int64_t> next;
     if (!paper && !tests && step + 1 < total)
       next = positionsOf(step + 1, round);
-    double loss = gradientStep(positions, next), lr = cosineRate(options.lr, 0, step, horizon);
-    if (!std::isfinite(loss)) {
+    std::vector<Reading> losses = gradientStep(positions, next);
+    if (!log.settle())
+      break;
+    double lr = cosineRate(options.lr, 0, step, horizon);
+    if (!session.runsAhead() && !std::isfinite(sumOf(losses))) {
       result.nanStep = step + 1;
       break;
     }
-    result.norm = update(step, lr);
+    log.add({step + 1, lr, probMse, std::move(losses), update(step, lr)});
     result.steps = step + 1;
-    if (tests || (!paper && !test.empty() && result.steps == total)) {
+    if ((tests || (!paper && !test.empty() && result.steps == total)) && log.isFinite()) {
       passes(result);
-      probMse = result.stop.estimate.mean;
+      log.setProbMse(result.stop.estimate.mean);
       testedAt = result.steps;
     }
-    report({result.steps, loss, probMse, result.norm, lr, clock.seconds()});
-    std::string words =
-        str("loss ", shortText(loss), ", norm ", shortText(result.norm),
-            result.tested ? ", prob_mse " + shortText(result.stop.estimate.mean) : "");
-    progress.update(result.steps, words);
-    if (result.converged)
-      progress.finish(words);
+    bool isKnown = !session.runsAhead() || testedAt == result.steps;
+    if ((isKnown && !log.settle()) || result.nanStep)
+      break;
     if ((result.status = stopRequested()))
       break;
   }
+  log.settle();
   // A run cut short still says what its noise is worth.
   if (!paper && !test.empty() && testedAt != result.steps && !result.nanStep)
     passes(result);
-  result.seconds = clock.seconds();
+  if (session.metadata().precision == "fp8" && !paper && result.tested && !result.nanStep)
+    compareLosses(result);
+  result.seconds = log.seconds();
   return result;
 }

@@ -9,12 +9,15 @@
 #include "ns/Target/Compile.h"
 
 #include "Reports.h"
+#include "SplitModule.h"
 #include "ns/Dialect/NN/IR/NN.h"
 #include "ns/Pipelines/Pipelines.h"
 #include "ns/Runtime/Abi.h"
+#include "ns/Support/OutputFile.h"
 #include "ns/Target/Native.h"
 
 #include "mlir/IR/AsmState.h"
+#include "mlir/IR/Threading.h"
 #include "mlir/Pass/PassManager.h"
 #include "llvm/ADT/ScopeExit.h"
 #include "llvm/Support/Endian.h"
@@ -60,31 +63,14 @@ static LogicalResult report(const llvm::Twine &message) {
 
 static LogicalResult report(llvm::Error error) { return report(llvm::toString(std::move(error))); }
 
-/// Writes to a temporary name and renames, so that no half-written file bears the name; "-" is
-/// standard output.
-static LogicalResult writeAtomically(StringRef path,
-                                     llvm::function_ref<void(llvm::raw_ostream &)> write,
-                                     bool executable) {
-  if (path == "-") {
-    write(llvm::outs());
-    llvm::outs().flush();
-    return success();
-  }
-  auto mode = llvm::sys::fs::all_read | llvm::sys::fs::owner_write |
-              (executable ? llvm::sys::fs::all_exe : llvm::sys::fs::no_perms);
-  llvm::Expected<llvm::sys::fs::TempFile> file =
-      llvm::sys::fs::TempFile::create(path + ".tmp%%%%%%", mode);
+/// "-" is standard output.
+static LogicalResult writeFile(StringRef path, llvm::function_ref<void(llvm::raw_ostream &)> write,
+                               bool executable = false) {
+  llvm::Expected<OutputFile> file = OutputFile::create(path, executable);
   if (!file)
     return report(path + ": " + llvm::toString(file.takeError()));
-  llvm::raw_fd_ostream os(file->FD, /*shouldClose=*/false);
-  write(os);
-  os.flush();
-  if (std::error_code ec = os.error()) {
-    os.clear_error();
-    llvm::consumeError(file->discard());
-    return report(path + ": " + ec.message());
-  }
-  if (llvm::Error error = file->keep(path))
+  write(file->os());
+  if (llvm::Error error = file->keep())
     return report(path + ": " + llvm::toString(std::move(error)));
   return success();
 }
@@ -178,42 +164,66 @@ private:
     return success();
   }
 
-  /// Code for each level of processors.
-  LogicalResult finishCpu(MutableArrayRef<NativeTarget> targets) {
-    std::vector<SmallVector<char, 0>> objects;
+  /// The module of one level of processors on its way to objects.
+  struct Level {
+    NativeTarget target;
+    OwningOpRef<ModuleOp> module;
+    std::string suffix; ///< of symbols; empty where there is one level
+    std::unique_ptr<PassManager> manager;
+  };
+
+  /// Code for each level of processors; levels, then pieces of them, share out the threads.
+  LogicalResult finishCpu(ArrayRef<NativeTarget> targets) {
+    std::vector<Level> levels;
     std::vector<TableName> tables;
-    for (NativeTarget &target : targets) {
-      bool last = &target == &targets.back();
-      OwningOpRef<ModuleOp> copy(last ? module : ModuleOp(module->clone()));
-      auto release = llvm::scope_exit([&] {
-        if (last)
-          copy.release(); // the caller's
-      });
-      if (targets.size() > 1)
-        tables.push_back(target.cpu == "x86-64-v4" ? TableName{"nsrt_table_v4", 4}
-                                                   : TableName{"nsrt_table_v3", 3});
-      if (failed(runPhase(*copy, Phase::Emit, target, tables.empty() ? "" : tables.back().symbol)))
-        return failure();
-      if (options.compileTo == Phase::Emit)
-        return writeAtomically(
-            options.output, [&](llvm::raw_ostream &os) { copy->print(os); }, false);
-      auto object = emitObject(*copy, target);
-      if (!object)
-        return report(object.takeError());
-      objects.push_back(std::move(*object));
+    for (const NativeTarget &target : targets) {
+      levels.push_back(
+          {target, module.clone(), "", std::make_unique<PassManager>(module.getContext())});
+      if (targets.size() > 1) {
+        unsigned level = target.cpu == "x86-64-v4" ? 4 : 3;
+        levels.back().suffix = "_v" + std::to_string(level);
+        tables.push_back({"nsrt_table" + levels.back().suffix, level});
+      }
     }
-    if (options.emitObject)
-      return writeAtomically(
-          options.output,
-          [&](llvm::raw_ostream &os) { os.write(objects.front().data(), objects.front().size()); },
-          false);
+    if (failed(lower(levels)))
+      return failure();
+    if (options.compileTo == Phase::Emit)
+      return writeFile(options.output, [&](llvm::raw_ostream &os) { levels[0].module->print(os); });
+    std::vector<NativeUnit> units;
+    for (Level &level : levels)
+      for (auto &part : splitModule(std::move(level.module), level.suffix))
+        units.push_back({std::move(part), level.target});
+    auto objects = emitObjects(units);
+    if (!objects)
+      return report(objects.takeError());
     if (!tables.empty()) {
       auto query = emitQueryObject(tables);
       if (!query)
         return report(query.takeError());
-      objects.push_back(std::move(*query));
+      objects->push_back(std::move(*query));
     }
-    return link(objects);
+    return link(*objects);
+  }
+
+  /// The emit phase of every level.
+  LogicalResult lower(std::vector<Level> &levels) {
+    DialectRegistry needed;
+    for (Level &level : levels) {
+      build(Phase::Emit, *level.manager, *level.module, level.target,
+            level.suffix.empty() ? "" : "nsrt_table" + level.suffix);
+      level.manager->getDependentDialects(needed);
+    }
+    MLIRContext &context = *module.getContext();
+    context.appendDialectRegistry(needed); // not while there are threads
+    for (StringRef dialect : needed.getDialectNames())
+      context.getOrLoadDialect(dialect);
+    if (failed(failableParallelForEach(
+            &context, levels, [](Level &level) { return level.manager->run(*level.module); })))
+      return failure();
+    for (Level &level : levels)
+      if (failed(dump(*level.module, Phase::Emit)))
+        return failure();
+    return success();
   }
 
   /// Sets the batch where the user gave none (docs/decisions/memory.md). CPU: the largest of 16, 8,
@@ -225,7 +235,7 @@ private:
       OwningOpRef<ModuleOp> trial(module.clone());
       for (Phase phase : {Phase::Simplify, Phase::Differentiate, Phase::Plan}) {
         PassManager manager(module.getContext());
-        build(phase, manager, *trial, target, "");
+        build(phase, manager, *trial, target);
         if (failed(manager.run(*trial)))
           return failure();
       }
@@ -249,18 +259,17 @@ private:
   }
 
   LogicalResult writeModule() {
-    return writeAtomically(options.output, [&](llvm::raw_ostream &os) { module.print(os); }, false);
+    return writeFile(options.output, [&](llvm::raw_ostream &os) { module.print(os); });
   }
 
-  LogicalResult runPhase(ModuleOp unit, Phase phase, const NativeTarget &target,
-                         StringRef table = "") {
+  LogicalResult runPhase(ModuleOp unit, Phase phase, const NativeTarget &target) {
     PassManager manager(unit.getContext());
-    build(phase, manager, unit, target, table);
+    build(phase, manager, unit, target);
     return failure(failed(manager.run(unit)) || failed(dump(unit, phase)));
   }
 
   void build(Phase phase, PassManager &manager, ModuleOp unit, const NativeTarget &target,
-             StringRef table) {
+             StringRef table = "") {
     switch (phase) {
     case Phase::Harden: {
       HardenOptions harden;
@@ -313,14 +322,13 @@ private:
   }
 
   LogicalResult writeJson(StringRef path, llvm::json::Object object) {
-    return writeAtomically(
-        path, [&](llvm::raw_ostream &os) { os << llvm::json::Value(std::move(object)) << '\n'; },
-        false);
+    return writeFile(
+        path, [&](llvm::raw_ostream &os) { os << llvm::json::Value(std::move(object)) << '\n'; });
   }
 
   LogicalResult reportMemory(StringRef path) {
     if (path.ends_with(".html"))
-      return writeAtomically(path, [&](llvm::raw_ostream &os) { drawMemory(module, os); }, false);
+      return writeFile(path, [&](llvm::raw_ostream &os) { drawMemory(module, os); });
     if (!path.empty())
       return writeJson(path, memoryReport(module));
     printMemoryReport(module, llvm::outs());
@@ -345,7 +353,7 @@ private:
     SmallString<128> path(options.dumpPhases);
     llvm::sys::path::append(path, std::to_string(int(phase)) + "-" + stringifyPhase(phase).str() +
                                       ".mlir");
-    return writeAtomically(path, [&](llvm::raw_ostream &os) { unit.print(os); }, false);
+    return writeFile(path, [&](llvm::raw_ostream &os) { unit.print(os); });
   }
 
   LogicalResult link(ArrayRef<SmallVector<char, 0>> objects) {
@@ -353,20 +361,23 @@ private:
     if (std::error_code ec = llvm::sys::fs::createUniqueDirectory("ns-compile", directory))
       return report("temporary directory: " + ec.message());
     llvm::scope_exit cleanup([&] { (void)llvm::sys::fs::remove_directories(directory); });
-    auto path = linkShared(objects, directory);
+    auto path =
+        options.emitObject ? linkRelocatable(objects, directory) : linkShared(objects, directory);
     if (!path)
       return report(path.takeError());
     auto library = llvm::MemoryBuffer::getFile(*path);
     if (!library)
       return report(*path + ": " + library.getError().message());
     StringRef bytes = (*library)->getBuffer();
+    if (options.emitObject)
+      return writeFile(options.output, [&](llvm::raw_ostream &os) { os << bytes; });
     if (options.emit == "library")
-      return writeAtomically(options.output, [&](llvm::raw_ostream &os) { os << bytes; }, true);
+      return writeFile(options.output, [&](llvm::raw_ostream &os) { os << bytes; }, true);
     auto driver = llvm::MemoryBuffer::getFile(options.driver);
     if (!driver)
       return report(options.driver +
                     ": expected the driver of executables: " + driver.getError().message());
-    return writeAtomically(
+    return writeFile(
         options.output,
         [&](llvm::raw_ostream &os) {
           char size[8];

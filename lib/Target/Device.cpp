@@ -95,9 +95,24 @@ static Expected<std::vector<KernelSignature>> signaturesOf(gpu::GPUModuleOp modu
   return result;
 }
 
-/// gpu, vector, arith, math, scf and memref -> the NVVM dialect. Only this function and the two
-/// that follow know which vendor's GPU it is.
+/// Gives the kernels that say their grid, whose blocks have a multiprocessor each, all registers
+/// that their threads want. ptxas would rather spill some than not have room for a second block.
+static void giveAllRegisters(ModuleOp module, const llvm::StringSet<> &kernels) {
+  module.walk([&](LLVM::LLVMFuncOp function) {
+    if (kernels.contains(function.getName()))
+      function->setAttr(NVVM::NVVMDialect::getMinctasmAttrName(),
+                        IntegerAttr::get(IntegerType::get(module.getContext(), 32), 1));
+  });
+}
+
+/// gpu, vector, arith, math, scf and memref -> the NVVM dialect. Only this function, the one before
+/// and the two that follow know which vendor's GPU it is.
 static LogicalResult lowerToNVVM(ModuleOp module) {
+  llvm::StringSet<> alone;
+  module.walk([&](gpu::GPUFuncOp kernel) {
+    if (kernel.getKnownGridSize())
+      alone.insert(kernel.getName());
+  });
   RewritePatternSet patterns(module.getContext());
   populateGpuRewritePatterns(patterns);
   populateGpuBreakDownSubgroupReducePatterns(patterns);
@@ -129,7 +144,10 @@ static LogicalResult lowerToNVVM(ModuleOp module) {
   kernels.addPass(createCanonicalizerPass());
   kernels.addPass(createCSEPass());
   kernels.addPass(createReconcileUnrealizedCastsPass());
-  return manager.run(module);
+  if (failed(manager.run(module)))
+    return failure();
+  giveAllRegisters(module, alone);
+  return success();
 }
 
 static Expected<std::unique_ptr<llvm::TargetMachine>> makeMachine(unsigned arch) {

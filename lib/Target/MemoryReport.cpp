@@ -29,8 +29,30 @@ struct RegionBytes {
 };
 } // namespace
 
-/// Parameters are weights or buffers; the slots of state and io go by their own names.
-static StringRef partOf(ModuleOp module, StringRef region, StringRef name) {
+static constexpr StringRef kPacked = ":packed";
+
+llvm::StringSet<> ns::packedParams(ModuleOp module) {
+  auto layout = module->getAttrOfType<DictionaryAttr>(rt::RTDialect::kLayoutAttr);
+  llvm::StringSet<> names;
+  for (Attribute item : layout.getAs<ArrayAttr>("params"))
+    if (auto [name, rest] =
+            cast<DictionaryAttr>(item).getAs<StringAttr>("name").getValue().split(':');
+        rest.starts_with(kPacked.drop_front()))
+      names.insert(name);
+  return names;
+}
+
+/// Parameters are weights, packed weights, their narrow copies or buffers; the slots of state and
+/// io go by their own names. Empty for what lies over others: a group of the optimizer, or a
+/// parameter where its packed form lies.
+static StringRef partOf(ModuleOp module, StringRef region, StringRef name,
+                        const llvm::StringSet<> &packed) {
+  if (region == "params" && name.contains(kPacked))
+    return "packed weights";
+  if (region == "params" && name.ends_with(":bf16"))
+    return "bf16 copies";
+  if (name.contains(':') || (region == "params" && packed.contains(name)))
+    return "";
   if (region != "params")
     return name;
   auto param = module.lookupSymbol<nn::ParamOp>(name);
@@ -38,6 +60,7 @@ static StringRef partOf(ModuleOp module, StringRef region, StringRef name) {
 }
 
 static std::vector<RegionBytes> listRegions(ModuleOp module) {
+  llvm::StringSet<> packed = packedParams(module);
   auto layout = module->getAttrOfType<DictionaryAttr>(rt::RTDialect::kLayoutAttr);
   std::vector<RegionBytes> regions;
   for (StringRef name : {"params", "state", "io"}) {
@@ -48,9 +71,9 @@ static std::vector<RegionBytes> listRegions(ModuleOp module) {
     for (Attribute item : layout.getAs<ArrayAttr>(name)) {
       auto fields = cast<DictionaryAttr>(item);
       StringRef slot = fields.getAs<StringAttr>("name").getValue(),
-                part = partOf(module, name, slot);
-      if (part.empty() || slot.contains(':'))
-        continue; // a group of the optimizer: a view of others
+                part = partOf(module, name, slot, packed);
+      if (part.empty())
+        continue;
       int64_t bytes =
           rt::byteSize(cast<RankedTensorType>(fields.getAs<TypeAttr>("type").getValue()));
       region.parts[part] += bytes;

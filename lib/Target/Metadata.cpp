@@ -12,7 +12,7 @@
 #include "Reports.h"
 #include "ns/Dialect/NN/IR/NN.h"
 #include "ns/Dialect/NS/IR/NS.h"
-#include "ns/Dialect/RT/IR/RT.h"
+#include "ns/Dialect/RT/IR/AttentionShape.h"
 #include "ns/Target/Version.h"
 
 #include "mlir/Dialect/Func/IR/FuncOps.h"
@@ -88,19 +88,32 @@ static json::Object regionsOf(ModuleOp module) {
 
 static json::Array paramsOf(ModuleOp module) {
   auto layout = module->getAttrOfType<DictionaryAttr>(rt::RTDialect::kLayoutAttr);
+  llvm::StringSet<> packed = packedParams(module);
   json::Array params;
   for (Attribute item : layout.getAs<ArrayAttr>("params")) {
     auto fields = cast<DictionaryAttr>(item);
     auto param = module.lookupSymbol<nn::ParamOp>(fields.getAs<StringAttr>("name"));
     if (!param)
       continue; // an optimizer group
-    params.push_back(json::Object{{"name", param.getSymName()},
-                                  {"shape", shapeOf(param.getTensorType())},
-                                  {"offset", fields.getAs<IntegerAttr>("offset").getInt()},
-                                  {"decay", !param.getNoDecay()},
-                                  {"trainable", !param.getBuffer()}});
+    json::Object info{{"name", param.getSymName()},
+                      {"shape", shapeOf(param.getTensorType())},
+                      {"offset", fields.getAs<IntegerAttr>("offset").getInt()},
+                      {"decay", !param.getNoDecay()},
+                      {"trainable", !param.getBuffer()}};
+    if (packed.contains(param.getSymName()))
+      info["packed"] = true;
+    params.push_back(std::move(info));
   }
   return params;
+}
+
+/// Whether an entry calls the library for a product.
+static bool callsBlas(ModuleOp module) {
+  return module
+      .walk([](rt::GemmOp op) {
+        return op.getPacked() ? WalkResult::advance() : WalkResult::interrupt();
+      })
+      .wasInterrupted();
 }
 
 static json::Array slotsOf(ModuleOp module) {
@@ -138,8 +151,30 @@ static json::Array entriesOf(ModuleOp module) {
   return entries;
 }
 
-/// What the code of a GPU's kernels was made for.
-static json::Object deviceOf(const CompileOptions &options) {
+/// Workspace that calls of cuDNN's attention are given, in bytes, and how many there are. Its
+/// deterministic gradient keeps the probabilities' in bfloat16, by tiles of 64 x 128, or sums those
+/// of the queries in float32, and a sum for each row; what cuDNN 9.19 asked for, for an H200.
+static json::Object attentionOf(ModuleOp module) {
+  int64_t calls = 0, workspace = 0;
+  module.walk([&](Operation *op) {
+    if (!rt::isLibraryAttention(op))
+      return;
+    ++calls;
+    if (!isa<rt::AttentionGradOp>(op))
+      return;
+    rt::AttentionShape shape(op);
+    int64_t heads = shape.images * shape.windows * shape.heads;
+    int64_t tiles = llvm::alignTo(shape.queries, 64) * llvm::alignTo(shape.keys, 128) * 2;
+    int64_t sums = shape.queries * shape.dim * 4, rows = shape.queries * 4;
+    workspace = std::max(workspace, heads * (std::max(tiles, sums) + rows));
+  });
+  if (calls == 0)
+    return {};
+  return json::Object{{"library", "cudnn"}, {"calls", calls}, {"workspace", workspace + 4096}};
+}
+
+/// What the code of a GPU's kernels was made for, and what it needs beside them.
+static json::Object deviceOf(ModuleOp module, const CompileOptions &options) {
   ArrayRef<unsigned> archs = options.device.archs;
   if (options.device.code != DeviceCode::Fatbin)
     archs = archs.take_front();
@@ -149,8 +184,12 @@ static json::Object deviceOf(const CompileOptions &options) {
   json::Object device{{"code", stringifyDeviceCode(options.device.code)},
                       {"archs", std::move(names)},
                       {"tf32", options.tf32}};
+  if (options.precision == "fp8")
+    device["capability"] = 89; // products of e4m3
   if (options.device.code != DeviceCode::Emulate)
     device["ptx"] = "compute_" + std::to_string(archs.front());
+  if (json::Object attention = attentionOf(module); !attention.empty())
+    device["attention"] = std::move(attention);
   return device;
 }
 
@@ -224,8 +263,10 @@ std::string ns::buildMetadata(ModuleOp module, const CompileOptions &options, St
   };
   if (Attribute attention = module->getAttr(harden::NSDialect::kAttentionAttr))
     root["attention"] = toJson(attention);
-  if (options.target != "cpu")
-    root["device"] = deviceOf(options);
+  if (options.target == "cpu")
+    root["blas"] = callsBlas(module);
+  else
+    root["device"] = deviceOf(module, options);
   std::string text;
   llvm::raw_string_ostream(text) << json::Value(std::move(root));
   return text;

@@ -25,6 +25,7 @@
 #include "llvm/Support/MemoryBuffer.h"
 #include "llvm/Support/Path.h"
 #include "llvm/Support/TargetSelect.h"
+#include "llvm/Support/ThreadPool.h"
 #include "llvm/Target/TargetMachine.h"
 #include "llvm/Target/TargetOptions.h"
 #include "llvm/TargetParser/Host.h"
@@ -61,17 +62,17 @@ Expected<ns::NativeTarget> ns::resolveTarget(StringRef cpu) {
   return target;
 }
 
-static Expected<std::unique_ptr<TargetMachine>> makeMachine(const ns::NativeTarget &target) {
-  InitializeNativeTarget();
-  InitializeNativeTargetAsmPrinter();
+static Expected<std::unique_ptr<TargetMachine>>
+makeMachine(const ns::NativeTarget &target, CodeGenOptLevel level = CodeGenOptLevel::Aggressive) {
+  static const bool once = InitializeNativeTarget() || InitializeNativeTargetAsmPrinter();
+  (void)once; // tables of the process, which threads must not fill together
   std::string error;
   Triple triple(kTriple);
   const Target *backend = TargetRegistry::lookupTarget(triple, error);
   if (!backend)
     return createStringError("%s", error.c_str());
-  return std::unique_ptr<TargetMachine>(
-      backend->createTargetMachine(triple, target.cpu, "", TargetOptions(), Reloc::PIC_,
-                                   std::nullopt, CodeGenOptLevel::Aggressive));
+  return std::unique_ptr<TargetMachine>(backend->createTargetMachine(
+      triple, target.cpu, "", TargetOptions(), Reloc::PIC_, std::nullopt, level));
 }
 
 static void optimize(Module &module, TargetMachine &machine) {
@@ -96,26 +97,82 @@ static Expected<SmallVector<char, 0>> writeObject(Module &module, TargetMachine 
   return object;
 }
 
-Expected<SmallVector<char, 0>> ns::emitObject(mlir::ModuleOp source, const NativeTarget &target) {
+namespace {
+
+/// A module of LLVM IR with a context of its own, so that a thread can work on it.
+struct Translated {
+  LLVMContext context;
+  std::unique_ptr<Module> module;
+};
+
+} // namespace
+
+static Expected<std::unique_ptr<Translated>> translate(mlir::ModuleOp source) {
   mlir::registerBuiltinDialectTranslation(*source.getContext());
   mlir::registerLLVMDialectTranslation(*source.getContext());
-  LLVMContext context;
-  std::unique_ptr<Module> module = mlir::translateModuleToLLVMIR(source, context, "artifact");
-  if (!module)
+  auto result = std::make_unique<Translated>();
+  result->module = mlir::translateModuleToLLVMIR(source, result->context, "artifact");
+  if (!result->module)
     return createStringError("translation to LLVM IR failed");
-  auto machine = makeMachine(target);
+  return result;
+}
+
+/// The object of a translated module; code that is all cold is not optimised.
+static Expected<SmallVector<char, 0>> generate(Module &module, const ns::NativeTarget &target) {
+  bool cold = all_of(module, [](const Function &function) {
+    return function.isDeclaration() || function.hasOptNone();
+  });
+  auto machine = makeMachine(target, cold ? CodeGenOptLevel::None : CodeGenOptLevel::Aggressive);
   if (!machine)
     return machine.takeError();
-  module->setTargetTriple(Triple(kTriple));
-  module->setDataLayout((*machine)->createDataLayout());
-  for (Function &function : *module)
+  module.setTargetTriple(Triple(kTriple));
+  module.setDataLayout((*machine)->createDataLayout());
+  for (Function &function : module)
     if (!function.isDeclaration()) {
       function.addFnAttr(Attribute::NoUnwind);
       function.addFnAttr("prefer-vector-width", std::to_string(target.vectorBits));
       function.addFnAttr("target-cpu", target.cpu);
     }
-  optimize(*module, **machine);
-  return writeObject(*module, **machine);
+  if (!cold)
+    optimize(module, **machine);
+  return writeObject(module, **machine);
+}
+
+Expected<SmallVector<char, 0>> ns::emitObject(mlir::ModuleOp source, const NativeTarget &target) {
+  auto translated = translate(source);
+  if (!translated)
+    return translated.takeError();
+  return generate(*(*translated)->module, target);
+}
+
+Expected<std::vector<SmallVector<char, 0>>> ns::emitObjects(MutableArrayRef<NativeUnit> units) {
+  std::vector<std::optional<Expected<SmallVector<char, 0>>>> made(units.size());
+  Error failed = Error::success();
+  {
+    DefaultThreadPool pool(hardware_concurrency());
+    for (auto [unit, object] : zip(units, made)) {
+      auto translated = translate(*unit.module);
+      unit.module = nullptr;
+      if (!translated) {
+        failed = joinErrors(std::move(failed), translated.takeError());
+        continue;
+      }
+      pool.async([&target = unit.target, &object, ir = std::shared_ptr(std::move(*translated))] {
+        object.emplace(generate(*ir->module, target));
+      });
+    }
+  }
+  std::vector<SmallVector<char, 0>> objects;
+  for (auto &object : made)
+    if (!object)
+      continue; // not translated
+    else if (*object)
+      objects.push_back(std::move(**object));
+    else
+      failed = joinErrors(std::move(failed), object->takeError());
+  if (failed)
+    return failed;
+  return objects;
 }
 
 static Error writeFile(StringRef path, StringRef bytes) {
@@ -170,34 +227,47 @@ Expected<SmallVector<char, 0>> ns::emitQueryObject(ArrayRef<TableName> tables) {
   return writeObject(module, **machine);
 }
 
-Expected<std::string> ns::linkShared(ArrayRef<SmallVector<char, 0>> objects, StringRef directory,
-                                     StringRef symbol) {
-  auto path = [&](const Twine &name) {
-    SmallString<128> result(directory);
-    sys::path::append(result, name);
-    return std::string(result);
-  };
-  std::vector<std::string> inputs;
-  for (const SmallVector<char, 0> &object : objects) {
-    inputs.push_back(path(Twine(inputs.size()) + ".o"));
-    if (Error error = writeFile(inputs.back(), StringRef(object.data(), object.size())))
+static std::string pathIn(StringRef directory, const Twine &name) {
+  SmallString<128> result(directory);
+  sys::path::append(result, name);
+  return std::string(result);
+}
+
+/// Runs the linker; `output` is the name of the file in `directory`.
+static Expected<std::string> runLinker(ArrayRef<SmallVector<char, 0>> objects, StringRef directory,
+                                       ArrayRef<std::string> flags, StringRef output) {
+  std::vector<std::string> arguments = {"ld.lld", "-o", pathIn(directory, output)};
+  llvm::append_range(arguments, flags);
+  for (auto [i, object] : enumerate(objects)) {
+    arguments.push_back(pathIn(directory, Twine(i) + ".o"));
+    if (Error error = writeFile(arguments.back(), StringRef(object.data(), object.size())))
       return error;
   }
-  std::string exports = path("exports.map"), output = path("artifact.so");
-  if (Error error = writeFile(exports, ("{ global: " + symbol + "; local: *; };\n").str()))
-    return error;
-  std::string script = "--version-script=" + exports;
-  std::vector<const char *> arguments = {"ld.lld",           "-shared", "--gc-sections",
-                                         "--hash-style=gnu", "-z",      "noexecstack",
-                                         script.c_str(),     "-o",      output.c_str()};
-  for (const std::string &input : inputs)
-    arguments.push_back(input.c_str());
+  std::vector<const char *> pointers;
+  for (const std::string &argument : arguments)
+    pointers.push_back(argument.c_str());
   std::string messages;
   raw_string_ostream log(messages);
-  lld::Result result = lld::lldMain(arguments, log, log, {{lld::Gnu, &lld::elf::link}});
+  lld::Result result = lld::lldMain(pointers, log, log, {{lld::Gnu, &lld::elf::link}});
   if (result.retCode != 0)
     return createStringError("linking failed: %s", messages.c_str());
-  return output;
+  return arguments[2];
+}
+
+Expected<std::string> ns::linkShared(ArrayRef<SmallVector<char, 0>> objects, StringRef directory,
+                                     StringRef symbol) {
+  std::string exports = pathIn(directory, "exports.map");
+  if (Error error = writeFile(exports, ("{ global: " + symbol + "; local: *; };\n").str()))
+    return error;
+  return runLinker(objects, directory,
+                   {"-shared", "--gc-sections", "--hash-style=gnu", "-z", "noexecstack",
+                    "--version-script=" + exports},
+                   "artifact.so");
+}
+
+Expected<std::string> ns::linkRelocatable(ArrayRef<SmallVector<char, 0>> objects,
+                                          StringRef directory) {
+  return runLinker(objects, directory, {"-r"}, "artifact.o");
 }
 
 /// An error where an object takes a symbol from elsewhere that a host may not have.

@@ -60,7 +60,7 @@ static int64_t bytesOf(Operation *op) {
 static void describeProduct(rt::GemmOp op, OpInfo &info) {
   // Y = X W^T, dX = dY W, dW = dY^T X, as weights lie in memory.
   auto pack = op.getB().getDefiningOp<rt::PackOp>();
-  bool transB = pack ? pack.getTransB() : op.getTransB();
+  bool transB = pack ? pack.getTransB() : op.getTransB() || op.getPacked(); // packed at load
   info.kind = op.getBatch()      ? "batched_product"
               : op.getTransA() ? "weight_gradient"
               : transB         ? "product"

@@ -10,6 +10,7 @@
 #define NS_TARGET_REPORTS_H
 
 #include "mlir/IR/BuiltinOps.h"
+#include "llvm/ADT/StringSet.h"
 #include "llvm/Support/JSON.h"
 
 namespace ns {
@@ -17,6 +18,9 @@ namespace ns {
 /// Bytes of region params, state, io or work of a planned module; work is that of the largest
 /// entry.
 int64_t regionBytes(mlir::ModuleOp module, llvm::StringRef region);
+
+/// Parameters in whose place their packed form lies once the weights are loaded (rt-pack-weights).
+llvm::StringSet<> packedParams(mlir::ModuleOp module);
 
 /// FLOPs of products and attention of each entry: what the step needs after all that is not read,
 /// or known before, has gone; apart from them what backward computes again. docs/abi.md has the

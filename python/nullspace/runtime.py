@@ -16,7 +16,7 @@ import pathlib
 
 import numpy as np
 
-_DTYPES = {"f32": np.float32, "f64": np.float64, "i32": np.int32, "bf16": np.float32}  # bf16: of products only
+_DTYPES = {"f32": np.float32, "f64": np.float64, "i32": np.int32, "bf16": np.float32, "fp8": np.float32}  # of products only
 _library = None
 
 

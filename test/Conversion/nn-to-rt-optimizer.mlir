@@ -69,48 +69,60 @@ func.func @finetune_update(%h: tensor<7xf32> {ns.name = "hyper"}) attributes {ns
   // CHECK-NEXT: %[[S7:.*]] = rt.slot params ":decay" : tensor<1024xf32>
   // CHECK-NEXT: %[[V7:.*]] = rt.view %[[S7]] offset 0 : tensor<1024xf32> -> tensor<1x1024xf32>
   // CHECK-NEXT: %[[S8:.*]] = rt.slot io "hyper" : tensor<7xf32>
-  // CHECK-NEXT: %[[F0:.*]]:3 = rt.fused [1, 1, 1024] ins(%[[V7]], %[[S8]], %[[S8]], %[[S8]], %[[V6]], %[[V5]], %[[S8]], %[[S8]], %[[V4]], %[[S8]], %[[S8]] : tensor<1x1024xf32>, tensor<7xf32>, tensor<7xf32>, tensor<7xf32>, tensor<1x1024xf32>, tensor<1x1024xf32>, tensor<7xf32>, tensor<7xf32>, tensor<1x1024xf32>, tensor<7xf32>, tensor<7xf32>) into(%[[V7]], %[[V5]], %[[V4]] : tensor<1x1024xf32>, tensor<1x1024xf32>, tensor<1x1024xf32>) [0, 1, 2] maps [affine_map<(d0, d1, d2) -> (d0, d2)>, affine_map<(d0, d1, d2) -> (0, 0)>, affine_map<(d0, d1, d2) -> (4, 0)>, affine_map<(d0, d1, d2) -> (5, 0)>, affine_map<(d0, d1, d2) -> (d0, d2)>, affine_map<(d0, d1, d2) -> (d0, d2)>, affine_map<(d0, d1, d2) -> (1, 0)>, affine_map<(d0, d1, d2) -> (2, 0)>, affine_map<(d0, d1, d2) -> (d0, d2)>, affine_map<(d0, d1, d2) -> (6, 0)>, affine_map<(d0, d1, d2) -> (3, 0)>] -> [affine_map<(d0, d1, d2) -> (d0, d2)>, affine_map<(d0, d1, d2) -> (d0, d2)>, affine_map<(d0, d1, d2) -> (d0, d2)>] : tensor<1x1024xf32>, tensor<1x1024xf32>, tensor<1x1024xf32> {
+  // CHECK-NEXT: %[[F0:.*]]:3 = rt.fused [1, 1, 1024] ins(%[[V6]], %[[V7]], %[[S8]], %[[S8]], %[[S8]], %[[V5]], %[[S8]], %[[S8]], %[[V4]], %[[S8]], %[[S8]] : tensor<1x1024xf32>, tensor<1x1024xf32>, tensor<7xf32>, tensor<7xf32>, tensor<7xf32>, tensor<1x1024xf32>, tensor<7xf32>, tensor<7xf32>, tensor<1x1024xf32>, tensor<7xf32>, tensor<7xf32>) into(%[[V7]], %[[V5]], %[[V4]] : tensor<1x1024xf32>, tensor<1x1024xf32>, tensor<1x1024xf32>) [0, 1, 2] maps [affine_map<(d0, d1, d2) -> (d0, d2)>, affine_map<(d0, d1, d2) -> (d0, d2)>, affine_map<(d0, d1, d2) -> (0, 0)>, affine_map<(d0, d1, d2) -> (4, 0)>, affine_map<(d0, d1, d2) -> (5, 0)>, affine_map<(d0, d1, d2) -> (d0, d2)>, affine_map<(d0, d1, d2) -> (1, 0)>, affine_map<(d0, d1, d2) -> (2, 0)>, affine_map<(d0, d1, d2) -> (d0, d2)>, affine_map<(d0, d1, d2) -> (6, 0)>, affine_map<(d0, d1, d2) -> (3, 0)>] -> [affine_map<(d0, d1, d2) -> (d0, d2)>, affine_map<(d0, d1, d2) -> (d0, d2)>, affine_map<(d0, d1, d2) -> (d0, d2)>] : tensor<1x1024xf32>, tensor<1x1024xf32>, tensor<1x1024xf32> {
   // CHECK-NEXT: ^bb0(%[[X0:.*]]: f32, %[[X1:.*]]: f32, %[[X2:.*]]: f32, %[[X3:.*]]: f32, %[[X4:.*]]: f32, %[[X5:.*]]: f32, %[[X6:.*]]: f32, %[[X7:.*]]: f32, %[[X8:.*]]: f32, %[[X9:.*]]: f32, %[[X10:.*]]: f32):
-  // CHECK-NEXT: %[[E0:.*]] = arith.constant 1.000000e+00 : f32
-  // CHECK-NEXT: %[[E1:.*]] = arith.mulf %[[X1]], %[[X2]] : f32
-  // CHECK-NEXT: %[[E2:.*]] = arith.subf %[[E0]], %[[E1]] : f32
-  // CHECK-NEXT: %[[E3:.*]] = arith.mulf %[[X0]], %[[E2]] : f32
-  // CHECK-NEXT: %[[E4:.*]] = arith.divf %[[X1]], %[[X3]] : f32
-  // CHECK-NEXT: %[[E5:.*]] = arith.subf %[[X4]], %[[X5]] : f32
-  // CHECK-NEXT: %[[E6:.*]] = arith.subf %[[E0]], %[[X6]] : f32
-  // CHECK-NEXT: %[[E7:.*]] = math.fma %[[E5]], %[[E6]], %[[X5]] : f32
-  // CHECK-NEXT: %[[E8:.*]] = arith.mulf %[[E4]], %[[E7]] : f32
-  // CHECK-NEXT: %[[E9:.*]] = arith.mulf %[[X4]], %[[X4]] : f32
-  // CHECK-NEXT: %[[E10:.*]] = arith.subf %[[E0]], %[[X7]] : f32
-  // CHECK-NEXT: %[[E11:.*]] = arith.mulf %[[X8]], %[[X7]] : f32
-  // CHECK-NEXT: %[[E12:.*]] = math.fma %[[E9]], %[[E10]], %[[E11]] : f32
-  // CHECK-NEXT: %[[E13:.*]] = math.sqrt %[[E12]] : f32
-  // CHECK-NEXT: %[[E14:.*]] = math.sqrt %[[X9]] : f32
-  // CHECK-NEXT: %[[E15:.*]] = arith.divf %[[E13]], %[[E14]] : f32
-  // CHECK-NEXT: %[[E16:.*]] = arith.addf %[[E15]], %[[X10]] : f32
-  // CHECK-NEXT: %[[E17:.*]] = arith.divf %[[E8]], %[[E16]] : f32
-  // CHECK-NEXT: %[[E18:.*]] = arith.subf %[[E3]], %[[E17]] : f32
-  // CHECK-NEXT: rt.yield %[[E18]], %[[E7]], %[[E12]] : f32, f32, f32
+  // CHECK-NEXT: %[[E0:.*]] = arith.subf %[[X0]], %[[X0]] : f32
+  // CHECK-NEXT: %[[E1:.*]] = arith.constant 0.000000e+00 : f32
+  // CHECK-NEXT: %[[E2:.*]] = arith.cmpf oeq, %[[E0]], %[[E1]] : f32
+  // CHECK-NEXT: %[[E3:.*]] = arith.constant 1.000000e+00 : f32
+  // CHECK-NEXT: %[[E4:.*]] = arith.mulf %[[X2]], %[[X3]] : f32
+  // CHECK-NEXT: %[[E5:.*]] = arith.subf %[[E3]], %[[E4]] : f32
+  // CHECK-NEXT: %[[E6:.*]] = arith.mulf %[[X1]], %[[E5]] : f32
+  // CHECK-NEXT: %[[E7:.*]] = arith.divf %[[X2]], %[[X4]] : f32
+  // CHECK-NEXT: %[[E8:.*]] = arith.subf %[[X0]], %[[X5]] : f32
+  // CHECK-NEXT: %[[E9:.*]] = arith.subf %[[E3]], %[[X6]] : f32
+  // CHECK-NEXT: %[[E10:.*]] = math.fma %[[E8]], %[[E9]], %[[X5]] : f32
+  // CHECK-NEXT: %[[E11:.*]] = arith.mulf %[[E7]], %[[E10]] : f32
+  // CHECK-NEXT: %[[E12:.*]] = arith.mulf %[[X0]], %[[X0]] : f32
+  // CHECK-NEXT: %[[E13:.*]] = arith.subf %[[E3]], %[[X7]] : f32
+  // CHECK-NEXT: %[[E14:.*]] = arith.mulf %[[X8]], %[[X7]] : f32
+  // CHECK-NEXT: %[[E15:.*]] = math.fma %[[E12]], %[[E13]], %[[E14]] : f32
+  // CHECK-NEXT: %[[E16:.*]] = math.sqrt %[[E15]] : f32
+  // CHECK-NEXT: %[[E17:.*]] = math.sqrt %[[X9]] : f32
+  // CHECK-NEXT: %[[E18:.*]] = arith.divf %[[E16]], %[[E17]] : f32
+  // CHECK-NEXT: %[[E19:.*]] = arith.addf %[[E18]], %[[X10]] : f32
+  // CHECK-NEXT: %[[E20:.*]] = arith.divf %[[E11]], %[[E19]] : f32
+  // CHECK-NEXT: %[[E21:.*]] = arith.subf %[[E6]], %[[E20]] : f32
+  // CHECK-NEXT: %[[E22:.*]] = arith.select %[[E2]], %[[E21]], %[[X1]] : f32
+  // CHECK-NEXT: %[[E23:.*]] = arith.select %[[E2]], %[[E10]], %[[X5]] : f32
+  // CHECK-NEXT: %[[E24:.*]] = arith.select %[[E2]], %[[E15]], %[[X8]] : f32
+  // CHECK-NEXT: rt.yield %[[E22]], %[[E23]], %[[E24]] : f32, f32, f32
   // CHECK-NEXT: }
-  // CHECK-NEXT: %[[F1:.*]]:3 = rt.fused [1, 1, 1024] ins(%[[V3]], %[[S8]], %[[S8]], %[[V2]], %[[V1]], %[[S8]], %[[S8]], %[[V0]], %[[S8]], %[[S8]] : tensor<1x1024xf32>, tensor<7xf32>, tensor<7xf32>, tensor<1x1024xf32>, tensor<1x1024xf32>, tensor<7xf32>, tensor<7xf32>, tensor<1x1024xf32>, tensor<7xf32>, tensor<7xf32>) into(%[[V3]], %[[V1]], %[[V0]] : tensor<1x1024xf32>, tensor<1x1024xf32>, tensor<1x1024xf32>) [0, 1, 2] maps [affine_map<(d0, d1, d2) -> (d0, d2)>, affine_map<(d0, d1, d2) -> (0, 0)>, affine_map<(d0, d1, d2) -> (5, 0)>, affine_map<(d0, d1, d2) -> (d0, d2)>, affine_map<(d0, d1, d2) -> (d0, d2)>, affine_map<(d0, d1, d2) -> (1, 0)>, affine_map<(d0, d1, d2) -> (2, 0)>, affine_map<(d0, d1, d2) -> (d0, d2)>, affine_map<(d0, d1, d2) -> (6, 0)>, affine_map<(d0, d1, d2) -> (3, 0)>] -> [affine_map<(d0, d1, d2) -> (d0, d2)>, affine_map<(d0, d1, d2) -> (d0, d2)>, affine_map<(d0, d1, d2) -> (d0, d2)>] : tensor<1x1024xf32>, tensor<1x1024xf32>, tensor<1x1024xf32> {
+  // CHECK-NEXT: %[[F1:.*]]:3 = rt.fused [1, 1, 1024] ins(%[[V2]], %[[V3]], %[[S8]], %[[S8]], %[[V1]], %[[S8]], %[[S8]], %[[V0]], %[[S8]], %[[S8]] : tensor<1x1024xf32>, tensor<1x1024xf32>, tensor<7xf32>, tensor<7xf32>, tensor<1x1024xf32>, tensor<7xf32>, tensor<7xf32>, tensor<1x1024xf32>, tensor<7xf32>, tensor<7xf32>) into(%[[V3]], %[[V1]], %[[V0]] : tensor<1x1024xf32>, tensor<1x1024xf32>, tensor<1x1024xf32>) [0, 1, 2] maps [affine_map<(d0, d1, d2) -> (d0, d2)>, affine_map<(d0, d1, d2) -> (d0, d2)>, affine_map<(d0, d1, d2) -> (0, 0)>, affine_map<(d0, d1, d2) -> (5, 0)>, affine_map<(d0, d1, d2) -> (d0, d2)>, affine_map<(d0, d1, d2) -> (1, 0)>, affine_map<(d0, d1, d2) -> (2, 0)>, affine_map<(d0, d1, d2) -> (d0, d2)>, affine_map<(d0, d1, d2) -> (6, 0)>, affine_map<(d0, d1, d2) -> (3, 0)>] -> [affine_map<(d0, d1, d2) -> (d0, d2)>, affine_map<(d0, d1, d2) -> (d0, d2)>, affine_map<(d0, d1, d2) -> (d0, d2)>] : tensor<1x1024xf32>, tensor<1x1024xf32>, tensor<1x1024xf32> {
   // CHECK-NEXT: ^bb0(%[[X11:.*]]: f32, %[[X12:.*]]: f32, %[[X13:.*]]: f32, %[[X14:.*]]: f32, %[[X15:.*]]: f32, %[[X16:.*]]: f32, %[[X17:.*]]: f32, %[[X18:.*]]: f32, %[[X19:.*]]: f32, %[[X20:.*]]: f32):
-  // CHECK-NEXT: %[[E19:.*]] = arith.divf %[[X12]], %[[X13]] : f32
-  // CHECK-NEXT: %[[E20:.*]] = arith.subf %[[X14]], %[[X15]] : f32
-  // CHECK-NEXT: %[[E21:.*]] = arith.constant 1.000000e+00 : f32
-  // CHECK-NEXT: %[[E22:.*]] = arith.subf %[[E21]], %[[X16]] : f32
-  // CHECK-NEXT: %[[E23:.*]] = math.fma %[[E20]], %[[E22]], %[[X15]] : f32
-  // CHECK-NEXT: %[[E24:.*]] = arith.mulf %[[E19]], %[[E23]] : f32
-  // CHECK-NEXT: %[[E25:.*]] = arith.mulf %[[X14]], %[[X14]] : f32
-  // CHECK-NEXT: %[[E26:.*]] = arith.subf %[[E21]], %[[X17]] : f32
-  // CHECK-NEXT: %[[E27:.*]] = arith.mulf %[[X18]], %[[X17]] : f32
-  // CHECK-NEXT: %[[E28:.*]] = math.fma %[[E25]], %[[E26]], %[[E27]] : f32
-  // CHECK-NEXT: %[[E29:.*]] = math.sqrt %[[E28]] : f32
-  // CHECK-NEXT: %[[E30:.*]] = math.sqrt %[[X19]] : f32
-  // CHECK-NEXT: %[[E31:.*]] = arith.divf %[[E29]], %[[E30]] : f32
-  // CHECK-NEXT: %[[E32:.*]] = arith.addf %[[E31]], %[[X20]] : f32
-  // CHECK-NEXT: %[[E33:.*]] = arith.divf %[[E24]], %[[E32]] : f32
-  // CHECK-NEXT: %[[E34:.*]] = arith.subf %[[X11]], %[[E33]] : f32
-  // CHECK-NEXT: rt.yield %[[E34]], %[[E23]], %[[E28]] : f32, f32, f32
+  // CHECK-NEXT: %[[E25:.*]] = arith.subf %[[X11]], %[[X11]] : f32
+  // CHECK-NEXT: %[[E26:.*]] = arith.constant 0.000000e+00 : f32
+  // CHECK-NEXT: %[[E27:.*]] = arith.cmpf oeq, %[[E25]], %[[E26]] : f32
+  // CHECK-NEXT: %[[E28:.*]] = arith.divf %[[X13]], %[[X14]] : f32
+  // CHECK-NEXT: %[[E29:.*]] = arith.subf %[[X11]], %[[X15]] : f32
+  // CHECK-NEXT: %[[E30:.*]] = arith.constant 1.000000e+00 : f32
+  // CHECK-NEXT: %[[E31:.*]] = arith.subf %[[E30]], %[[X16]] : f32
+  // CHECK-NEXT: %[[E32:.*]] = math.fma %[[E29]], %[[E31]], %[[X15]] : f32
+  // CHECK-NEXT: %[[E33:.*]] = arith.mulf %[[E28]], %[[E32]] : f32
+  // CHECK-NEXT: %[[E34:.*]] = arith.mulf %[[X11]], %[[X11]] : f32
+  // CHECK-NEXT: %[[E35:.*]] = arith.subf %[[E30]], %[[X17]] : f32
+  // CHECK-NEXT: %[[E36:.*]] = arith.mulf %[[X18]], %[[X17]] : f32
+  // CHECK-NEXT: %[[E37:.*]] = math.fma %[[E34]], %[[E35]], %[[E36]] : f32
+  // CHECK-NEXT: %[[E38:.*]] = math.sqrt %[[E37]] : f32
+  // CHECK-NEXT: %[[E39:.*]] = math.sqrt %[[X19]] : f32
+  // CHECK-NEXT: %[[E40:.*]] = arith.divf %[[E38]], %[[E39]] : f32
+  // CHECK-NEXT: %[[E41:.*]] = arith.addf %[[E40]], %[[X20]] : f32
+  // CHECK-NEXT: %[[E42:.*]] = arith.divf %[[E33]], %[[E41]] : f32
+  // CHECK-NEXT: %[[E43:.*]] = arith.subf %[[X12]], %[[E42]] : f32
+  // CHECK-NEXT: %[[E44:.*]] = arith.select %[[E27]], %[[E43]], %[[X12]] : f32
+  // CHECK-NEXT: %[[E45:.*]] = arith.select %[[E27]], %[[E32]], %[[X15]] : f32
+  // CHECK-NEXT: %[[E46:.*]] = arith.select %[[E27]], %[[E37]], %[[X18]] : f32
+  // CHECK-NEXT: rt.yield %[[E44]], %[[E45]], %[[E46]] : f32, f32, f32
   // CHECK-NEXT: }
   ns.adamw_params %h : tensor<7xf32>
   return

@@ -15,6 +15,7 @@
 // SYNTH-NEXT: ns-insert-finetune-loss{arm=trades separate=false},
 // SYNTH-NEXT: ns-insert-dropout{drop-path=0.000000e+00 dropout=0.000000e+00},
 // SYNTH-NEXT: ns-insert-attack-gradient,
+// SYNTH-NEXT: ns-insert-attack-update,
 // SYNTH-NEXT: ns-insert-attention-taps,
 // SYNTH-NEXT: ns-select-entries{entries={forward,site_norm,synth_step,synth_step_l2,synth_update,stop_test} optional={attention_received,patchfool_grad}},
 // SYNTH-NEXT: ns-verify-hardened
@@ -32,8 +33,9 @@
 // BASIS-NEXT: ns-insert-finetune-loss{arm=trades separate=false},
 // BASIS-NEXT: ns-insert-dropout{drop-path=0.000000e+00 dropout=0.000000e+00},
 // BASIS-NEXT: ns-insert-attack-gradient,
+// BASIS-NEXT: ns-insert-attack-update,
 // BASIS-NEXT: ns-insert-attention-taps,
-// BASIS-NEXT: ns-select-entries{entries={forward,forward_noised,stop_test,value_and_grad,attack_grad,attention_received,patchfool_grad} optional={attention_received,patchfool_grad}},
+// BASIS-NEXT: ns-select-entries{entries={forward,forward_noised,stop_test,value_and_grad,attack_grad,attention_received,patchfool_grad,attack_update,attack_update_l2,attack_update_momentum} optional={attention_received,patchfool_grad}},
 // BASIS-NEXT: ns-verify-hardened
 // BASIS-NEXT: )
 

@@ -14,9 +14,8 @@
 // PLAN-NEXT: func.func(
 // PLAN-NEXT: rt-fuse{max-vectors=0 parallel-elements=32768 parallel-rows=8}
 // PLAN-NEXT: ),
-// PLAN-NEXT: func.func(
-// PLAN-NEXT: rt-pack-operands{products=auto}
-// PLAN-NEXT: ),
+// PLAN-NEXT: rt-pack-operands{products=auto},
+// PLAN-NEXT: rt-pack-weights,
 // PLAN-NEXT: func.func(
 // PLAN-NEXT: rt-tile-rows{
 // PLAN-NEXT: ),

@@ -25,6 +25,7 @@
 // FINETUNE-NEXT: {{.*}}@finetune_update({{.*}}
 // FINETUNE-NEXT: {{.*}}@value_and_grad({{.*}}
 // FINETUNE-NEXT: {{.*}}@trades_grad({{.*}}
+// FINETUNE-NEXT: {{.*}}@attack_update({{.*}}
 // FINETUNE-NOT: func.func
 
 // EVALUATE: {{.*}}@forward({{.*}}
@@ -33,9 +34,12 @@
 // EVALUATE-NEXT: {{.*}}@value_and_grad({{.*}}
 // EVALUATE-NEXT: {{.*}}@attack_grad({{.*}}
 // EVALUATE-NEXT: {{.*}}@attention_received({{.*}}
+// EVALUATE-NEXT: {{.*}}@attack_update({{.*}}
+// EVALUATE-NEXT: {{.*}}@attack_update_l2({{.*}}
+// EVALUATE-NEXT: {{.*}}@attack_update_momentum({{.*}}
 // EVALUATE-NOT: func.func
 
-// LIBRARY-COUNT-15: {{.*}}func.func{{.*}}
+// LIBRARY-COUNT-18: {{.*}}func.func{{.*}}
 // LIBRARY-NOT: func.func
 
 // UNKNOWN: error: expected the module to have an entry @train, but got none

@@ -108,7 +108,7 @@ def test_entries_of_trades_are_pytorchs(small, executable):
         apart = (clean.softmax(1) * (clean.log_softmax(1) - found.log_softmax(1))).sum(1)
         return (weights * (F.cross_entropy(clean, labels, reduction="none") + BETA * apart)).sum()
 
-    model.slot("image")[:], model.slot("adversarial")[:] = image.numpy(), adversarial.numpy()
+    model.slot("clean_image")[:], model.slot("image")[:] = image.numpy(), adversarial.numpy()
     expected = loss_of(net(image), net(adversarial))
     expected.backward()
     model.run("finetune_step_trades")

@@ -47,8 +47,11 @@ def test_pytorch_peers_agree(kind):
         assert np.abs(results[1][name] - golden).max() <= 1e-4 * np.abs(golden).max(), name
 
 
-@pytest.mark.parametrize("kind", ["synth", "finetune", "forward", "fgsm"])
-def test_every_peer_computes_the_same(monkeypatch, tmp_path, kind):
+KINDS = [*((kind, "f32") for kind in ("synth", "finetune", "forward", "fgsm")), ("forward", "bf16"), ("fgsm", "bf16")]
+
+
+@pytest.mark.parametrize("kind,precision", KINDS)
+def test_every_peer_computes_the_same(monkeypatch, tmp_path, kind, precision):
     """Ours and all peers that are installed; a missing one is listed."""
     import compare
     import peers
@@ -58,14 +61,30 @@ def test_every_peer_computes_the_same(monkeypatch, tmp_path, kind):
         pytest.importorskip("torchattacks", reason="torchattacks comes with bench/requirements.txt")
     for module in (problems, compare, processes):
         monkeypatch.setattr(module, "OUT", tmp_path)
-    work = problems.Problem("vit_tiny_patch16_224", kind, 2, micro=1 if kind == "synth" else 0, options=(("depth", 1),))
-    names = [name for name in peers.of(kind, "f32") if name not in ("compiled", "iree_cpu")]  # which compile for long
+    micro = 1 if kind == "synth" else 0
+    work = problems.Problem("vit_tiny_patch16_224", kind, 2, precision, micro, options=(("depth", 1),))
+    names = [name for name in peers.of(kind, precision) if name not in ("compiled", "iree_cpu")]  # which compile for long
     processes.compile_model(work, [work.emit])
-    if kind == "forward":
+    if "onnx_runtime" in names:
         processes.export_onnx(work)
     ready, _, errors, missing = compare.set_up(work, (peers.OURS, *names))
     assert set(ready) == set(errors) and set(ready) | set(missing) == {peers.OURS, *names}
     assert len(ready) >= 2 and not any("not timed" in why for why in missing.values())
+
+
+def test_torchattacks_agrees_on_every_attack(monkeypatch, tmp_path):
+    pytest.importorskip("torchattacks", reason="torchattacks comes with bench/requirements.txt")
+    import compare
+    import peers
+    import processes
+
+    for module in (problems, compare, processes):
+        monkeypatch.setattr(module, "OUT", tmp_path)
+    works = [problems.Problem("vit_tiny_patch16_224", kind, 2, options=(("depth", 1),)) for kind in problems.ATTACKS]
+    processes.compile_model(works[0], [works[0].emit])
+    for work in works:
+        ready, _, _, missing = compare.set_up(work, (peers.OURS, "attacks"))
+        assert set(ready) == {peers.OURS, "attacks"}, missing
 
 
 def test_disagreement_is_noticed():

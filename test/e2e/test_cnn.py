@@ -252,13 +252,14 @@ def test_training_of_batch_norms(arm, tmp_path):
             other = (image + (noise if arm == "noised" else torch.tensor(random.normal(size=image.shape)))).clamp(0, 1)
             logits = [net(x) for x in ([image] if arm == "none" else [image, other])]
             if arm == "trades":
-                model.slot("adversarial")[:] = other.numpy()
                 apart = F.kl_div(logits[1].log_softmax(1), logits[0].softmax(1), reduction="none").sum(1)
                 terms = F.cross_entropy(logits[0], labels, reduction="none") + beta * apart
             else:
                 terms = sum(F.cross_entropy(z, labels, reduction="none") for z in logits)
             loss = terms @ torch.tensor(weights, dtype=torch.float64)
             loss.backward()
+            if arm == "trades":  # reads both, the adversarial ones as what an attack leaves in `image`
+                model.slot("clean_image")[:], image = image.numpy(), other
             model.slot("image")[:], model.slot("labels")[:] = image.numpy(), labels.numpy()
             model.slot("accumulate")[:] = piece
             model.run("finetune_step" + ("" if arm == "none" else f"_{arm}"))

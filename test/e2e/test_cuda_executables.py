@@ -82,6 +82,70 @@ def test_evaluation(pair, tmp_path):
     assert (cpu / "outcomes.csv").read_text() == (cuda / "outcomes.csv").read_text()
 
 
+def record(small, emulator, data, folder, emit, *flags):
+    """The driver's calls of a run on stream 0, a letter each: Launch of a graph, wait for an Event, wait for all of the Stream."""
+    letters = {"cuGraphLaunch stream 0": "L", "cuEventSynchronize stream 0": "E", "cuStreamSynchronize stream 0": "S"}
+    binary = compile_model(small, emit, f"--batch={BATCH}", *EMULATE)
+    folder.mkdir()
+    calls = folder / "calls"
+    run([binary, "--data-dir", data, "--output", folder / "out", *flags], env=emulator | {"NSEMU_RECORD": str(calls)})
+    lines = calls.read_text().splitlines()
+    return "".join(letter for line in lines for name, letter in letters.items() if line.startswith(name))
+
+
+@pytest.fixture(scope="module")
+def data(small, tmp_path_factory):
+    path = tmp_path_factory.mktemp("steps") / "data.npz"
+    write_npz(path, small.info, train=16, val=4)
+    return path
+
+
+def test_no_step_waits_for_the_one_before(small, emulator, data, tmp_path):
+    """A step's two pieces are started before the losses of the step before it are asked for (and its norm, in synthesis); then its update. Nothing
+    waits for the whole stream from the fourth step on, when all graphs are there."""
+    flags = "--batch-size 8 --train-fraction .5 --stop-samples 0".split()
+    synth = "--steps 9 --rounds 9".split()
+    assert "LLEEEL" * 5 in record(small, emulator, data, tmp_path / "s", "synth", *flags, *synth)
+    tune = "--rounds 1 --steps-per-round 9 --holdout-samples 0 --noise-steps 1".split()
+    assert "LLEEL" * 5 in record(small, emulator, data, tmp_path / "f", "finetune", *flags, *tune)
+
+
+def test_a_step_whose_loss_is_not_finite_changes_nothing(small, emulator, data, tmp_path):
+    """The device has started its update by the time that the loss is read. The first update makes the noise infinite."""
+    noises = []
+    for name, target in [("cpu", []), ("cuda", EMULATE)]:
+        binary = compile_model(small, "synth", f"--batch={BATCH}", *target)
+        flags = "--steps 6 --batch-size 4 --train-fraction .5 --stop-samples 0 --lr 1e30 --weight-decay 1e30".split()
+        said = run([binary, "--data-dir", data, "--output", tmp_path / name, *flags], env=emulator, check=False)
+        assert said.returncode == 1 and "the loss of step 2 is not finite" in said.stderr, said.stderr
+        noises.append(tensors(tmp_path / name / "noise.safetensors")["noise"])
+        assert column(tmp_path / name / "summary.csv", "step").tolist() == [1]
+    assert np.isinf(noises[0]).any() and not np.isnan(noises[0]).any()
+    np.testing.assert_array_equal(noises[1], noises[0])
+
+
+def test_profile_by_op(small, emulator, data, tmp_path):
+    """Each op of each call but an entry's first, which chooses algorithms: its kernel or product, its place, its time inside of the entry's."""
+    binary = compile_model(small, "synth", f"--batch={BATCH}", *EMULATE)
+    flags = "--steps 4 --batch-size 4 --train-fraction .5 --stop-samples 0".split()
+    flags += ["--profile", tmp_path / "trace.json"]
+    said = run([binary, "--data-dir", data, "--output", tmp_path / "out", *flags], env=emulator)
+    trace = json.loads((tmp_path / "trace.json").read_text())
+    step = next(e for e in trace["nullspace"]["entries"] if e["name"] == "synth_step")
+    assert step["calls"] == 3 and all(op["calls"] == 3 for op in step["ops"])
+    kernels = {op["kernel"] for op in step["ops"] if op["kind"] == "rows"}
+    assert len(kernels) > 8 and all(op.get("kernel") or op["kind"] != "rows" for op in step["ops"])
+    assert any(op["layer"] == "blocks.0.mlp.fc1" and op["kind"] == "product" and op["flops"] > 0 for op in step["ops"])
+    assert 0 < sum(op["seconds"] for op in step["ops"]) <= step["seconds"]
+    assert "first runs of entries" in {item["name"] for item in trace["nullspace"]["host"]}
+    spans = [e for e in trace["traceEvents"] if e["ph"] == "X" and e["tid"] == 0]
+    calls = [(e["ts"], e["ts"] + e["dur"]) for e in spans if e["cat"] == "entry" and e["name"] == "synth_step"]
+    ops = [e for e in spans if e.get("args", {}).get("kernel") in kernels]
+    inside = [any(b - 0.002 <= e["ts"] and e["ts"] + e["dur"] <= d + 0.002 for b, d in calls) for e in ops]
+    assert sum(inside) >= 3 * len(kernels)
+    assert all(f" {kernel} " in said.stdout for kernel in kernels) and "\nsynth_step: 3 calls" in said.stdout
+
+
 def test_information_names_target_and_gpu(small, emulator):
     binary = compile_model(small, "synth", f"--batch={BATCH}", *EMULATE)
     facts = json.loads(run([binary, "--info"], env=emulator).stdout)

@@ -33,7 +33,8 @@ def tensor(element, *extents):
 
 
 def module(element, accumulate):
-    """One entry for each shape: c = a b, or c = s c + a b; all in region io, one slot behind the other. Also the slots' offsets."""
+    """One entry for each shape: c = a b, or c = s c + a b, where a b that is not transposed is packed out of its packed transpose; all in
+    region io, one slot behind the other. Also the slots' offsets."""
     size = 4 if element == "f32" else 8
     slots, entries, places, offset = [], [], [], 0
     for i, (m, n, k, ta, tb) in enumerate(SHAPES):
@@ -47,9 +48,15 @@ def module(element, accumulate):
         types = {name: tensor(element, *shape) for name, shape in shapes.items()}
         lines = [f'%{name} = rt.slot io "{name}{i}" : {types[name]}' for name in shapes]
         into, extra = (" accumulate %s", f", {types['s']}") if accumulate else ("", "")
+        right, type = "%b" + " trans_b" * tb, types["b"]
+        if accumulate and not tb:
+            across, type = tensor(element, n, -(-k // 16) * 16), tensor(element, k, -(-n // 16) * 16)
+            lines.append(f"%t = rt.pack [{k}, {n}] %b trans_b : {types['b']} -> {across}")
+            lines.append(f"%p = rt.pack [{n}, {k}] %t packed : {across} -> {type}")
+            right = "%p packed"
         lines.append(
-            f"%r = rt.gemm [{m}, {n}, {k}] %a{' trans_a' * ta}, %b{' trans_b' * tb} into %c{into} : "
-            f"({types['a']}, {types['b']}, {types['c']}{extra}) -> {types['c']}"
+            f"%r = rt.gemm [{m}, {n}, {k}] %a{' trans_a' * ta}, {right} into %c{into} : "
+            f"({types['a']}, {type}, {types['c']}{extra}) -> {types['c']}"
         )
         entries.append(f"func.func @entry{i}() {{\n" + "\n".join(lines) + "\nreturn\n}")
     layout = f"{{params = [], state = [], io = [{', '.join(slots)}]}}"
@@ -74,7 +81,7 @@ def products(request, tmp_path_factory):
                 suffix: folder / f"{accumulate}.{suffix}" for suffix in ("mlir", "llvm.mlir", "ll", "bc", "o", "so")
             }
             files["mlir"].write_text(text)
-            passes = ["--pass-pipeline=builtin.module(func.func(rt-pack-operands{products=generated},rt-plan-memory),"]
+            passes = ["--pass-pipeline=builtin.module(rt-pack-operands{products=generated},func.func(rt-plan-memory),"]
             passes[0] += f"ns-emit-pipeline{{vector-bits={bits}}})"
             run([tool("ns-opt"), files["mlir"], *passes, "-o", files["llvm.mlir"]])
             run([llvm("mlir-translate"), "--mlir-to-llvmir", files["llvm.mlir"], "-o", files["ll"]])

@@ -49,8 +49,8 @@ static Flag<bool> tf32("tf32", cl::desc("On a GPU, float32 products round their 
                        cl::location(options.tf32), cl::cat(category));
 static Flag<std::string> attention(
     "attention",
-    cl::desc("Attention is: auto (default), generated (a task for each head), or expanded "
-             "(batched products and row programs)"),
+    cl::desc("Attention is: auto (default), generated (a task for each head), expanded "
+             "(batched products and row programs), or library (a GPU's cuDNN, where it can)"),
     cl::location(options.attention), cl::cat(category));
 static Flag<std::string> productResults(
     "product-results", cl::Hidden,
@@ -63,7 +63,9 @@ static Flag<std::string> cpu("cpu",
                              cl::location(options.cpu), cl::cat(category));
 static Flag<std::string> precision("precision",
                                    cl::desc("f32 (default), f64, or bf16: matrix products of the "
-                                            "steps in bfloat16, all else in float32"),
+                                            "steps in bfloat16, all else in float32; or fp8 "
+                                            "(experimental, on a GPU, with --emit=synth): bf16, "
+                                            "and those of frozen weights in e4m3"),
                                    cl::location(options.precision), cl::cat(category));
 static Flag<std::string> products("products",
                                   cl::desc("Matrix products: auto (default: the faster for each "
@@ -131,6 +133,24 @@ static int usage(const Twine &message) {
   return 2;
 }
 
+/// The GPUs that multiply e4m3: Ada, Hopper, Blackwell.
+static constexpr unsigned kFp8Arch = 89;
+
+static int checkFp8() {
+  if (options.precision != "fp8")
+    return 0;
+  if (options.target != "cuda")
+    return usage("--precision: expected f32, f64 or bf16 with --target=cpu, found 'fp8', an "
+                 "experiment with --target=cuda --emit=synth");
+  if (options.emit != "synth")
+    return usage("--precision: expected f32 or bf16 with --emit=" + options.emit +
+                 ", found 'fp8', an experiment with --emit=synth: its products are of weights that "
+                 "nothing trains, and the noise they find is verified in float32");
+  if (archs.empty())
+    options.device.archs = {kFp8Arch, 90, 100};
+  return 0;
+}
+
 /// What only one of the targets takes.
 static int checkDeviceOptions() {
   bool isDevice = options.target == "cuda";
@@ -148,9 +168,14 @@ static int checkDeviceOptions() {
   if (isDevice && options.precision == "f64")
     return usage("--precision: expected f32 or bf16 with --target=cuda, found 'f64': it is the "
                  "precision of tests, which a GPU's generated kernels and products do not have");
+  if (int status = checkFp8())
+    return status;
   if (isDevice && options.attention == "generated")
-    return usage("--attention: expected expanded with --target=cuda, found 'generated': its tasks "
-                 "are a CPU's");
+    return usage("--attention: expected expanded or library with --target=cuda, found 'generated': "
+                 "its tasks are a CPU's");
+  if (options.attention == "library" && !(isDevice && options.precision == "bf16"))
+    return usage("--attention: expected library with --target=cuda --precision=bf16 only: cuDNN's "
+                 "attention is for bfloat16");
   if (!deviceCode.empty()) {
     auto code = ns::symbolizeDeviceCode(deviceCode);
     if (!code)
@@ -168,6 +193,10 @@ static int checkDeviceOptions() {
       return usage("--arch: expected sm_80 or later, such as sm_90, found '" + arch + "'");
     options.device.archs.push_back(number);
   }
+  if (unsigned least = *min_element(options.device.archs);
+      options.precision == "fp8" && least < kFp8Arch)
+    return usage("--arch: expected sm_89 or later with --precision=fp8, found 'sm_" + Twine(least) +
+                 "', whose tensor cores have no FP8");
   sort(options.device.archs);
   options.device.archs.erase(llvm::unique(options.device.archs), options.device.archs.end());
   return 0;
@@ -187,13 +216,13 @@ static int checkOptions() {
   if (options.cpu != "portable")
     if (auto processor = ns::resolveTarget(options.cpu); !processor)
       return usage(toString(processor.takeError()));
-  if (!oneOf(options.precision, {"f32", "f64", "bf16"}))
-    return usage("--precision: expected f32, f64 or bf16, found '" + options.precision + "'");
+  if (!oneOf(options.precision, {"f32", "f64", "bf16", "fp8"}))
+    return usage("--precision: expected f32, f64, bf16 or fp8, found '" + options.precision + "'");
   if (!oneOf(options.products, {"auto", "library", "generated"}))
     return usage("--products: expected auto, library or generated, found '" + options.products +
                  "'");
-  if (!oneOf(options.attention, {"auto", "generated", "expanded"}))
-    return usage("--attention: expected auto, generated or expanded, found '" + options.attention +
+  if (!oneOf(options.attention, {"auto", "generated", "expanded", "library"}))
+    return usage("--attention: expected auto, generated, expanded or library, found '" + options.attention +
                  "'");
   if (!oneOf(options.productResults, {"auto", "f32", "bf16", "rounded"}))
     return usage("--product-results: expected auto, f32, bf16 or rounded, found '" +

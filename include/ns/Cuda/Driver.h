@@ -75,6 +75,7 @@ enum CaptureMode : int { kCaptureGlobal = 0, kCaptureThreadLocal = 1, kCaptureRe
 
 inline constexpr unsigned kStreamNonBlocking = 1;
 inline constexpr unsigned kEventDefault = 0, kEventDisableTiming = 2;
+inline constexpr unsigned kEventRecordExternal = 1; ///< a capture makes it a node of the graph
 
 using DeviceId = int;
 using DevicePtr = uint64_t; ///< CUdeviceptr
@@ -123,6 +124,7 @@ inline constexpr int kLeastDriver = 12000;
   X(cuEventCreate, (Event * event, unsigned flags))                                                \
   X(cuEventDestroy_v2, (Event event))                                                              \
   X(cuEventRecord, (Event event, Stream stream))                                                   \
+  X(cuEventRecordWithFlags, (Event event, Stream stream, unsigned flags))                          \
   X(cuEventSynchronize, (Event event))                                                             \
   X(cuEventElapsedTime, (float *milliseconds, Event start, Event end))                             \
   X(cuModuleLoadData, (Module * module, const void *image))                                        \

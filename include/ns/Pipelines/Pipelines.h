@@ -40,7 +40,7 @@ struct HardenOptions : mlir::PassPipelineOptions<HardenOptions> {
       llvm::cl::init("eval")};
   Option<std::string> precision{
       *this, "precision",
-      llvm::cl::desc("bf16 adds @clean_logits, in the arithmetic of the synthesis steps"),
+      llvm::cl::desc("bf16 and fp8 add @clean_logits, in the arithmetic of the synthesis steps"),
       llvm::cl::init("f32")};
   Option<bool> basis{
       *this, "basis",
@@ -55,7 +55,8 @@ struct HardenOptions : mlir::PassPipelineOptions<HardenOptions> {
 struct SimplifyOptions : mlir::PassPipelineOptions<SimplifyOptions> {
   Option<int64_t> batch{*this, "batch", llvm::cl::desc("Images per call"), llvm::cl::init(16)};
   Option<std::string> precision{*this, "precision",
-                                llvm::cl::desc("f32, f64, or bf16: f32 here, narrow products in the plan"),
+                                llvm::cl::desc("f32, f64, or bf16 and fp8: f32 here, narrow products in "
+                                               "the plan"),
                                 llvm::cl::init("f32")};
 };
 
@@ -63,12 +64,13 @@ struct SimplifyOptions : mlir::PassPipelineOptions<SimplifyOptions> {
 struct PlanOptions : mlir::PassPipelineOptions<PlanOptions> {
   Option<std::string> precision{
       *this, "precision",
-      llvm::cl::desc("bf16: products of the entries that train or attack read bf16"),
+      llvm::cl::desc("bf16: products of the entries that train or attack read bf16; fp8: so they do, "
+                     "and e4m3 where one operand is a frozen weight"),
       llvm::cl::init("f32")};
   Option<std::string> attention{
       *this, "attention",
-      llvm::cl::desc("Attention is: generated (one task for each head) or expanded (batched products "
-                     "and row programs)"),
+      llvm::cl::desc("Attention is: generated (one task for each head), expanded (batched products "
+                     "and row programs) or library (a GPU's, in bf16, where it can; else expanded)"),
       llvm::cl::init("generated")};
   Option<std::string> results{
       *this, "results",

@@ -25,6 +25,7 @@ struct ParamInfo {
   std::vector<int64_t> shape;
   uint64_t offset = 0; ///< bytes in region params
   bool decay = true, trainable = true;
+  bool packed = false; ///< once loaded it lies in panels: no view shows it
 };
 
 struct SlotInfo {
@@ -66,6 +67,7 @@ struct Metadata {
   int64_t batch = 0;
   /// Finetuning takes the statistics of batch norms from its batches (`--batch-norm=train`).
   bool trainsBatchNorm = false;
+  bool callsBlas = true; ///< whether entries call the CPU's library of products
   struct {
     std::string name, interpolation = "bicubic";
     int64_t channels = 0, height = 0, width = 0, classes = 0;
@@ -85,8 +87,11 @@ struct Metadata {
   /// What the code of a GPU was compiled for; empty and false for the CPU.
   struct {
     std::vector<std::string> archs; ///< such as "sm_90"; "emulate": for the emulator only
-    std::string ptx;                ///< the architecture whose PTX is there too, such as "compute_80"
-    bool tf32 = false;              ///< float32 products may be of TF32
+    std::string ptx;       ///< the architecture whose PTX is there too, such as "compute_80"
+    bool tf32 = false;     ///< float32 products may be of TF32
+    int capability = 0;    ///< the least that its products need: 89 for 8.9; 0: any
+    std::string attention; ///< the library whose attention is called: "cudnn" or none
+    uint64_t attentionWorkspace = 0; ///< bytes that its calls are likely to need
   } device;
 
   /// Whether entries run on a GPU.

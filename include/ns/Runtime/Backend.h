@@ -12,10 +12,18 @@
 #include "ns/Runtime/Artifact.h"
 
 #include <memory>
+#include <span>
 
 namespace ns::runtime {
 
 class Host;
+class Profile;
+
+/// An entry and its code.
+struct EntryCall {
+  std::string entry;
+  nsrt_entry_fn run;
+};
 
 /// The four regions of an artefact and what runs its entries on them. The session alone calls it,
 /// from one thread at a time, and knows what is newer where (ns/Runtime/Session.h).
@@ -42,8 +50,22 @@ public:
   /// Copies bytes of the device to the mirror after the entries started so far; there after `wait`.
   virtual void download(int /*region*/, uint64_t /*offset*/, uint64_t /*bytes*/) {}
 
+  /// Numbers of the device on their way to the host, beside the mirrors: so many at a time.
+  static constexpr int kCells = 64;
+  /// Copies at most 8 bytes of the device into a cell after the entries started so far.
+  virtual void fetch(int /*cell*/, int /*region*/, uint64_t /*offset*/, uint64_t /*bytes*/) {}
+  /// The cell, once its copy is there: waits for nothing that was started after it. Throws Error.
+  virtual const char *fetched(int /*cell*/) { return nullptr; }
+
   /// Runs an entry after those started before. May return before it has ended. Throws Error.
   virtual void start(const std::string &entry, nsrt_entry_fn run) = 0;
+  /// Runs entries in turn, as one piece of work where the device has such.
+  virtual void startChain(std::span<const EntryCall> calls) {
+    for (const EntryCall &call : calls)
+      start(call.entry, call.run);
+  }
+  /// Runs an entry to its end; the profile hears of the entry and of its ops. Throws Error.
+  virtual void startTimed(const std::string &entry, nsrt_entry_fn run, Profile &profile) = 0;
   /// Returns when all that was started, and all copies, have ended. Throws Error.
   virtual void wait() {}
 

@@ -63,6 +63,14 @@ private:
 /// luma.
 void storeImage(const Image &image, const TensorView &batch, int64_t row);
 
+/// The loss of a step from those of its pieces.
+inline double sumOf(std::span<Reading> losses) {
+  double sum = 0;
+  for (Reading &loss : losses)
+    sum += loss.get();
+  return sum;
+}
+
 /// Calls fn(first, piece) for consecutive pieces of at most `size` indices.
 template <class Fn> void forEachPiece(std::span<const int64_t> indices, int64_t size, Fn fn) {
   for (int64_t at = 0, n = static_cast<int64_t>(indices.size()); at < n; at += size)
@@ -70,9 +78,9 @@ template <class Fn> void forEachPiece(std::span<const int64_t> indices, int64_t 
 }
 
 /// Runs an entry on consecutive pieces of at most `size` indices: load(first, piece) fills its
-/// inputs, read(first, piece) takes its outputs from `session.slot`. The next piece is loaded while
-/// a device works on this one; `ahead()`, after the last, may load what comes next. `isLoaded`: the
-/// first piece already is.
+/// inputs, read(first, piece) takes its outputs by `session.slot` or `later`. The next piece is
+/// loaded while a device works on this one; `ahead()`, after the last, may load what comes next.
+/// `isLoaded`: the first piece already is.
 template <class Load, class Read, class Ahead>
 void runPieces(Session &session, const std::string &entry, std::span<const int64_t> indices,
                int64_t size, Load load, Read read, Ahead ahead, bool isLoaded = false) {

@@ -28,7 +28,8 @@ bool hasBf16();
 /// parallel_for runs on the calling thread alone.
 class Host {
 public:
-  /// Without a BLAS where entries run on a device: it is for the host's own parallel work then.
+  /// `loadsBlas`: at once, on the side. Without it the first product loads it, if there is one at
+  /// all: entries of a device, or of generated products alone, call none.
   explicit Host(bool loadsBlas = true);
   Host(const Host &) = delete;
   Host &operator=(const Host &) = delete;

@@ -62,6 +62,9 @@ private:
 struct StopValue {
   numerics::MeanEstimate estimate;
   int64_t images = 0;
+  /// Means of ||z(u+v) - z(u)||^2 and ||z(u+v) - z(u)|| of the logits z: the losses of the two
+  /// objectives.
+  double logitSquare = 0, logitNorm = 0;
 };
 
 /// The stop test on its own images.
@@ -69,6 +72,7 @@ class StopTest {
 public:
   StopTest(Session &session, BatchLoader &loader, std::vector<int64_t> images);
   bool empty() const { return images.empty(); }
+  std::span<const int64_t> list() const { return images; }
   StopValue measure();
   void clear() { logits.clear(); }
 

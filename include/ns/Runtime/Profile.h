@@ -19,8 +19,9 @@
 
 namespace ns::runtime {
 
-/// Records calls of entries, their ops, the pieces of parallel work on each thread, and named
-/// stretches of the host's own work, from its construction on. Times are nanoseconds since then.
+/// Records calls of entries, their ops, the pieces of the host's parallel work on each thread, and
+/// named stretches of the host's own work, from its construction on. Times are nanoseconds since
+/// then.
 ///
 /// One thread runs entries and stretches, which nest; `piece` alone is called by many, each with a
 /// number of its own. Sums are kept of everything, single events of the first million only.
@@ -28,7 +29,7 @@ class Profile {
 public:
   /// A timed op of an entry, as the metadata lists it (docs/abi.md).
   struct Op {
-    std::string layer, kind, shape;
+    std::string layer, kind, shape, kernel;
     int64_t flops = 0, bytes = 0;
   };
   /// An entry, an op of one, a member of a group of ops, or a stretch.
@@ -52,7 +53,9 @@ public:
   void mark(int64_t op);
   /// Inside of a piece: member number `member` of the current op begins; the one before ends.
   void markMember(int thread, int64_t member);
-  void endEntry();
+  /// Op number `op` of the entry ran then: for devices, whose times are known afterwards.
+  void addOp(int64_t op, int64_t begin, int64_t end);
+  void endEntry(int64_t at);
   void beginStretch(const std::string &name, int threads);
   void endStretch();
 

@@ -51,7 +51,7 @@ int nsrt_profile_end(nsrt_session *session, const char *path);
 
 /* Attacks images as `evaluate --attack attack_text` does: `images` holds count x height x width x 3 bytes of the
  * model's size, `labels` their classes. stands[i]: 1 where image i is still classified right, else 0. Slot `image` then
- * holds the attacked images of the last batch. The artefact needs entry value_and_grad. */
+ * holds the attacked images of the last batch. The artefact needs the entries of evaluate. */
 int nsrt_attack(nsrt_session *session, const char *attack_text, const uint8_t *images, const int32_t *labels,
                 int64_t count, uint64_t seed, uint8_t *stands);
 

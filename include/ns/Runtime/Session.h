@@ -13,16 +13,36 @@
 #include "ns/Runtime/Backend.h"
 #include "ns/Runtime/Host.h"
 
+#include <array>
 #include <map>
 #include <memory>
 #include <set>
 #include <string>
+#include <vector>
 
 namespace ns::runtime {
 
 struct WeightsOptions {
   bool verify = false; ///< compare the hash of the whole file with the one compiled in
   bool ema = true;     ///< prefer averaged weights where a checkpoint has both
+};
+
+/// A number that an entry wrote, on its way to the host. It ends before its session.
+class Reading {
+public:
+  /// Waits for this number alone: what was started after its entry goes on.
+  double get();
+
+private:
+  friend class Session;
+  /// Known, or in a cell of the backend.
+  struct Value {
+    double number = 0;
+    Backend *backend = nullptr; ///< null: known
+    int cell = 0;
+    Dtype dtype = Dtype::F32;
+  };
+  std::shared_ptr<Value> value;
 };
 
 /// An artefact, the four regions it works on, and the host that serves it. One thread at a time.
@@ -54,9 +74,16 @@ public:
   /// Runs an entry without waiting for its end. Its inputs may be written again at once, through
   /// views asked for after the call: an input that nobody asked for is not sent again.
   void start(const std::string &entry);
+  /// Starts entries in turn, each on what those before it left: on a device one graph.
+  void startChain(const std::vector<std::string> &entries);
   /// Sends an entry's inputs ahead of its next `start`, while the device works. Who changes one of
   /// them before asks `slot` for a new view.
   void stage(const std::string &entry);
+  /// Whether `start` returns before the entry's end.
+  bool runsAhead() const { return isMirrored(); }
+  /// The slot's one number as the entries started so far leave it. Neither waits nor makes views
+  /// stale.
+  Reading later(const std::string &slot);
   /// After writing a slot of region state, or a parameter, through its view.
   void changed(const std::string &name);
   /// After writing all parameters.
@@ -68,6 +95,9 @@ public:
 
   bool hasSlot(const std::string &name) const { return metadata().findSlot(name) != nullptr; }
   TensorView slot(const std::string &name) const;
+  /// As `slot`, of region io, for who writes all of it: what is newer on the device is not fetched.
+  TensorView overwrite(const std::string &name);
+  /// Throws Error for one that lies packed once it is loaded.
   TensorView param(const std::string &name) const;
   TensorView param(const ParamInfo &info) const;
 
@@ -90,7 +120,10 @@ private:
   nsrt_entry_fn entryFunction(const std::string &entry) const;
   const SlotInfo &slotInfo(const std::string &name) const;
   bool isMirrored() const { return metadata().onDevice(); }
-  void sendInputs(const EntryInfo &entry);
+  /// `made`: outputs of entries that will have run by then, which are not sent.
+  void sendInputs(const EntryInfo &entry, const std::set<std::string> &made = {});
+  /// After its start.
+  void countCall(const EntryInfo &entry);
   bool isStale(int region, uint64_t offset) const;
   /// Enqueues the copy that makes a mirror's bytes as new as the device's.
   void download(int region, uint64_t offset, uint64_t bytes) const;
@@ -112,6 +145,9 @@ private:
   mutable std::map<std::pair<int, uint64_t>, int64_t> known;
   /// Offsets of inputs that the device has as they are: sent, and no view of them asked for since.
   mutable std::set<uint64_t> staged;
+  /// Whose numbers are in the backend's cells, used in turn.
+  std::array<std::weak_ptr<Reading::Value>, Backend::kCells> readings;
+  int nextCell = 0;
   std::string loadedFile, loadedHash;
 };
 

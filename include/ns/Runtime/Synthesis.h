@@ -46,6 +46,12 @@ struct SynthesisResult {
   double norm = 0, startNorm = 0, seconds = 0;
   int64_t nanStep = 0; ///< 1-based step whose loss was not finite; 0: none
   int status = 0;      ///< exit status of the signal that ended it; 0: none
+  /// Of an artefact whose steps are in FP8: the loss on the stop images in their arithmetic and in
+  /// float32.
+  struct Losses {
+    double fp8, float32;
+  };
+  std::optional<Losses> losses;
 
   std::map<std::string, std::string> provenance(const SynthesisOptions &options,
                                                 uint64_t seed) const;
@@ -79,14 +85,19 @@ private:
   std::vector<int64_t> positionsOf(int64_t step, uint64_t round);
   /// `next`: the positions of the gradient step that comes right after, empty where something else
   /// does; its first images travel during this step.
-  double gradientStep(const std::vector<int64_t> &positions, const std::vector<int64_t> &next);
+  /// Returns the losses of its pieces.
+  std::vector<Reading> gradientStep(const std::vector<int64_t> &positions,
+                                    const std::vector<int64_t> &next);
   /// The published code's test: on the images of the step itself.
   double probMseOn(const std::vector<int64_t> &positions);
-  /// Loads the images at these positions of the subset, from number `first` of a step of `count` on,
-  /// and their clean logits from `cache`.
+  /// Loads the images at these positions of the subset, from number `first` of a step of `count`
+  /// on, and their clean logits from `cache`.
   void load(std::span<const int64_t> positions, int64_t first, size_t count, LogitCache &cache);
-  double update(int64_t step, double lr);
+  /// Returns the norm.
+  Reading update(int64_t step, double lr);
   bool passes(SynthesisResult &result);
+  /// Sets the losses of a result that was tested.
+  void compareLosses(SynthesisResult &result);
 
   Session &session;
   BatchLoader &loader;

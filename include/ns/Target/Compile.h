@@ -35,14 +35,14 @@ struct CompileOptions {
   std::string output;         ///< executable, library (.so) or, with compileTo, .mlir
   std::string emit = "synth"; ///< synth, finetune, evaluate or library
   std::string target = "cpu";       ///< cpu or cuda
-  std::string attention = "auto";   ///< generated, expanded, or what the target does best
+  std::string attention = "auto";   ///< generated, expanded, library, or what the target does best
   /// With bf16, what products for tokens and heads write: f32, bf16, rounded, or auto by the target.
   std::string productResults = "auto";
   DeviceOptions device;             ///< of cuda
   bool tf32 = false;                ///< of cuda: float32 products may be of TF32
   std::string cpu = "portable";  ///< portable (v3 and v4, chosen at load), x86-64-v3, x86-64-v4,
                                  ///< native, or a name that LLVM knows
-  std::string precision = "f32"; ///< f32, f64 or bf16
+  std::string precision = "f32"; ///< f32, f64, bf16 or fp8
   std::string products = "auto"; ///< auto, library or generated
   std::string site = "auto";     ///< image, tokens, stem, block.K or auto
   std::string init = "uniform";

@@ -12,6 +12,7 @@
 #include "ns/Runtime/Abi.h"
 
 #include "mlir/IR/BuiltinOps.h"
+#include "mlir/IR/OwningOpRef.h"
 #include "llvm/ADT/SmallVector.h"
 #include "llvm/Support/Error.h"
 
@@ -39,7 +40,18 @@ llvm::Expected<NativeTarget> resolveTarget(llvm::StringRef cpu);
 llvm::Expected<llvm::SmallVector<char, 0>> emitObject(mlir::ModuleOp module,
                                                       const NativeTarget &target);
 
-/// The object that holds a GPU's image: bytes under the hidden symbol kImageSymbol, 64-byte aligned.
+/// A module of the LLVM dialect and the processor that it is for.
+struct NativeUnit {
+  mlir::OwningOpRef<mlir::ModuleOp> module;
+  NativeTarget target;
+};
+
+/// emitObject of each unit, as many at a time as there are processors; the modules are gone then.
+llvm::Expected<std::vector<llvm::SmallVector<char, 0>>>
+emitObjects(llvm::MutableArrayRef<NativeUnit> units);
+
+/// The object that holds a GPU's image: bytes under the hidden symbol kImageSymbol, 64-byte
+/// aligned.
 llvm::Expected<llvm::SmallVector<char, 0>> emitImageObject(llvm::StringRef image);
 
 /// A table of an artefact and the x86-64 level of its code.
@@ -57,6 +69,10 @@ llvm::Expected<llvm::SmallVector<char, 0>> emitQueryObject(llvm::ArrayRef<TableN
 llvm::Expected<std::string> linkShared(llvm::ArrayRef<llvm::SmallVector<char, 0>> objects,
                                        llvm::StringRef directory,
                                        llvm::StringRef symbol = NSRT_QUERY_SYMBOL);
+
+/// The same objects as one that can be linked further.
+llvm::Expected<std::string> linkRelocatable(llvm::ArrayRef<llvm::SmallVector<char, 0>> objects,
+                                            llvm::StringRef directory);
 
 /// The shared library of a module alone, as it is: nothing is optimised, floating-point operations
 /// are not contracted. An error names a symbol that it takes from elsewhere, but for memset, memcpy

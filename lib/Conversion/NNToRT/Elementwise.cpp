@@ -303,16 +303,19 @@ LogicalResult ns::lower(nn::LayerScaleOp op, Lowering &l) {
   return lowerProduct(op, op.getInput(), op.getGamma(), Varies::ByColumn, l);
 }
 
+Value ns::clamp(RowProgram &p, Value value, Value low, Value high) {
+  // Each comparison with NaN is false.
+  value = p.select(p.compare(arith::CmpFPredicate::OLT, value, low), low, value);
+  return p.select(p.compare(arith::CmpFPredicate::OGT, value, high), high, value);
+}
+
 LogicalResult ns::lower(harden::InjectOp op, Lowering &l) {
   RankedTensorType type = typeOf(op.getResult());
   RowProgram p = l.rowwise(op, type);
   Value y = p.in(l.get(op.getInput()));
   y = p.add(y, inShared(p, l.get(op.getNoise()), type));
-  if (op.getClip()) { // NaN passes: each comparison is false then
-    Value zero = p.constant(0.0), one = p.constant(1.0);
-    y = p.select(p.compare(arith::CmpFPredicate::OLT, y, zero), zero, y);
-    y = p.select(p.compare(arith::CmpFPredicate::OGT, y, one), one, y);
-  }
+  if (op.getClip())
+    y = clamp(p, y, p.constant(0.0), p.constant(1.0));
   p.out(y, type);
   l.finish(p, op.getResult());
   return success();

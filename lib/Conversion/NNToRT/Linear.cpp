@@ -191,10 +191,11 @@ static void attentionInputs(Lowering &l, OperandRange operands, SmallVectorImpl<
 LogicalResult ns::lower(nn::AttentionOp op, Lowering &l) {
   SmallVector<Value> inputs, biases;
   attentionInputs(l, op.getInputs(), inputs, biases);
-  l.set(op.getResult(),
-        rt::AttentionOp::create(l.builder, op.getLoc(), op.getResult().getType(), inputs, biases,
-                                l.get(op.getBias()), l.get(op.getMask()), op.getHeadsAttr(),
-                                op.getScaleAttr(), op.getWindowAttr()));
+  auto attention = rt::AttentionOp::create(
+      l.builder, op.getLoc(), op.getResult().getType(),
+      /*statistics=*/Type(), inputs, biases, l.get(op.getBias()), l.get(op.getMask()),
+      op.getHeadsAttr(), op.getScaleAttr(), op.getWindowAttr());
+  l.set(op.getResult(), attention.getResult());
   return success();
 }
 
@@ -219,6 +220,7 @@ LogicalResult ns::lower(nn::AttentionGradOp op, Lowering &l) {
   }
   auto grad = rt::AttentionGradOp::create(l.builder, op.getLoc(), types, l.get(op.getGrad()),
                                           inputs, biases, l.get(op.getBias()), l.get(op.getMask()),
+                                          /*output=*/Value(), /*statistics=*/Value(),
                                           op.getHeadsAttr(), op.getScaleAttr(), op.getWindowAttr());
   for (auto [input, result, value] : llvm::zip(op.getInputs(), op.getResults(), grad.getResults()))
     l.set(result, value);

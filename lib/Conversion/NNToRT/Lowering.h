@@ -112,6 +112,9 @@ enum class Varies { ByPoint, ByRow, ByColumn };
 mlir::LogicalResult lowerProduct(mlir::Operation *op, mlir::Value input, mlir::Value factor,
                                  Varies varies, Lowering &l);
 
+/// `value` between `low` and `high`; NaN passes.
+mlir::Value clamp(RowProgram &p, mlir::Value value, mlir::Value low, mlir::Value high);
+
 /// A new tensor of zeros.
 mlir::Value zeros(Lowering &l, mlir::Operation *op, mlir::RankedTensorType type);
 
@@ -211,6 +214,9 @@ mlir::LogicalResult lower(harden::SynthesisLossOp, Lowering &);
 mlir::LogicalResult lower(harden::SynthesisLossGradOp, Lowering &);
 mlir::LogicalResult lower(harden::InvarianceOp, Lowering &);
 mlir::LogicalResult lower(harden::SampleNormOp, Lowering &);
+// AttackStep.cpp
+mlir::LogicalResult lower(harden::MomentumOp, Lowering &);
+mlir::LogicalResult lower(harden::AscendOp, Lowering &);
 // Optimizer.cpp
 mlir::LogicalResult lower(nn::LoadParamOp, Lowering &);
 mlir::LogicalResult lower(harden::ReadNoiseOp, Lowering &);

@@ -87,14 +87,14 @@ LogicalResult Lowering::lowerOp(Operation *op) {
             harden::SynthesisLossGradOp, harden::TradesLossOp, harden::TradesLossGradOp,
             harden::AttackLossOp, harden::AttackLossGradOp, harden::ExpandChannelsOp,
             harden::MeanChannelsOp, harden::AttentionLossOp, harden::AttentionLossGradOp,
-            harden::InvarianceOp, harden::SampleNormOp, nn::LoadParamOp, nn::FoldNormBiasOp,
-            nn::FoldNormWeightOp, nn::FoldScaleBiasOp, nn::FoldScaleWeightOp, nn::StoreParamOp,
-            harden::ReadNoiseOp, harden::StoreGradOp, harden::AdamWParamsOp, harden::AdamWNoiseOp,
-            nn::ActivationOp, nn::ActivationGradOp, nn::BatchNormOp, nn::BatchNormGradOp,
-            nn::BatchNormGradParamsOp, nn::BatchStatsOp, nn::ConvOp, nn::ConvGradInputOp,
-            nn::ConvGradWeightOp, nn::MaxPoolOp, nn::MaxPoolGradOp, nn::ImageToTokensOp,
-            nn::TokensToImageOp, nn::PermuteTokensOp, nn::RollTokensOp, nn::ReshapeTokensOp>(
-          [&](auto concrete) { return lower(concrete, *this); })
+            harden::MomentumOp, harden::AscendOp, harden::InvarianceOp, harden::SampleNormOp,
+            nn::LoadParamOp, nn::FoldNormBiasOp, nn::FoldNormWeightOp, nn::FoldScaleBiasOp,
+            nn::FoldScaleWeightOp, nn::StoreParamOp, harden::ReadNoiseOp, harden::StoreGradOp,
+            harden::AdamWParamsOp, harden::AdamWNoiseOp, nn::ActivationOp, nn::ActivationGradOp,
+            nn::BatchNormOp, nn::BatchNormGradOp, nn::BatchNormGradParamsOp, nn::BatchStatsOp,
+            nn::ConvOp, nn::ConvGradInputOp, nn::ConvGradWeightOp, nn::MaxPoolOp, nn::MaxPoolGradOp,
+            nn::ImageToTokensOp, nn::TokensToImageOp, nn::PermuteTokensOp, nn::RollTokensOp,
+            nn::ReshapeTokensOp>([&](auto concrete) { return lower(concrete, *this); })
       .Case<func::ReturnOp>([&](func::ReturnOp op) { return writeResults(op); })
       .Default(
           [](Operation *op) { return op->emitOpError("expected no op without a lowering to rt"); });
@@ -148,6 +148,22 @@ bool ns::retarget(Value value, Value dest) {
   return true;
 }
 
+/// May the op that makes `value` write it into `slot`, which ops of the entry may read? It must be
+/// the last of them, and read at the points where it writes.
+static bool mayOverwrite(Value value, Value slot) {
+  Operation *maker = value.getDefiningOp();
+  return llvm::all_of(slot.getUses(), [&](OpOperand &use) {
+    if (auto view = dyn_cast<rt::ViewOp>(use.getOwner()))
+      return mayOverwrite(value, view);
+    if (use.getOwner() != maker)
+      return maker && use.getOwner()->isBeforeInBlock(maker);
+    auto fused = dyn_cast<rt::FusedOp>(maker);
+    return fused && fused.isSingleStage() && typeOf(slot) == typeOf(value) &&
+           fused.getInMap(use.getOperandNumber()) ==
+               fused.getOutMap(cast<OpResult>(value).getResultNumber());
+  });
+}
+
 LogicalResult Lowering::writeResults(func::ReturnOp op) {
   for (auto [i, operand] : llvm::enumerate(op.getOperands())) {
     auto name = source.getResultAttrOfType<StringAttr>(i, harden::NSDialect::kNameAttr);
@@ -161,12 +177,13 @@ LogicalResult Lowering::writeResults(func::ReturnOp op) {
         typeOf(view.getSource()).getNumElements() == type.getNumElements())
       made = view.getSource();
     Value dest = slot(rt::Region::IO, name, type);
+    bool isInPlace = mayOverwrite(made, dest);
     if (made.getType() != type) {
       OpBuilder::InsertionGuard guard(builder);
       builder.setInsertionPointAfterValue(dest);
       dest = rt::ViewOp::create(builder, dest.getLoc(), made.getType(), dest, 0);
     }
-    if (retarget(made, dest))
+    if (isInPlace && retarget(made, dest))
       continue;
     RowProgram p = rowwise(op, typeOf(made));
     p.out(p.in(made), typeOf(made), p.r, p.c, dest);

@@ -111,9 +111,11 @@ struct AdamWResult {
 };
 } // namespace
 
-/// torch.optim.AdamW's single-tensor update, in its order of operations.
+/// torch.optim.AdamW's single-tensor update, in its order of operations. What has a gradient that
+/// is not finite stays: a host that runs ahead reads such a step's loss after its update.
 static AdamWResult adamw(RowProgram &p, Value hyper, Value param, Value grad, Value moment,
                          Value square, bool decays) {
+  AdamWResult before = {param, moment, square};
   Value one = p.constant(1.0), lr = p.inScalar(hyper, LearningRate),
         beta2 = p.inScalar(hyper, Beta2);
   if (decays)
@@ -123,7 +125,9 @@ static AdamWResult adamw(RowProgram &p, Value hyper, Value param, Value grad, Va
   Value denominator = p.add(p.div(p.sqrt(square), p.sqrt(p.inScalar(hyper, Correction2))),
                             p.inScalar(hyper, Epsilon));
   Value step = p.div(lr, p.inScalar(hyper, Correction1));
-  return {p.sub(param, p.div(p.mul(step, moment), denominator)), moment, square};
+  Value finite = p.compare(arith::CmpFPredicate::OEQ, p.sub(grad, grad), p.constant(0.0));
+  return {p.select(finite, p.sub(param, p.div(p.mul(step, moment), denominator)), before.param),
+          p.select(finite, moment, before.moment), p.select(finite, square, before.square)};
 }
 
 LogicalResult ns::lower(harden::AdamWParamsOp op, Lowering &l) {

@@ -144,7 +144,9 @@ Value ProgramEmitter::scalar(Value v, Point &point) {
     IRMapping mapping;
     for (Value operand : source->getOperands())
       mapping.map(operand, scalar(operand, point));
-    result = b.clone(*source, mapping)->getResult(0);
+    result = isa<Float8E4M3FNType>(v.getType())
+                 ? roundToE4M3(b, loc, mapping.lookup(source->getOperand(0)))
+                 : b.clone(*source, mapping)->getResult(0);
   }
   return point.scalars[v] = result;
 }
@@ -191,6 +193,8 @@ Value ProgramEmitter::compute(Value v, Chunk &chunk) {
       program.storesNarrow() ? arith::FastMathFlags::afn : arith::FastMathFlags::none;
   if (isa<math::ErfcOp>(source) && v.getType().isF32())
     return expandErfc(b, loc, vector(source->getOperand(0), chunk), approximate, exponential);
+  if (isa<Float8E4M3FNType>(v.getType()))
+    return roundToE4M3(b, loc, vector(source->getOperand(0), chunk));
   IRMapping mapping;
   for (Value operand : source->getOperands())
     mapping.map(operand, vector(operand, chunk));

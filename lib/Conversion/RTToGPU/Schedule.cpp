@@ -66,7 +66,7 @@ bool GpuProgram::isFull(unsigned argument) const {
 
 bool GpuProgram::storesNarrow() const {
   return llvm::all_of(llvm::seq(numInputs, numArguments()), [&](unsigned argument) {
-    return !isFull(argument) || types[argument].getElementType().isBF16();
+    return !isFull(argument) || types[argument].getElementTypeBitWidth() <= 16;
   });
 }
 

@@ -39,7 +39,7 @@ struct GpuProgram {
   unsigned numArguments() const { return types.size(); }
   /// About as many elements as there are points: what moves through memory, unlike a bias.
   bool isFull(unsigned argument) const;
-  /// What is stored for each point is rounded to bf16.
+  /// What is stored for each point is rounded to bf16 or less.
   bool storesNarrow() const;
   /// How many elements, a power of two, are certain to lie aligned where the columns from a
   /// multiple of that number on are accessed.

@@ -8,9 +8,9 @@
 
 #include "AttentionEmitter.h"
 
-#include "ns/Dialect/RT/IR/RowProgram.h"
 #include "TileProducts.h"
 #include "ns/Dialect/RT/IR/AttentionShape.h"
+#include "ns/Dialect/RT/IR/RowProgram.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/SCF/IR/SCF.h"
@@ -303,12 +303,21 @@ void HeadEmitter::emit(Value begin, Value end) {
   size.setValueAttr(b.getI64IntegerAttr(scratchBytes));
 }
 
-LLVM::LLVMFuncOp AttentionEmitter::task(Operation *op) {
+/// Text that two ops share exactly when one task serves both: all but the number of images.
+static std::string keyOf(Operation *op) {
   std::string key;
   llvm::raw_string_ostream os(key);
-  os << op->getName() << op->getOperandTypes() << op->getPropertiesAsAttribute()
-     << op->getNumResults();
-  LLVM::LLVMFuncOp &known = tasks[key];
+  os << op->getName() << op->getPropertiesAsAttribute() << op->getNumResults();
+  unsigned numImageOperands = rt::numImageOperands(op);
+  for (auto [i, operand] : llvm::enumerate(op->getOperands())) {
+    os << ',' << typeOf(operand).getElementType() << ' ';
+    llvm::interleave(typeOf(operand).getShape().drop_front(i < numImageOperands), os, "x");
+  }
+  return key;
+}
+
+LLVM::LLVMFuncOp AttentionEmitter::task(Operation *op) {
+  LLVM::LLVMFuncOp &known = tasks[keyOf(op)];
   if (known)
     return known;
   OpBuilder b = OpBuilder::atBlockEnd(module.getBody());

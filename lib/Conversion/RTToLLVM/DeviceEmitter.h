@@ -10,6 +10,7 @@
 #define NS_CONVERSION_RTTOLLVM_DEVICEEMITTER_H
 
 #include "EntryFrame.h"
+#include "ns/Dialect/RT/IR/AttentionShape.h"
 
 #include "llvm/ADT/StringMap.h"
 
@@ -33,13 +34,18 @@ private:
   void begin(mlir::func::FuncOp source) override;
   mlir::LogicalResult emitTimed(mlir::Operation *op) override;
   void emitGemm(rt::GemmOp op);
+  void emitAttention(mlir::Operation *op);
   void emitLaunch(rt::LaunchOp op);
+  /// Writes the arguments of a call to `values`.
+  void storeArguments(mlir::Operation *op, mlir::ArrayRef<mlir::Value> arguments);
 
-  /// A constant struct or array of integers; equal contents share one.
+  /// A constant struct or array of integers, and of floats by their bits; equal contents share one.
   mlir::Value constant(llvm::StringRef name, llvm::ArrayRef<mlir::Type> fields,
                        llvm::ArrayRef<int64_t> values);
   /// The nsrt_gemm of a product.
   mlir::Value description(rt::GemmOp op);
+  /// The nsrt_attention of a call.
+  mlir::Value description(const rt::AttentionShape &shape, bool isGradient);
   /// What divides the addresses of all matrices of a product, at most 256 bytes.
   int64_t alignmentOf(rt::GemmOp op);
 
@@ -47,8 +53,8 @@ private:
   std::vector<std::string> names;
   llvm::StringMap<int64_t> numbers; ///< of kernels
   std::map<std::vector<int64_t>, mlir::LLVM::GlobalOp> constants;
-  std::map<std::vector<int64_t>, int64_t> products;
-  mlir::Value values, addresses; ///< of the current launch's arguments
+  std::map<std::vector<int64_t>, int64_t> products, attentions;
+  mlir::Value values, addresses; ///< of the current call's arguments, and of those
 };
 
 } // namespace ns

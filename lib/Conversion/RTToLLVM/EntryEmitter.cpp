@@ -33,8 +33,9 @@ LogicalResult EntryEmitter::emitTimed(Operation *op) {
 LogicalResult EntryEmitter::emitGemm(rt::GemmOp op) {
   Type element = typeOf(op.getResult()).getElementType(),
        factor = typeOf(op.getA()).getElementType();
-  if (op.getBias() || element.isBF16())
-    return op.emitOpError("expected no bias and no result of bf16: the CPU's library has neither");
+  if (op.getBias() || element.isBF16() || isa<Float8E4M3FNType>(factor))
+    return op.emitOpError("expected no bias, no result of bf16 and no operands of f8E4M3FN: the "
+                          "CPU's library has none of them");
   int64_t m = op.getMnk()[0], n = op.getMnk()[1], k = op.getMnk()[2];
   Value beta = op.getAccumulate() ? LLVM::LoadOp::create(*builder, op.getLoc(), element,
                                                          pointer(op.getAccumulate()))
@@ -86,7 +87,7 @@ LogicalResult EntryEmitter::emitPackedGemm(rt::GemmOp op) {
 LogicalResult EntryEmitter::emitPack(rt::PackOp op) {
   Type element = typeOf(op.getSource()).getElementType();
   int64_t n = op.getNk()[0], k = op.getNk()[1];
-  GemmSource source{element, n, k, op.getTransB(), op.getTransB() ? k : n};
+  GemmSource source{element, n, k, op.getTransB(), op.getTransB() ? k : n, op.getPacked()};
   int64_t count = gemms.panels(element, n).count;
   launch(gemms.packTask(source), {pointer(op.getSource()), pointer(op.getResult())}, count,
          productGrain(8 * n * k, count)); // an element costs as much as some eight multiply-adds
@@ -123,6 +124,8 @@ LogicalResult EntryEmitter::emitFused(rt::FusedOp op) {
 }
 
 LogicalResult EntryEmitter::emitAttention(Operation *op) {
+  if (rt::isLibraryAttention(op))
+    return op->emitOpError("expected no statistics: they are of a GPU's library");
   SmallVector<Value> arguments = {hostPointer};
   for (Value operand : op->getOperands())
     arguments.push_back(pointer(operand));

@@ -27,6 +27,7 @@ FailureOr<LLVM::LLVMFuncOp> EntryFrame::emit(func::FuncOp source) {
   auto type = LLVM::LLVMFunctionType::get(b.getI32Type(), {pointer, pointer});
   auto function = LLVM::LLVMFuncOp::create(b, loc, ("entry_" + source.getSymName()).str(), type,
                                            LLVM::Linkage::Internal);
+  markCold(function);
   Block *block = function.addEntryBlock(b);
   b.setInsertionPointToStart(block);
   hostPointer = block->getArgument(0);

@@ -208,6 +208,8 @@ LLVM::LLVMFuncOp GemmEmitter::task(const GemmSpec &spec, int64_t rows, bool accu
 //===----------------------------------------------------------------------===//
 
 static std::string nameOf(const GemmSource &source) {
+  if (source.packed)
+    return llvm::formatv("gemm_pack_{0}x{1}_p_{2}", source.n, source.k, source.element);
   return llvm::formatv("gemm_pack_{0}x{1}_{2}{3}_{4}", source.n, source.k,
                        source.transposed ? "t" : "n", source.ld, source.element);
 }
@@ -232,6 +234,35 @@ LLVM::LLVMFuncOp GemmEmitter::packPanel(const GemmSource &source, int64_t vector
   return function;
 }
 
+/// Panel j of B, out of the panels of its transpose: columns p of one of those are as many rows of
+/// this one, and its rows are columns.
+void GemmEmitter::packFromPanels(OpBuilder &b, Location loc, const GemmSource &source, Value from,
+                                 Value to, Value j, int64_t vectors, int64_t lastLanes) {
+  GemmPanels inner = panels(source.element, source.k), outer = panels(source.element, source.n);
+  HostCalls host(b, loc, Value());
+  auto scaled = [&](Value index, int64_t scale) -> Value {
+    return arith::MulIOp::create(b, loc, index, host.i64(scale));
+  };
+  auto copy = [&](Value s, int64_t width, int64_t rows) {
+    Value first = arith::AddIOp::create(b, loc, scaled(s, inner.perPanel * inner.lanes * source.n),
+                                        scaled(j, outer.perPanel * outer.lanes * width));
+    Value row = scaled(s, inner.perPanel * inner.lanes * vectors * outer.lanes);
+    GemmSource panel{source.element, source.n, rows, /*transposed=*/true, width};
+    LLVM::CallOp::create(b, loc, packPanel(panel, vectors, lastLanes),
+                         ValueRange{host.offset(from, source.element, first),
+                                    host.offset(to, source.element, row), host.i64(rows)});
+  };
+  int64_t whole = inner.perPanel * inner.lanes;
+  auto loop = scf::ForOp::create(b, loc, host.i64(0), host.i64(inner.count - 1), host.i64(1));
+  {
+    OpBuilder::InsertionGuard guard(b);
+    b.setInsertionPointToStart(loop.getBody());
+    copy(loop.getInductionVar(), whole, whole);
+  }
+  copy(host.i64(inner.count - 1), inner.lastVectors * inner.lanes,
+       source.k - (inner.count - 1) * whole);
+}
+
 LLVM::LLVMFuncOp GemmEmitter::pack(const GemmSource &source) {
   std::string name = nameOf(source);
   if (LLVM::LLVMFuncOp known = functions.lookup(name))
@@ -250,9 +281,12 @@ LLVM::LLVMFuncOp GemmEmitter::pack(const GemmSource &source) {
       return host.offset(base, source.element,
                          arith::MulIOp::create(b, loc, j, host.i64(columns * pitch)));
     };
-    LLVM::CallOp::create(b, loc, packPanel(source, vectors, lastLanes),
-                         ValueRange{start(args[0], source.transposed ? source.ld : 1),
-                                    start(args[1], source.k), host.i64(source.k)});
+    if (source.packed)
+      packFromPanels(b, loc, source, args[0], start(args[1], source.k), j, vectors, lastLanes);
+    else
+      LLVM::CallOp::create(b, loc, packPanel(source, vectors, lastLanes),
+                           ValueRange{start(args[0], source.transposed ? source.ld : 1),
+                                      start(args[1], source.k), host.i64(source.k)});
   };
   Value lastPanel = host.i64(p.count - 1);
   auto loop = scf::ForOp::create(b, loc, args[2],

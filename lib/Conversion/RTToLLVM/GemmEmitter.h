@@ -27,6 +27,7 @@ struct GemmSource {
   int64_t n, k;
   bool transposed; ///< false: element (p, j) at p * ld + j; true: at j * ld + p
   int64_t ld;
+  bool packed = false; ///< it lies transposed in panels of the columns p, and ld means nothing
 };
 
 /// Makes one function for each distinct product, after Goto and van de Geijn, "Anatomy of
@@ -60,6 +61,9 @@ private:
   friend class GemmFunction;
   mlir::LLVM::LLVMFuncOp declare(llvm::StringRef name, llvm::ArrayRef<mlir::Type> types);
   mlir::LLVM::LLVMFuncOp packPanel(const GemmSource &source, int64_t vectors, int64_t lastLanes);
+  void packFromPanels(mlir::OpBuilder &b, mlir::Location loc, const GemmSource &source,
+                      mlir::Value from, mlir::Value to, mlir::Value panel, int64_t vectors,
+                      int64_t lastLanes);
 
   GemmKernels kernels;
   llvm::StringMap<mlir::LLVM::LLVMFuncOp> functions;

@@ -110,4 +110,8 @@ void HostCalls::deviceGemm(Value description, Value a, Value other, Value bias, 
   callHost(b, loc, *this, HostField::DeviceGemm, {}, {description, a, other, bias, beta, c});
 }
 
+void HostCalls::deviceAttention(Value description, Value arguments) {
+  callHost(b, loc, *this, HostField::DeviceAttention, {}, {description, arguments});
+}
+
 void HostCalls::mark(int64_t op) { callHost(b, loc, *this, HostField::Mark, {}, {i64(op)}); }

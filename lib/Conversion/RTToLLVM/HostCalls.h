@@ -14,6 +14,12 @@
 
 namespace ns {
 
+/// Says that a function does little beside what it calls: no time of the optimizer is worth it.
+inline void markCold(mlir::LLVM::LLVMFuncOp function) {
+  function.setOptimizeNone(true);
+  function.setNoInline(true); // LLVM wants both
+}
+
 /// Fields of nsrt_host by position (ns/Runtime/Abi.h).
 enum class HostField {
   Context = 2,
@@ -52,6 +58,8 @@ public:
   /// The device's product `description`, an nsrt_gemm; `bias` and `beta` may be null values.
   void deviceGemm(mlir::Value description, mlir::Value a, mlir::Value other, mlir::Value bias,
                   mlir::Value beta, mlir::Value c);
+  /// The device's attention `description`, an nsrt_attention; `arguments`: an array of addresses.
+  void deviceAttention(mlir::Value description, mlir::Value arguments);
   /// Op number `op` of the entry begins.
   void mark(int64_t op);
 

@@ -141,6 +141,7 @@ private:
   void emitQuery(LLVM::GlobalOp artifact) {
     auto type = LLVM::LLVMFunctionType::get(pointer, {b.getI32Type(), b.getI32Type()});
     auto query = LLVM::LLVMFuncOp::create(b, loc, NSRT_QUERY_SYMBOL, type);
+    markCold(query);
     Block *entry = query.addEntryBlock(b);
     OpBuilder inner = OpBuilder::atBlockEnd(entry);
     Value wanted =

@@ -165,6 +165,7 @@ LLVM::LLVMFuncOp TileEmitter::task(rt::TilesOp tiles) {
                                   {pointerType, builder.getI64Type(), builder.getI64Type()});
   auto function = LLVM::LLVMFuncOp::create(
       builder, loc, llvm::formatv("tiles_{0}", numTasks++).str(), type, LLVM::Linkage::Internal);
+  markCold(function);
   Block *entry = function.addEntryBlock(builder);
   builder.setInsertionPointToStart(entry);
   b = &builder;

@@ -28,13 +28,18 @@ using rt::typeOf;
 static std::string whyNot(Operation *op) {
   if (isa<rt::SlotOp, rt::ViewOp, rt::LaunchOp, func::ReturnOp>(op))
     return "";
+  if (rt::isLibraryAttention(op))
+    return typeOf(op->getOperand(0)).getElementType().isBF16()
+               ? ""
+               : "is a call of a library, but not of bf16";
   auto gemm = dyn_cast<rt::GemmOp>(op);
   if (!gemm)
     return isa<rt::FusedOp>(op) ? "is no kernel yet; run rt-outline-kernels" : "has no device code";
   if (gemm.getPacked())
     return "reads a matrix packed for a CPU";
   Type element = typeOf(gemm.getA()).getElementType();
-  return element.isF32() || element.isBF16() ? "" : "is a product of neither f32 nor bf16";
+  bool isKnown = element.isF32() || element.isBF16() || isa<Float8E4M3FNType>(element);
+  return isKnown ? "" : "is a product of neither f32, bf16 nor f8E4M3FN";
 }
 
 namespace {

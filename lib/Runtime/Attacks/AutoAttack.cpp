@@ -25,23 +25,23 @@ static std::vector<std::string> checkHealth(AttackContext &context) {
       context.images.first(std::min<size_t>(context.images.size(), context.loader.batch()));
   if (first.empty())
     return flags;
-  AttackedBatch batch(context);
-  batch.load(first);
-  TensorView logits = context.session.slot("logits");
-  int64_t classes = logits.rowCount(), count = first.size() * classes;
-  batch.differentiate();
+  context.loader.load(first);
+  context.session.run("value_and_grad");
+  TensorView logits = context.session.slot("logits"), gradient = context.session.slot("image_grad");
+  int64_t classes = logits.rowCount(), count = first.size() * classes,
+          pixels = gradient.rowCount(), zero = 0;
   std::vector<double> before;
   for (int64_t k = 0; k < count; ++k)
     before.push_back(logits.get(k));
-  std::vector<char> vanishes(first.size());
-  batch.forEachImage([&](auto *, auto *, auto *g, int64_t i) {
-    vanishes[i] = std::all_of(g, g + batch.pixels(), [](auto d) { return d == 0; });
+  visitFloat(gradient, [&](auto *g) {
+    for (size_t i = 0; i < first.size(); ++i, g += pixels)
+      zero += std::all_of(g, g + pixels, [](auto d) { return d == 0; });
   });
-  if (int64_t zero = std::accumulate(vanishes.begin(), vanishes.end(), int64_t(0)))
+  if (zero)
     flags.push_back("the gradient of " + std::to_string(zero) + " of " +
                     std::to_string(first.size()) +
                     " images is zero: white-box attacks see no slope");
-  batch.differentiate();
+  context.session.run("value_and_grad");
   for (int64_t k = 0; k < count; ++k)
     if (logits.get(k) != before[k] && !std::isnan(before[k])) {
       flags.push_back("two passes over the same images differ: the model is randomised");

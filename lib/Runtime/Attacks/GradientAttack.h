@@ -83,12 +83,20 @@ template <class T> void randomStart(const Ball &ball, T *y, const T *x, int64_t 
   }
 }
 
-/// One piece of images under attack: slot `image` holds the iterates, `clean` where they started.
+/// What the entries attack_update and its kin do with a gradient (docs/abi.md).
+struct Ascent {
+  std::string update = "attack_update"; ///< the entry
+  double stepSize, eps;
+  int64_t steps;
+  double decay = 0; ///< of the momentum, from the second step on
+};
+
+/// One piece of images under attack: slot `image` holds the iterates, `clean_image` the images as
+/// they were.
 class AttackedBatch {
 public:
   explicit AttackedBatch(AttackContext &context)
-      : context(context), image(context.session.slot("image")),
-        grad(context.session.slot("image_grad")), row(image.rowCount()), clean(image.bytes()) {}
+      : context(context), clean(context.session.slot("clean_image")), row(clean.rowCount()) {}
 
   int64_t pixels() const { return row; }
 
@@ -99,85 +107,41 @@ public:
   /// The first `images` images that the slot holds are the clean ones.
   void begin(int64_t images) {
     count = images;
-    std::memcpy(clean.data(), image.data, clean.size());
+    clean = context.session.overwrite("clean_image");
+    std::memcpy(clean.data, context.session.slot("image").data, clean.bytes());
   }
-  /// Puts the iterates into `other`, of the slot's shape, and the clean images into the slot.
-  void moveTo(const TensorView &other) {
-    std::memcpy(other.data, image.data, clean.size());
-    std::memcpy(image.data, clean.data(), clean.size());
-  }
-
-  /// Runs an entry that leaves gradients at the iterates; by default losses, logits and gradients
-  /// of cross-entropy. Throws Stopped.
-  void differentiate(const char *entry = "value_and_grad") {
-    if (int status = stopRequested())
-      throw Stopped{status};
-    context.session.run(entry);
+  /// The iterates are the clean images again.
+  void restart() {
+    std::memcpy(context.session.overwrite("image").data, clean.data, clean.bytes());
   }
 
-  /// What `differentiateObjectives` climbs for image i.
-  void setObjective(int64_t i, const Objective &objective) {
-    const double numbers[] = {objective.crossEntropy, objective.dlr,    objective.targetedDlr,
-                              objective.margin,       objective.target, objective.cap};
-    TensorView slot = context.session.slot("objective");
-    for (int64_t k = 0; k < 6; ++k)
-      slot.set(i * 6 + k, numbers[k]);
-    context.session.slot("targets").set(i, objective.targetClass);
-  }
-
-  /// As `differentiate`, of the objectives of all images. Throws Stopped.
-  void differentiateObjectives() { differentiate("attack_grad"); }
-
-  /// Who of the piece is classified right at the iterates that were just differentiated. Where
-  /// products are bfloat16, `forward`, which is float32, is asked before an image counts as fooled.
-  std::vector<char> stillRight(std::span<const int64_t> piece) {
-    TensorView logits = context.session.slot("logits");
-    int64_t classes = logits.rowCount();
-    std::vector<char> right(piece.size());
-    for (size_t i = 0; i < piece.size(); ++i)
-      right[i] = argmax(logits, i * classes, classes) == context.loader.dataset().label(piece[i]);
-    if (context.session.metadata().precision == "bf16" &&
-        std::find(right.begin(), right.end(), 0) != right.end()) {
-      std::vector<char> exact(piece.size());
-      predictsLabel(context, piece, exact.data());
-      for (size_t i = 0; i < piece.size(); ++i)
-        right[i] |= exact[i];
+  /// Steps of projected gradient ascent up what the entry `gradient` differentiates. On a device
+  /// nothing is waited for or fetched. Throws Stopped.
+  void climb(const char *gradient, const Ascent &ascent) {
+    auto setStep = [&](double decay) {
+      TensorView hyper = context.session.slot("attack_hyper");
+      hyper.set(0, ascent.stepSize);
+      hyper.set(1, ascent.eps);
+      hyper.set(2, decay);
+    };
+    setStep(/*decay=*/0);
+    for (int64_t step = 0; step < ascent.steps; ++step) {
+      if (int status = stopRequested())
+        throw Stopped{status};
+      if (step == 1 && ascent.decay != 0)
+        setStep(ascent.decay);
+      context.session.startChain({gradient, ascent.update});
     }
-    return right;
   }
 
-  /// The class at place `rank` (1: the largest) of image i's logits.
-  int32_t rankedClass(int64_t i, int64_t rank) const {
-    TensorView logits = context.session.slot("logits");
-    int64_t classes = logits.rowCount();
-    std::vector<int32_t> order(classes);
-    std::iota(order.begin(), order.end(), 0);
-    std::nth_element(
-        order.begin(), order.begin() + (rank - 1), order.end(), [&](int32_t a, int32_t b) {
-          double x = logits.get(i * classes + a), y = logits.get(i * classes + b);
-          return x > y || (x == y && a > b); // as a stable ascending sort, from its end
-        });
-    return order[rank - 1];
-  }
-
-  /// As forEachImage, where the model's precision is known to be T.
-  template <class T, class Fn> void forEachImageOf(Fn fn) {
-    forEachImage([&](auto *y, auto *x, auto *g, int64_t i) {
-      if constexpr (std::is_same_v<decltype(y), T *>) // the other precision never runs
-        fn(y, x, g, i);
-    });
-  }
-
-  /// fn(y, x, g, i) for each image, in parallel: iterate, clean image and gradient, of the model's
-  /// precision.
+  /// fn(y, x, i) for each image, in parallel: iterate, which may be written, and clean image, of
+  /// the model's precision.
   template <class Fn> void forEachImage(Fn fn) {
-    visitFloat(image, [&](auto *y) {
-      using T = std::remove_pointer_t<decltype(y)>;
-      const T *x = reinterpret_cast<const T *>(clean.data()),
-              *g = static_cast<const T *>(grad.data);
+    visitFloat(context.session.slot("image"), [&](auto *y) {
+      auto *x = static_cast<const std::remove_pointer_t<decltype(y)> *>(clean.data);
       context.session.host().parallelFor(count, 1, [&](int64_t begin, int64_t end) {
         for (int64_t i = begin; i < end; ++i)
-          fn(y + i * row, x + i * row, g + i * row, i);
+          fn(y + i * row, x + i * row, i);
       });
     });
   }
@@ -186,8 +150,8 @@ public:
   template <class Which>
   void offer(std::span<const int64_t> piece, const Survivors &stands, Which which) {
     if (context.sink)
-      visitFloat(image, [&](auto *y) {
-        auto *x = reinterpret_cast<const std::remove_pointer_t<decltype(y)> *>(clean.data());
+      visitFloat(context.session.slot("image"), [&](auto *y) {
+        auto *x = static_cast<const std::remove_pointer_t<decltype(y)> *>(clean.data);
         for (size_t i = 0; i < piece.size(); ++i)
           if (which(i))
             context.offer(piece[i], y + i * row, x + i * row, row, !stands[i]);
@@ -196,34 +160,13 @@ public:
 
 private:
   AttackContext &context;
-  TensorView image, grad;
+  TensorView clean;
   int64_t row, count = 0;
-  std::vector<char> clean;
 };
 
 /// The random numbers of one image's start.
 inline Rng startOf(const AttackContext &context, int64_t image, int64_t restart) {
   return Rng(context.seed, Stream::AttackStart, image * 4096 + restart);
-}
-
-/// Attacks the images that stand: attackPiece(piece) tells who of a piece still does.
-template <class Fn>
-void attackStanding(AttackContext &context, const AttackSpec &spec, Survivors &survivors,
-                    Fn attackPiece) {
-  std::vector<int64_t> images, positions;
-  for (size_t i = 0; i < survivors.size(); ++i)
-    if (survivors[i]) {
-      images.push_back(context.images[i]);
-      positions.push_back(static_cast<int64_t>(i));
-    }
-  Progress progress(spec.text, images.size(), "images");
-  forEachPiece(images, context.loader.batch(), [&](int64_t first, std::span<const int64_t> piece) {
-    Survivors stands =
-        context.rememberedSurvivors(piece.size(), [&] { return attackPiece(piece); });
-    for (size_t i = 0; i < piece.size(); ++i)
-      survivors[positions[first + i]] = stands[i];
-    progress.update(first + piece.size());
-  });
 }
 
 } // namespace ns::runtime

@@ -35,7 +35,7 @@ void TrainingAttack::perturb(int64_t count, uint64_t firstDraw) {
     context.session.slot("beta").set(0, options.beta);
   }
   int64_t n = batch.pixels();
-  batch.forEachImage([&](auto *y, auto *x, auto *, int64_t i) {
+  batch.forEachImage([&](auto *y, auto *x, int64_t i) {
     Rng rng(context.seed, Stream::TrainingAttack, firstDraw + i);
     if (!trades)
       return randomStart(ball, y, x, n, rng);
@@ -43,13 +43,7 @@ void TrainingAttack::perturb(int64_t count, uint64_t firstDraw) {
     for (int64_t k = 0; k < n; ++k)
       y[k] = std::clamp(static_cast<T>(x[k] + kTradesStart * rng.normal(k)), T(0), T(1));
   });
-  for (int64_t step = 0; step < options.attackSteps; ++step) {
-    batch.differentiate(trades ? "trades_grad" : "value_and_grad");
-    batch.forEachImage([&](auto *y, auto *x, auto *g, int64_t) {
-      ball.ascend(y, g, n, options.attackStepSize);
-      ball.project(y, x, n);
-    });
-  }
-  if (trades)
-    batch.moveTo(context.session.slot("adversarial"));
+  batch.climb(
+      trades ? "trades_grad" : "value_and_grad",
+      {.stepSize = options.attackStepSize, .eps = options.attackEps, .steps = options.attackSteps});
 }

@@ -21,8 +21,8 @@ public:
                  uint64_t seed);
 
   /// Attacks the first `count` images of slot `image`; image i draws the random numbers of
-  /// firstDraw + i. madry: slot `image` holds the adversarial images after it. trades: slot
-  /// `adversarial` does, and `image` the clean ones again. Throws Stopped.
+  /// firstDraw + i. After it `image` holds the adversarial images, `clean_image` those that were
+  /// there. Throws Stopped.
   void perturb(int64_t count, uint64_t firstDraw);
 
 private:

@@ -56,7 +56,7 @@
 
 // Clean and adversarial images as one batch from the pixels on.
 // TRADES-LABEL: func.func @finetune_step_trades(
-// TRADES-SAME: %[[X:.*]]: tensor<?x3x8x8xf32> {ns.name = "image"}, %[[A:.*]]: tensor<?x3x8x8xf32> {ns.name = "adversarial"}, %[[Y:.*]]: tensor<?xi32> {ns.name = "labels"}, %[[W:.*]]: tensor<?xf32> {ns.name = "weights"}, %[[BETA:.*]]: tensor<f32> {ns.name = "beta"}, %[[ACC:.*]]: tensor<f32> {ns.name = "accumulate"}) -> (tensor<f32> {ns.name = "loss"}) attributes {ns.entry}
+// TRADES-SAME: %[[A:.*]]: tensor<?x3x8x8xf32> {ns.name = "image"}, %[[X:.*]]: tensor<?x3x8x8xf32> {ns.name = "clean_image"}, %[[Y:.*]]: tensor<?xi32> {ns.name = "labels"}, %[[W:.*]]: tensor<?xf32> {ns.name = "weights"}, %[[BETA:.*]]: tensor<f32> {ns.name = "beta"}, %[[ACC:.*]]: tensor<f32> {ns.name = "accumulate"}) -> (tensor<f32> {ns.name = "loss"}) attributes {ns.entry}
 // TRADES: %[[B:.*]] = nn.concat_batch %[[X]], %[[A]]
 // TRADES-NOT: %[[X]]
 // TRADES: %[[Z:.*]] = nn.linear
@@ -77,7 +77,7 @@
 
 // Two passes of the network, the clean images first; their logits are stacked.
 // APART-LABEL: func.func @finetune_step_trades(
-// APART-SAME: %[[X:.*]]: tensor<?x3x8x8xf32> {ns.name = "image"}, %[[A:.*]]: tensor<?x3x8x8xf32> {ns.name = "adversarial"}
+// APART-SAME: %[[A:.*]]: tensor<?x3x8x8xf32> {ns.name = "image"}, %[[X:.*]]: tensor<?x3x8x8xf32> {ns.name = "clean_image"}
 // APART: nn.normalize %[[X]]
 // APART: %[[C:.*]] = nn.linear
 // APART: nn.normalize %[[A]]

@@ -209,6 +209,22 @@ func.func @attack_loss_grad(%z: tensor<4x10xf32>, %y: tensor<4xi32>, %g: tensor<
 
 // -----
 
+func.func @ascend_hyper(%y: tensor<4x3x8x8xf32>, %h: tensor<2xf32>) {
+  // expected-error @below {{'ns.ascend' op expected hyper shape to be 3, but got 2}}
+  %0 = ns.ascend l2 %y, %y, %y, %h : tensor<4x3x8x8xf32>, tensor<2xf32>
+  return
+}
+
+// -----
+
+func.func @momentum_type(%g: tensor<4x3x8x8xf32>, %h: tensor<3xf64>) {
+  // expected-error @below {{'ns.momentum' op expected element types to be 'f32', as the first operand's, but got 'f64'}}
+  %0 = ns.momentum %g, %g, %h : tensor<4x3x8x8xf32>, tensor<3xf64>
+  return
+}
+
+// -----
+
 func.func @invariance_results(%z: tensor<4x10xf32>) {
   // expected-error @below {{'ns.invariance' op expected results shape to be 4, but got 3}}
   %0:4 = ns.invariance %z, %z : tensor<4x10xf32> -> tensor<3xf32>

@@ -46,6 +46,17 @@ func.func @losses(%n: tensor<?x10xf32>, %c: tensor<?x10xf32>, %g: tensor<?xf32>,
   return
 }
 
+// CHECK-LABEL: func.func @attack_steps
+func.func @attack_steps(%y: tensor<?x3x8x8xf32>, %x: tensor<?x3x8x8xf32>, %g: tensor<?x3x8x8xf32>, %h: tensor<3xf32>) {
+  // CHECK: %[[D:.*]] = ns.momentum %{{.*}}, %{{.*}}, %{{.*}} : tensor<?x3x8x8xf32>, tensor<3xf32>
+  %d = ns.momentum %g, %g, %h : tensor<?x3x8x8xf32>, tensor<3xf32>
+  // CHECK: ns.ascend linf %{{.*}}, %{{.*}}, %[[D]], %{{.*}} : tensor<?x3x8x8xf32>, tensor<3xf32>
+  %0 = ns.ascend linf %y, %x, %d, %h : tensor<?x3x8x8xf32>, tensor<3xf32>
+  // CHECK: ns.ascend l2 %{{.*}}, %{{.*}}, %{{.*}}, %{{.*}} : tensor<?x3x8x8xf32>, tensor<3xf32>
+  %1 = ns.ascend l2 %y, %x, %g, %h : tensor<?x3x8x8xf32>, tensor<3xf32>
+  return
+}
+
 // CHECK-LABEL: func.func @attention
 func.func @attention(%w: tensor<?x17xf32>, %g: tensor<?xf32>) {
   // CHECK: ns.expand_channels %{{.*}} : tensor<?x17xf32> -> tensor<?x17x64xf32>

@@ -30,6 +30,21 @@ func.func @forward(%x: tensor<?x8xf32> {ns.name = "image"}) -> tensor<?x8xf32> a
 
 // -----
 
+// A result updates the argument of its name, of whose type it is.
+func.func @update(%x: tensor<?x8xf32> {ns.name = "image"}) -> (tensor<?x8xf32> {ns.name = "image"}) attributes {ns.entry} {
+  %y = nn.scale %x by 2.0 : tensor<?x8xf32>
+  return %y : tensor<?x8xf32>
+}
+
+// -----
+
+// expected-error @below {{'func.func' op expected slot "image" to be 'tensor<?x8xf32>' as in the other entries, but got 'tensor<8xf32>'}}
+func.func @update(%x: tensor<?x8xf32> {ns.name = "image"}, %z: tensor<8xf32> {ns.name = "z"}) -> (tensor<8xf32> {ns.name = "image"}) attributes {ns.entry} {
+  return %z : tensor<8xf32>
+}
+
+// -----
+
 // expected-error @below {{'func.func' op expected names to be unique, but got "image" twice}}
 func.func @forward(%x: tensor<?x8xf32> {ns.name = "image"}, %y: tensor<?x8xf32> {ns.name = "image"}) attributes {ns.entry} {
   return

@@ -444,6 +444,38 @@ func.func @attention_grad_scores(%d: tensor<4x6x8xf32>, %p: tensor<4x6x24xf32>, 
 
 // -----
 
+func.func @attention_statistics(%p: tensor<4x6x24xf32>) {
+  // expected-error @below {{'rt.attention' op expected statistics to be 8x2x3, but got 'tensor<4x2x6xf32>'}}
+  %0, %s = rt.attention %p heads 2 scale 1.0 window 3 : (tensor<4x6x24xf32>) -> (tensor<4x6x8xf32>, tensor<4x2x6xf32>)
+  return
+}
+
+// -----
+
+func.func @attention_statistics_of_biased(%p: tensor<4x6x24xf32>, %b: tensor<24xf32>) {
+  // expected-error @below {{'rt.attention' op expected no bias, score_bias or mask beside statistics}}
+  %0, %s = rt.attention %p bias %b heads 2 scale 1.0 : (tensor<4x6x24xf32>, tensor<24xf32>) -> (tensor<4x6x8xf32>, tensor<4x2x6xf32>)
+  return
+}
+
+// -----
+
+func.func @attention_grad_output(%d: tensor<4x6x8xf32>, %p: tensor<4x6x24xf32>, %o: tensor<4x8x6xf32>, %s: tensor<4x2x6xf32>) {
+  // expected-error @below {{'rt.attention_grad' op expected output to have the shape of grad, 'tensor<4x6x8xf32>', but got 'tensor<4x8x6xf32>'}}
+  %0 = rt.attention_grad %d, %p output %o statistics %s heads 2 scale 1.0 : (tensor<4x6x8xf32>, tensor<4x6x24xf32>, tensor<4x8x6xf32>, tensor<4x2x6xf32>) -> tensor<4x6x24xf32>
+  return
+}
+
+// -----
+
+func.func @attention_grad_statistics(%d: tensor<4x6x8xf32>, %p: tensor<4x6x24xf32>, %s: tensor<4x2x5xf32>) {
+  // expected-error @below {{'rt.attention_grad' op expected statistics to be 4x2x6, but got 'tensor<4x2x5xf32>'}}
+  %0 = rt.attention_grad %d, %p output %d statistics %s heads 2 scale 1.0 : (tensor<4x6x8xf32>, tensor<4x6x24xf32>, tensor<4x6x8xf32>, tensor<4x2x5xf32>) -> tensor<4x6x24xf32>
+  return
+}
+
+// -----
+
 func.func @attention_grad_results(%d: tensor<4x6x8xf32>, %p: tensor<4x6x24xf32>) {
   // expected-error @below {{'rt.attention_grad' op expected one result of each input's type}}
   %0:3 = rt.attention_grad %d, %p heads 2 scale 1.0 : (tensor<4x6x8xf32>, tensor<4x6x24xf32>) -> (tensor<4x6x24xf32>, tensor<4x6x24xf32>, tensor<4x6x24xf32>)
@@ -511,6 +543,22 @@ func.func @pack_extents(%w: tensor<20x8xf32>) {
 func.func @pack_source(%w: tensor<20x8xf32>) {
   // expected-error @below {{'rt.pack' op expected source to have 168 elements, but got 160}}
   %0 = rt.pack [21, 8] %w : tensor<20x8xf32> -> tensor<8x32xf32>
+  return
+}
+
+// -----
+
+func.func @pack_packed_source(%w: tensor<20x8xf32>) {
+  // expected-error @below {{'rt.pack' op expected source to have 320 elements, but got 160}}
+  %0 = rt.pack [20, 8] %w packed : tensor<20x8xf32> -> tensor<8x32xf32>
+  return
+}
+
+// -----
+
+func.func @pack_packed_transposed(%w: tensor<20x16xf32>) {
+  // expected-error @below {{'rt.pack' op expected a packed source not to be transposed}}
+  %0 = rt.pack [20, 8] %w trans_b packed : tensor<20x16xf32> -> tensor<8x32xf32>
   return
 }
 
@@ -651,5 +699,37 @@ func.func @tiles_yield(%x: tensor<8x8xf32>) {
   %0 = rt.tiles [8] height 2 : tensor<8x8xf32> {
     rt.yield %x : tensor<8x8xf32>
   }
+  return
+}
+
+// -----
+
+func.func @gemm_quantized_rows(%a: tensor<4x16xf8E4M3FN>, %b: tensor<16x16xf8E4M3FN>) {
+  // expected-error @below {{'rt.gemm' op expected operands of f8E4M3FN to be rows along k: trans_b, no trans_a}}
+  %0 = rt.gemm [4, 16, 16] %a, %b : (tensor<4x16xf8E4M3FN>, tensor<16x16xf8E4M3FN>) -> tensor<4x16xf32>
+  return
+}
+
+// -----
+
+func.func @gemm_quantized_into(%a: tensor<4x16xf8E4M3FN>, %b: tensor<16x16xf8E4M3FN>, %d: tensor<4x16xf32>) {
+  // expected-error @below {{'rt.gemm' op expected a product of f8E4M3FN without a batch, dest or bias}}
+  %0 = rt.gemm [4, 16, 16] %a, %b trans_b into %d : (tensor<4x16xf8E4M3FN>, tensor<16x16xf8E4M3FN>, tensor<4x16xf32>) -> tensor<4x16xf32>
+  return
+}
+
+// -----
+
+func.func @gemm_quantized_extents(%a: tensor<4x16xf8E4M3FN>, %b: tensor<10x16xf8E4M3FN>) {
+  // expected-error @below {{'rt.gemm' op expected n and k of a product of f8E4M3FN to be multiples of 16, but got 10 and 16}}
+  %0 = rt.gemm [4, 10, 16] %a, %b trans_b : (tensor<4x16xf8E4M3FN>, tensor<10x16xf8E4M3FN>) -> tensor<4x10xf32>
+  return
+}
+
+// -----
+
+func.func @gemm_quantized_result(%a: tensor<4x16xf8E4M3FN>, %b: tensor<16x16xf8E4M3FN>) {
+  // expected-error @below {{'rt.gemm' op expected result to be of 'f32', but got 'f8E4M3FN'}}
+  %0 = rt.gemm [4, 16, 16] %a, %b trans_b : (tensor<4x16xf8E4M3FN>, tensor<16x16xf8E4M3FN>) -> tensor<4x16xf8E4M3FN>
   return
 }

@@ -1,6 +1,6 @@
-// RUN: ns-opt %s --pass-pipeline='builtin.module(func.func(rt-pack-operands))' | FileCheck %s --check-prefixes=CHECK,AUTO
-// RUN: ns-opt %s --pass-pipeline='builtin.module(func.func(rt-pack-operands{products=generated}))' | FileCheck %s --check-prefixes=CHECK,ALL
-// RUN: ns-opt %s --pass-pipeline='builtin.module(func.func(rt-pack-operands{products=library}))' | FileCheck %s --check-prefix=LIBRARY
+// RUN: ns-opt %s --split-input-file --pass-pipeline='builtin.module(rt-pack-operands)' | FileCheck %s --check-prefixes=CHECK,AUTO
+// RUN: ns-opt %s --split-input-file --pass-pipeline='builtin.module(rt-pack-operands{products=generated})' | FileCheck %s --check-prefixes=CHECK,ALL
+// RUN: ns-opt %s --split-input-file --pass-pipeline='builtin.module(rt-pack-operands{products=library})' | FileCheck %s --check-prefix=LIBRARY
 
 // LIBRARY-NOT: packed
 // LIBRARY-NOT: rt.pack
@@ -44,5 +44,29 @@ func.func @narrow() {
   %w = rt.slot params "w16" : tensor<64x192xbf16>
   %y = rt.slot io "y32" : tensor<197x64xf32>
   %0 = rt.gemm [197, 64, 192] %x, %w trans_b into %y : (tensor<197x192xbf16>, tensor<64x192xbf16>, tensor<197x64xf32>) -> tensor<197x64xf32>
+  return
+}
+
+// What trains the parameters of the entries above.
+func.func @update() {
+  %w = rt.slot params "head" : tensor<10x192xf32>
+  %0 = rt.fused [10, 1, 192] ins(%w : tensor<10x192xf32>) into(%w : tensor<10x192xf32>) [0] maps [affine_map<(r, k, c) -> (r, c)>] -> [affine_map<(r, k, c) -> (r, c)>] : tensor<10x192xf32> {
+  ^bb0(%x: f32):
+    rt.yield %x : f32
+  }
+  return
+}
+
+// -----
+
+// Where nothing is trained products of few rows are generated too.
+// CHECK-LABEL: func.func @frozen
+// CHECK: rt.pack [10, 192]
+// CHECK: rt.gemm [2, 10, 192] %{{.*}}, %{{.*}} packed
+func.func @frozen() {
+  %h = rt.slot io "h" : tensor<2x192xf32>
+  %w = rt.slot params "head" : tensor<10x192xf32>
+  %y = rt.slot io "logits" : tensor<2x10xf32>
+  %1 = rt.gemm [2, 10, 192] %h, %w trans_b into %y : (tensor<2x192xf32>, tensor<10x192xf32>, tensor<2x10xf32>) -> tensor<2x10xf32>
   return
 }

@@ -52,6 +52,17 @@ func.func @attention(%qkv: tensor<4x17x24xf32>, %b: tensor<24xf32>, %d: tensor<4
   return
 }
 
+// CHECK-LABEL: func.func @attention_by_a_library
+func.func @attention_by_a_library(%qkv: tensor<4x6x24xbf16>, %d: tensor<4x6x8xbf16>) {
+  // CHECK: %[[O:.*]], %[[S:.*]] = rt.attention %{{.*}} heads 2 scale 5.000000e-01 : (tensor<4x6x24xbf16>) -> (tensor<4x6x8xbf16>, tensor<4x2x6xf32>)
+  %o, %s = rt.attention %qkv heads 2 scale 5.000000e-01 : (tensor<4x6x24xbf16>) -> (tensor<4x6x8xbf16>, tensor<4x2x6xf32>)
+  // CHECK: rt.attention_grad %{{.*}}, %{{.*}} output %[[O]] statistics %[[S]] heads 2 scale 5.000000e-01 : (tensor<4x6x8xbf16>, tensor<4x6x24xbf16>, tensor<4x6x8xbf16>, tensor<4x2x6xf32>) -> tensor<4x6x24xbf16>
+  %0 = rt.attention_grad %d, %qkv output %o statistics %s heads 2 scale 5.000000e-01 : (tensor<4x6x8xbf16>, tensor<4x6x24xbf16>, tensor<4x6x8xbf16>, tensor<4x2x6xf32>) -> tensor<4x6x24xbf16>
+  // CHECK: rt.attention %{{.*}} heads 2 scale 5.000000e-01 window 3 : (tensor<4x6x24xbf16>) -> (tensor<4x6x8xbf16>, tensor<8x2x3xf32>)
+  %p, %t = rt.attention %qkv heads 2 scale 5.000000e-01 window 3 : (tensor<4x6x24xbf16>) -> (tensor<4x6x8xbf16>, tensor<8x2x3xf32>)
+  return
+}
+
 // CHECK-LABEL: func.func @attention_of_windows
 func.func @attention_of_windows(%qkv: tensor<4x6x24xf32>, %b: tensor<24xf32>, %s: tensor<2x3x3xf32>, %d: tensor<4x6x8xf32>) {
   // CHECK: rt.attention %{{.*}} bias %{{.*}} score_bias %{{.*}} mask %{{.*}} heads 2 scale 5.000000e-01 window 3 : (tensor<4x6x24xf32>, tensor<24xf32>, tensor<2x3x3xf32>, tensor<2x3x3xf32>) -> tensor<4x6x8xf32>
@@ -122,6 +133,8 @@ func.func @fused_sum(%x: tensor<68x8xf32>, %d: tensor<4x8xf32>) {
 func.func @packed(%x: tensor<4x8xf32>, %w: tensor<20x8xf32>) -> tensor<4x20xf32> {
   // CHECK: rt.pack [20, 8] %{{.*}} trans_b : tensor<20x8xf32> -> tensor<8x32xf32>
   %p = rt.pack [20, 8] %w trans_b : tensor<20x8xf32> -> tensor<8x32xf32>
+  // CHECK: rt.pack [8, 20] %{{.*}} packed : tensor<8x32xf32> -> tensor<20x16xf32>
+  %q = rt.pack [8, 20] %p packed : tensor<8x32xf32> -> tensor<20x16xf32>
   // CHECK: rt.gemm [4, 20, 8] %{{.*}}, %{{.*}} packed : (tensor<4x8xf32>, tensor<8x32xf32>) -> tensor<4x20xf32>
   %0 = rt.gemm [4, 20, 8] %x, %p packed : (tensor<4x8xf32>, tensor<8x32xf32>) -> tensor<4x20xf32>
   return %0 : tensor<4x20xf32>

@@ -10,6 +10,8 @@
 #include "Emulated.h"
 #include "ns/Runtime/Error.h"
 
+#include <cmath>
+
 using namespace ns::runtime;
 
 namespace {
@@ -169,6 +171,7 @@ TEST_F(BackendTest, AFaultIsToldAtTheWait) {
 }
 
 TEST_F(BackendTest, AttentionWithoutItsPluginSaysSo) {
+  ::setenv("NSRT_CUDNN_PLUGIN", "/nowhere/libnsrt-cudnn.so", 1); // there may be one beside libnsrt
   open();
   try {
     start("attend");
@@ -178,6 +181,26 @@ TEST_F(BackendTest, AttentionWithoutItsPluginSaysSo) {
     EXPECT_NE(std::string(error.what()).find("libnsrt-cudnn.so"), std::string::npos)
         << error.what();
   }
+  ::unsetenv("NSRT_CUDNN_PLUGIN");
+}
+
+TEST_F(BackendTest, AttentionRunsIsCapturedAndReplayed) {
+  ::setenv("NSRT_CUDNN_PLUGIN", EMULATOR_FOLDER "/libnsrt-cudnn.so", 1);
+  ::setenv("NSRT_CUDNN_LIBRARY", EMULATOR_FOLDER "/libnsrt-cudnn.so", 1);
+  open();
+  int calls = recorded("cudnnAttention 1x1x8x8x8");
+  fill(0);
+  for (int step = 0; step < 3; ++step) {
+    start("attend");
+    backend->download(NSRT_IO, kY, kBytes);
+    backend->wait();
+    EXPECT_EQ(y()[0], 0) << step;
+    for (int row = 0; row < 8; ++row) // after 8 rows of 8 bfloat16
+      EXPECT_FLOAT_EQ(y()[32 + row], std::log(8.f)) << step;
+  }
+  EXPECT_EQ(recorded("cudnnAttention 1x1x8x8x8") - calls, 2); // as called, and into the graph
+  ::unsetenv("NSRT_CUDNN_PLUGIN");
+  ::unsetenv("NSRT_CUDNN_LIBRARY");
 }
 
 /// Opens the artefact where an error is expected: prints it and ends the process with status 1.

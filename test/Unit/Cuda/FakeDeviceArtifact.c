@@ -6,8 +6,10 @@
 //
 //===----------------------------------------------------------------------===//
 //
-// Slots x and y of 64 floats in region io, sum in region state. Entries: add (sum += 2 x; y = sum, by a product with 1), far (an argument that
-// reaches beyond the device's memory), wide (a grid that no GPU takes), attend.
+// Slots x and y of 64 floats in region io, sum in region state. Entries: add (sum += 2 x; y = sum,
+by a product with 1), far (an argument that
+// reaches beyond the device's memory), wide (a grid that no GPU takes), attend (y = attention of x
+to itself, then the statistics of its 8 rows).
 //
 //===----------------------------------------------------------------------===*/
 
@@ -74,9 +76,10 @@ static int32_t wide(const nsrt_host *h, char *const *r) {
 }
 
 static int32_t attend(const nsrt_host *h, char *const *r) {
-  static const nsrt_attention op = {0, 0, NSRT_BF16, 1, 1, 8, 8, 64, {512, 64, 64}, {512, 64, 64},
-                                    {512, 64, 64}, {512, 64, 64}, 0.125};
-  void *args[5] = {r[NSRT_IO], r[NSRT_IO], r[NSRT_IO], r[NSRT_IO], r[NSRT_IO]};
+  static const nsrt_attention op = {0, 0,          NSRT_BF16,  1,          1,          8,    8,
+                                    8, {64, 8, 8}, {64, 8, 8}, {64, 8, 8}, {64, 8, 8}, 0.125};
+  char *x = r[NSRT_IO], *y = x + OFF_Y;
+  void *args[5] = {x, x, x, y, y + 128};
   h->mark(h->context, 0);
   h->device_attention(h->context, &op, args);
   return 0;

@@ -86,6 +86,7 @@ NS_SAME(kFunctionBinaryVersion, CU_FUNC_ATTRIBUTE_BINARY_VERSION);
 NS_SAME(kCaptureThreadLocal, CU_STREAM_CAPTURE_MODE_THREAD_LOCAL);
 NS_SAME(kStreamNonBlocking, CU_STREAM_NON_BLOCKING);
 NS_SAME(kEventDisableTiming, CU_EVENT_DISABLE_TIMING);
+NS_SAME(kEventRecordExternal, CU_EVENT_RECORD_EXTERNAL);
 
 #ifdef NS_HAS_CUBLASLT
 #define NS_CHECK(name, result, parameters)                                                         \

@@ -171,6 +171,58 @@ TEST_F(ProductsTest, Tf32RoundsItsOperands) {
   }
 }
 
+/// Row i of A is code i of e4m3 and zeros, B is ones: C is what each code stands for.
+TEST_F(ProductsTest, EveryCodeOfE4M3) {
+  constexpr int64_t kRows = 256, kCols = 16, kInner = 32;
+  std::vector<uint8_t> codes(kRows * kInner), ones(kCols * kInner, 0x38);
+  for (int64_t i = 0; i < kRows; ++i)
+    codes[i * kInner + i % kInner] = uint8_t(i);
+  for (int32_t type : {NSRT_F32, NSRT_BF16}) {
+    DevicePtr a = device->allocate(codes.size(), "A"), b = device->allocate(ones.size(), "B"),
+              c = device->allocate(kRows * kCols * 4, "C");
+    put(a, codes);
+    put(b, ones);
+    nsrt_gemm op = {type, 0, 1, kRows, kCols, kInner, kInner,     kInner, kCols,
+                    1,    0, 0, 0,     NSRT_E4M3, type, NSRT_EPILOGUE_NONE, 64};
+    auto pointer = [](DevicePtr p) { return reinterpret_cast<void *>(p); };
+    for (int turn = 0; turn < 2; ++turn)
+      products->enqueue(op, {pointer(a), pointer(b), nullptr, nullptr, pointer(c)});
+    auto found = get(c, kRows * kCols, type);
+    float before = -1;
+    for (int64_t i = 0; i < 127; ++i) { // each larger than the one before, in steps of its binade
+      float x = found[i * kCols], step = std::ldexp(1.f, i < 16 ? -9 : int(i / 8) - 10);
+      EXPECT_EQ(x - before, i == 0 ? 1 : i % 8 == 0 && i > 8 ? step / 2 : step) << "code " << i;
+      EXPECT_EQ(found[(i + 128) * kCols + 15], -x);
+      before = x;
+    }
+    EXPECT_EQ(before, 448);
+    EXPECT_TRUE(std::isnan(found[127 * kCols]) && std::isnan(found[255 * kCols]));
+  }
+}
+
+TEST_F(ProductsTest, E4M3IsRowsAlongK) {
+  nsrt_gemm good = {0, 0, 1, 5, 16, 32, 32, 32, 16, 1, 0, 0, 0, NSRT_E4M3, NSRT_BF16,
+                    NSRT_EPILOGUE_NONE, 64};
+  DevicePtr memory = device->allocate(4096, "operands");
+  auto pointer = [&](uint64_t at) { return reinterpret_cast<void *>(memory + at); };
+  auto run = [&](nsrt_gemm op, uint64_t offset = 0) {
+    static int64_t index = 0;
+    op.index = index++;
+    products->enqueue(op, {pointer(offset), pointer(1024), nullptr, nullptr, pointer(2048)});
+  };
+  EXPECT_NO_THROW(run(good));
+  EXPECT_THROW(run(good, 8), Error); // an address that is no multiple of 16
+  nsrt_gemm op = good;
+  op.trans_b = 0, op.ldb = 16;
+  EXPECT_THROW(run(op), Error);
+  op = good, op.k = 24;
+  EXPECT_THROW(run(op), Error);
+  op = good, op.n = 10;
+  EXPECT_THROW(run(op), Error);
+  op = good, op.lda = 40;
+  EXPECT_THROW(run(op), Error);
+}
+
 TEST_F(ProductsTest, ResultsMayHoldAnythingBefore) {
   DevicePtr a = make({2}, NSRT_F32), b = make({3}, NSRT_F32), c = make({NAN}, NSRT_F32),
             beta = make({0}, NSRT_F32);

@@ -21,10 +21,11 @@ double ns::test::roundTo(Type type, double value) {
     return double(int32_t(uint32_t(int64_t(value))));
   if (type.isInteger(1))
     return value != 0;
-  if (type.isBF16() && std::isfinite(value)) {
+  if (type.getIntOrFloatBitWidth() < 32) {
     APFloat rounded{float(value)};
     bool loses;
-    rounded.convert(APFloat::BFloat(), APFloat::rmNearestTiesToEven, &loses);
+    rounded.convert(cast<FloatType>(type).getFloatSemantics(), APFloat::rmNearestTiesToEven,
+                    &loses);
     return rounded.convertToDouble();
   }
   return float(value);
@@ -85,6 +86,10 @@ static double evaluate(Operation *op, ArrayRef<double> v) {
       .Case([&](arith::CmpIOp cmp) { return compare(cmp.getPredicate(), v[0], v[1]); })
       .Case([&](arith::SelectOp) { return v[0] ? v[1] : v[2]; })
       .Case<arith::ExtFOp, arith::TruncFOp, arith::SIToFPOp>([&](auto) { return v[0]; })
+      .Case([&](arith::BitcastOp cast) {
+        return cast.getType().isF32() ? double(llvm::bit_cast<float>(bits(0)))
+                                      : double(llvm::bit_cast<uint32_t>(float(v[0])));
+      })
       .Case([&](arith::AddIOp) { return double(bits(0) + bits(1)); })
       .Case([&](arith::MulIOp) { return double(bits(0) * bits(1)); })
       .Case([&](arith::XOrIOp) { return double(bits(0) ^ bits(1)); })

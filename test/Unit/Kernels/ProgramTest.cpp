@@ -68,6 +68,8 @@ void writeElement(char *to, Type type, double value) {
   } else if (type.isBF16()) {
     auto number = float(roundTo(type, value));
     memcpy(to, reinterpret_cast<char *>(&number) + 2, 2);
+  } else if (isa<Float8E4M3FNType>(type)) {
+    *to = 0; // only results are of it
   } else {
     auto number = float(value);
     memcpy(to, &number, 4);
@@ -79,6 +81,10 @@ double readElement(const char *from, Type type) {
     int32_t number;
     memcpy(&number, from, 4);
     return number;
+  }
+  if (isa<Float8E4M3FNType>(type)) {
+    APInt code(8, uint8_t(*from));
+    return APFloat(APFloat::Float8E4M3FN(), code).convertToDouble();
   }
   float number = 0;
   if (type.isBF16())
@@ -155,6 +161,8 @@ private:
       double value = element.isInteger(32) ? 0 : normal(random);
       if (slot.getName().ends_with("positive"))
         value = std::fabs(value) + 0.5;
+      if (slot.getName().starts_with("every")) // the upper half of a float, and the next one
+        value = llvm::bit_cast<float>(uint32_t(i / 2 << 16 | i % 2));
       if (slot.getName().starts_with("x") && i == 3)
         value = NAN; // stays where PyTorch keeps it
       values.push_back(roundTo(element, value));
@@ -231,9 +239,11 @@ private:
     int64_t bytes = element.getIntOrFloatBitWidth() / 8;
     if (element.isBF16())
       tolerance = 8e-3;
+    if (isa<Float8E4M3FNType>(element))
+      tolerance = 0;
     for (size_t i = 0; i < expected.size(); ++i) {
       double found = readElement(test.memory[name] + i * bytes, element);
-      if (std::isnan(expected[i]) && std::isnan(found))
+      if (found == expected[i] || (std::isnan(expected[i]) && std::isnan(found)))
         continue;
       ASSERT_NEAR(found, expected[i], tolerance * std::max(1.0, std::fabs(expected[i])))
           << test.name << " " << name.str() << "[" << i << "]";
@@ -275,6 +285,16 @@ TEST(Programs, rows) {
     programs.add(expand(kLoss, 3, 1, columns));
   programs.add(expand(kLoss, 300, 1, 12)); // several rows in a warp, the last block not full
   programs.check();
+}
+
+TEST(Programs, quantized) {
+  Programs programs;
+  for (int64_t columns : kColumns)
+    programs.add(expand(kQuantize, 5, 1, columns));
+  programs.add(expand(kQuantize, 300, 1, 64)); // several rows in a warp, the last block not full
+  programs.add(expand(kQuantize, 2, 1, 65536));
+  programs.add(expand(kRoundToE4M3, 512, 1, 256)); // all that matters of a float
+  programs.check(0);
 }
 
 TEST(Programs, rowsTooLongForRegisters) {

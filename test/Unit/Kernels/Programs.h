@@ -271,6 +271,49 @@ func.func @rotation_$N() {
 }
 )";
 
+/// Every row over a power of two, rounded to e4m3, with that power (as rt-quantize-products has it).
+inline constexpr char kQuantize[] = R"(
+func.func @quantize_$N() {
+  %x = rt.slot io "x$N" : tensor<$Rx$Cxf32>
+  %q = rt.slot io "q$N" : tensor<$Rx$Cxf8E4M3FN>
+  %s = rt.slot io "s$N" : tensor<$Rxf32>
+  %0:2 = rt.fused [$R, 1, $C] ins(%x : tensor<$Rx$Cxf32>) into(%q, %s : tensor<$Rx$Cxf8E4M3FN>, tensor<$Rxf32>) [0, 1] maps [#point] -> [#point, #rows] : tensor<$Rx$Cxf8E4M3FN>, tensor<$Rxf32> {
+  ^bb0(%a: f32):
+    %abs = math.absf %a : f32
+    %max = rt.row_reduce max %abs : f32
+    %inverse = arith.constant 0.00446428591 : f32
+    %half = arith.mulf %max, %inverse : f32
+    %least = arith.constant 7.88860905e-31 : f32
+    %is = arith.cmpf ogt, %half, %least : f32
+    %some = arith.select %is, %half, %least : f32
+    %bits = arith.bitcast %some : f32 to i32
+    %mask = arith.constant 2139095040 : i32
+    %power = arith.andi %bits, %mask : i32
+    %scale = arith.bitcast %power : i32 to f32
+    %one = arith.constant 1.0 : f32
+    %factor = arith.divf %one, %scale : f32
+    %b = arith.mulf %a, %factor : f32
+    %r = arith.truncf %b : f32 to f8E4M3FN
+    rt.yield %r, %scale : f8E4M3FN, f32
+  }
+  return
+}
+)";
+
+/// Each number of `every` rounded to e4m3.
+inline constexpr char kRoundToE4M3[] = R"(
+func.func @round_$N() {
+  %x = rt.slot io "every$N" : tensor<$Rx$Cxf32>
+  %q = rt.slot io "q$N" : tensor<$Rx$Cxf8E4M3FN>
+  %0 = rt.fused [$R, 1, $C] ins(%x : tensor<$Rx$Cxf32>) into(%q : tensor<$Rx$Cxf8E4M3FN>) [0] maps [#point] -> [#point] : tensor<$Rx$Cxf8E4M3FN> {
+  ^bb0(%a: f32):
+    %r = arith.truncf %a : f32 to f8E4M3FN
+    rt.yield %r : f8E4M3FN
+  }
+  return
+}
+)";
+
 /// AdamW in place, with numbers for all parameters.
 inline constexpr char kAdam[] = R"(
 func.func @adam_$N() {

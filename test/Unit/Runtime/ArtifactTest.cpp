@@ -116,7 +116,7 @@ TEST(Metadata, EveryDefectIsNamed) {
   EXPECT_HAS(error("\"batch\":4", "\"batch\":\"4\""), "'batch'");
   EXPECT_HAS(error("\"f32\",\"batch\"", "\"f8\",\"batch\""), "precision");
   EXPECT_HAS(error("\"params\":1024", "\"params\":100"), "head.weight");
-  EXPECT_HAS(error("\"io\":4096", "\"io\":1000"), "slot");
+  EXPECT_HAS(error("\"io\":4352", "\"io\":1000"), "slot");
   EXPECT_HAS(error("[5,48]", "[5,-48]"), "shape");
   EXPECT_HAS(error("[5,48]", "[4611686018427387904,48]"), "shape");
   EXPECT_HAS(error("\"io\",\"offset\"", "\"work\",\"offset\""), "region");

@@ -51,6 +51,9 @@ the
 #define OFF_CONF 1856
 #define OFF_SAME 1920
 #define OFF_IGRAD 1984
+#define OFF_CIMAGE 2752
+#define OFF_MOMENTUM 3520
+#define OFF_AHYPER 4288
 
 #define S(x) #x
 #define STR(x) S(x)
@@ -83,7 +86,7 @@ static const char metadata[] =
     "\"model\":{\"name\":\"linear\",\"image\":[3,4,4],\"classes\":5,\"mean\":[0,0,0],\"std\":[1,1,1],"
     "\"interpolation\":\"" INTERPOLATION "\",\"crop_pct\":" CROP ",\"source\":\"test\"},"
     "\"weights\":{\"file\":\"linear.safetensors\",\"size\":0,\"header\":\"\",\"content\":\"\"},"
-    "\"regions\":{\"params\":1024,\"state\":3840,\"io\":4096,\"work\":64},"
+    "\"regions\":{\"params\":1024,\"state\":3840,\"io\":4352,\"work\":64},"
     "\"params\":[{\"name\":\"head.weight\",\"shape\":[5,48],\"offset\":0,\"decay\":true,\"trainable\":true},"
     "{\"name\":\"head.bias\",\"shape\":[5],\"offset\":960,\"decay\":false,\"trainable\":true}],"
     "\"noise\":[{\"name\":\"noise\",\"shape\":[1,48],\"site\":\"tokens\",\"init\":\"uniform\",\"lim\":3.0}],\"basis\":[],"
@@ -99,10 +102,12 @@ static const char metadata[] =
     SLOT("noise_norm", "io", OFF_NNORM, "f32", "[]") "," SLOT("site_norm", "io", OFF_SITE, "f32", "[4]") ","
     SLOT("logit_sq", "io", OFF_LSQ, "f32", "[4]") "," SLOT("prob_sq", "io", OFF_PSQ, "f32", "[4]") ","
     SLOT("conf_diff", "io", OFF_CONF, "f32", "[4]") "," SLOT("same_argmax", "io", OFF_SAME, "f32", "[4]") ","
-    SLOT("image_grad", "io", OFF_IGRAD, "f32", "[4,3,4,4]") "],"
+    SLOT("image_grad", "io", OFF_IGRAD, "f32", "[4,3,4,4]") "," SLOT("clean_image", "io", OFF_CIMAGE, "f32", "[4,3,4,4]") ","
+    SLOT("momentum", "io", OFF_MOMENTUM, "f32", "[4,3,4,4]") "," SLOT("attack_hyper", "io", OFF_AHYPER, "f32", "[3]") "],"
     "\"entries\":[" ENTRY("forward") "," ENTRY("forward_noised") "," ENTRY("site_norm") "," ENTRY("synth_step") ","
     ENTRY("synth_step_l2") "," ENTRY("synth_update") "," ENTRY("stop_test") "," ENTRY("finetune_step") ","
-    ENTRY("finetune_step_noised") "," ENTRY("finetune_update") "," ENTRY("value_and_grad") "]}";
+    ENTRY("finetune_step_noised") "," ENTRY("finetune_update") "," ENTRY("value_and_grad") ","
+    ENTRY("attack_update") "," ENTRY("attack_update_l2") "," ENTRY("attack_update_momentum") "]}";
 
 /* clang-format on */
 #define F(region, off) ((float *)(r[region] + (off)))
@@ -282,6 +287,44 @@ static int32_t valueAndGrad(const nsrt_host *h, char *const *r) {
   return 0;
 }
 
+static float clip(float y, float low, float high) { return y < low ? low : y > high ? high : y; }
+
+/* A step along d, as docs/abi.md has it. */
+static int32_t ascend(char *const *r, const float *d, int l2) {
+  const float *hyper = IO(OFF_AHYPER);
+  for (int b = 0; b < B; ++b, d += D) {
+    float *y = IO(OFF_IMAGE) + b * D, *x = IO(OFF_CIMAGE) + b * D, square = 0, distance = 0;
+    for (int i = 0; i < D; ++i)
+      square += d[i] * d[i];
+    for (int i = 0; i < D; ++i) {
+      y[i] += hyper[0] * (l2 ? d[i] / (sqrtf(square) + 1e-10f) : (d[i] > 0) - (d[i] < 0));
+      distance += (y[i] - x[i]) * (y[i] - x[i]);
+    }
+    float shrink = sqrtf(distance) > hyper[1] ? hyper[1] / sqrtf(distance) : 1;
+    for (int i = 0; i < D; ++i)
+      y[i] = clip(l2 ? x[i] + shrink * (y[i] - x[i]) : clip(y[i], x[i] - hyper[1], x[i] + hyper[1]),
+                  0, 1);
+  }
+  return 0;
+}
+static int32_t attackUpdate(const nsrt_host *h, char *const *r) {
+  return ascend(r, IO(OFF_IGRAD), 0);
+}
+static int32_t attackUpdateL2(const nsrt_host *h, char *const *r) {
+  return ascend(r, IO(OFF_IGRAD), 1);
+}
+static int32_t attackUpdateMomentum(const nsrt_host *h, char *const *r) {
+  float *m = IO(OFF_MOMENTUM), decay = IO(OFF_AHYPER)[2];
+  for (int b = 0; b < B; ++b) {
+    float sum = 0;
+    for (int i = b * D; i < (b + 1) * D; ++i)
+      sum += fabsf(IO(OFF_IGRAD)[i]);
+    for (int i = b * D; i < (b + 1) * D; ++i)
+      m[i] = decay * m[i] + IO(OFF_IGRAD)[i] / fmaxf(sum / D, 1e-30f);
+  }
+  return ascend(r, m, 0);
+}
+
 static const nsrt_entry entries[] = {{"forward", forward},
                                      {"forward_noised", forwardNoised},
                                      {"site_norm", siteNorm},
@@ -292,7 +335,10 @@ static const nsrt_entry entries[] = {{"forward", forward},
                                      {"finetune_step", finetuneStep},
                                      {"finetune_step_noised", finetuneStepNoised},
                                      {"finetune_update", finetuneUpdate},
-                                     {"value_and_grad", valueAndGrad}};
+                                     {"value_and_grad", valueAndGrad},
+                                     {"attack_update", attackUpdate},
+                                     {"attack_update_l2", attackUpdateL2},
+                                     {"attack_update_momentum", attackUpdateMomentum}};
 
 static const nsrt_artifact artifact = {SPEAKS < 3 ? NSRT_ARTIFACT_SIZE_V2 : sizeof(nsrt_artifact),
                                        SPEAKS,

@@ -128,6 +128,14 @@ LogicalResult MeanChannelsOp::verify() { return verifyPerToken(*this, "result", 
 LogicalResult AttentionLossOp::verify() { return verifyPerImage(*this, "result", getInput(), getResult()); }
 LogicalResult AttentionLossGradOp::verify() { return verifyPerImage(*this, "grad", getInput(), getGrad()); }
 
+/// Where attack_hyper has its three numbers.
+static LogicalResult verifyAttackStep(Operation *op, Value hyper) {
+  return success(succeeded(expectOneFloatType(op)) && succeeded(expectShape(op, "hyper", {3}, hyper)));
+}
+
+LogicalResult MomentumOp::verify() { return verifyAttackStep(*this, getHyper()); }
+LogicalResult AscendOp::verify() { return verifyAttackStep(*this, getHyper()); }
+
 LogicalResult InvarianceOp::verify() { return verifyPerImage(*this, "results", getNoised(), getLogitSq()); }
 LogicalResult SampleNormOp::verify() { return verifyPerImage(*this, "result", getInput(), getResult()); }
 

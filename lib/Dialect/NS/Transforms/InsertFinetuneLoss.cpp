@@ -37,11 +37,11 @@ SmallVector<nn::LoadParamOp> collectTrainable(func::FuncOp func) {
   return trainable;
 }
 
-/// A clean pass of the network before the ops of an entry that injects noise; returns its logits.
-Value cloneClean(EntryBuilder &entry, func::FuncOp forward) {
+/// A pass of the network over the images `clean` before the entry's own ops; returns its logits.
+Value cloneClean(EntryBuilder &entry, func::FuncOp forward, Value clean) {
   OpBuilder builder = OpBuilder::atBlockBegin(&entry.getFunc().getBody().front());
   IRMapping map;
-  map.map(forward.getArgument(0), entry.getImage());
+  map.map(forward.getArgument(0), clean);
   Block &body = forward.getBody().front();
   for (Operation &op : body.without_terminator())
     builder.clone(op, map);
@@ -72,17 +72,16 @@ Value tradesLoss(EntryBuilder &entry, Value stackedLogits) {
   return nn::WeightedSumOp::create(builder, entry.getLoc(), scalar, losses, weights);
 }
 
-/// Logits of the clean images, then of the adversarial ones (argument `adversarial`), as one tensor: of one pass of the network over
-/// both, or with `separate` of one pass for each.
+/// Logits of the clean images (argument `clean_image`), then of the adversarial ones (`image`), as one tensor: of one pass of the
+/// network over both, or with `separate` of one pass for each.
 Value stackAdversarial(EntryBuilder &entry, func::FuncOp forward, bool separate) {
-  Value image = entry.getImage(), adversarial = entry.addArgument("adversarial", image.getType());
+  Value image = entry.getImage(), cleanImage = entry.addArgument("clean_image", image.getType());
   if (separate) {
-    image.replaceAllUsesWith(adversarial);
-    Value clean = cloneClean(entry, forward), logits = entry.getLogits();
+    Value clean = cloneClean(entry, forward, cleanImage), logits = entry.getLogits();
     return nn::ConcatBatchOp::create(entry.builder(), entry.getLoc(), stackedType(logits), clean, logits);
   }
   OpBuilder atBegin = OpBuilder::atBlockBegin(&entry.getFunc().getBody().front());
-  auto stacked = nn::ConcatBatchOp::create(atBegin, entry.getLoc(), stackedType(image), image, adversarial);
+  auto stacked = nn::ConcatBatchOp::create(atBegin, entry.getLoc(), stackedType(image), cleanImage, image);
   image.replaceAllUsesExcept(stacked, stacked);
   return entry.getLogits();
 }
@@ -120,7 +119,7 @@ LogicalResult InsertFinetuneLossPass::insertStep() {
   }
   SmallVector<Value> passes; // logits of each pass of the network
   if (noised && separate)
-    passes.push_back(cloneClean(*entry, *forward));
+    passes.push_back(cloneClean(*entry, *forward, entry->getImage()));
   passes.push_back(entry->getLogits());
   OpBuilder &builder = entry->builder();
   Location loc = entry->getLoc();

@@ -38,25 +38,25 @@ struct VerifyHardenedPass : impl::VerifyHardenedPassBase<VerifyHardenedPass> {
 
   LogicalResult verifyEntry(func::FuncOp func);
   LogicalResult verifySlot(func::FuncOp func, StringRef what, unsigned index, Attribute name, Type type,
-                           llvm::StringSet<> &inFunction);
+                           llvm::StringSet<> &known);
 
   /// Type of each name, over all entries.
   llvm::StringMap<Type> slotTypes;
 };
 
 LogicalResult VerifyHardenedPass::verifySlot(func::FuncOp func, StringRef what, unsigned index, Attribute name, Type type,
-                                             llvm::StringSet<> &inFunction) {
+                                             llvm::StringSet<> &known) {
   auto slot = dyn_cast_or_null<StringAttr>(name);
   if (!slot) {
     auto diag = func.emitOpError("expected ") << what << " " << index << " of an entry to have a name, but got none";
     diag.attachNote() << "the attribute " << NSDialect::kNameAttr << " names it for the runtime";
     return diag;
   }
-  if (!inFunction.insert(slot.getValue()).second)
+  if (!known.insert(slot.getValue()).second)
     return func.emitOpError("expected names to be unique, but got \"") << slot.getValue() << "\" twice";
-  auto [known, isNew] = slotTypes.try_emplace(slot.getValue(), type);
-  if (!isNew && known->second != type)
-    return func.emitOpError("expected slot \"") << slot.getValue() << "\" to be " << known->second
+  auto [first, isNew] = slotTypes.try_emplace(slot.getValue(), type);
+  if (!isNew && first->second != type)
+    return func.emitOpError("expected slot \"") << slot.getValue() << "\" to be " << first->second
                                                 << " as in the other entries, but got " << type;
   return success();
 }
@@ -64,12 +64,12 @@ LogicalResult VerifyHardenedPass::verifySlot(func::FuncOp func, StringRef what, 
 LogicalResult VerifyHardenedPass::verifyEntry(func::FuncOp func) {
   if (!func->hasAttr(NSDialect::kEntryAttr) || func.isExternal())
     return func.emitOpError("expected every function to be an entry with a body, but got another");
-  llvm::StringSet<> names;
+  llvm::StringSet<> arguments, results; // a result may update an argument
   for (auto [index, type] : llvm::enumerate(func.getArgumentTypes()))
-    if (failed(verifySlot(func, "argument", index, func.getArgAttr(index, NSDialect::kNameAttr), type, names)))
+    if (failed(verifySlot(func, "argument", index, func.getArgAttr(index, NSDialect::kNameAttr), type, arguments)))
       return failure();
   for (auto [index, type] : llvm::enumerate(func.getResultTypes()))
-    if (failed(verifySlot(func, "result", index, func.getResultAttr(index, NSDialect::kNameAttr), type, names)))
+    if (failed(verifySlot(func, "result", index, func.getResultAttr(index, NSDialect::kNameAttr), type, results)))
       return failure();
   for (auto request : func.getBody().front().getOps<GradientOp>())
     for (Value grad : request.getGrads())

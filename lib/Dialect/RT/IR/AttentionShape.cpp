@@ -42,3 +42,27 @@ AttentionShape::AttentionShape(Operation *op) {
   else
     read(cast<AttentionGradOp>(op), typeOf(op->getOperand(0)), *this);
 }
+
+std::vector<const void *> ns::rt::scoresKey(Operation *attention) {
+  AttentionShape shape(attention);
+  std::vector<const void *> key;
+  for (ValueRange values : {shape.inputs, shape.biases}) {
+    for (Value value : values)
+      key.push_back(value.getAsOpaquePointer());
+    key.push_back(nullptr);
+  }
+  for (Value value : {shape.scoreBias, shape.mask})
+    key.push_back(value ? value.getAsOpaquePointer() : nullptr);
+  for (StringRef name : {"heads", "scale", "window"})
+    key.push_back(attention->getAttr(name).getAsOpaquePointer());
+  return key;
+}
+
+std::string AttentionShape::whyNotCall() const {
+  if (scoreBias || mask)
+    return "something is added to its scores";
+  if (dim % 8 != 0 || dim > 128)
+    return "its heads have " + std::to_string(dim) +
+           " channels, expected a multiple of 8 up to 128";
+  return queries == 1 || keys == 1 ? "it has one query or key" : "";
+}

@@ -82,6 +82,19 @@ static LogicalResult verifyExtents(GemmOp op, int64_t a, int64_t b) {
   return success();
 }
 
+/// What a GPU's library asks of a product of e4m3 (Hopper's tensor cores read rows along k alone).
+static LogicalResult verifyQuantized(GemmOp op) {
+  constexpr int64_t kMultiple = GemmOp::kQuantizedMultiple;
+  if (op.getTransA() || !op.getTransB())
+    return op.emitOpError("expected operands of f8E4M3FN to be rows along k: trans_b, no trans_a");
+  if (op.getBatch() || op.getDest() || op.getBias())
+    return op.emitOpError("expected a product of f8E4M3FN without a batch, dest or bias");
+  if (op.getMnk()[1] % kMultiple != 0 || op.getMnk()[2] % kMultiple != 0)
+    return op.emitOpError("expected n and k of a product of f8E4M3FN to be multiples of ")
+           << kMultiple << ", but got " << op.getMnk()[1] << " and " << op.getMnk()[2];
+  return success();
+}
+
 LogicalResult GemmOp::verify() {
   if (getMnk().size() != 3)
     return emitOpError("expected mnk to have 3 entries, but got ") << getMnk().size();
@@ -102,14 +115,16 @@ LogicalResult GemmOp::verify() {
     return emitOpError("expected bias to have ")
            << n << " elements, but got " << typeOf(getBias()).getNumElements();
   Type element = typeOf(getA()).getElementType(), made = typeOf(getResult()).getElementType();
-  bool isNarrow = element.isBF16() && made.isBF16();
-  Type wanted = element.isBF16() && !isNarrow ? Float32Type::get(getContext()) : element;
+  bool isNarrow = element.getIntOrFloatBitWidth() < 32; // its products are f32 or bf16
+  Type wanted = !isNarrow ? element : made.isBF16() ? made : Float32Type::get(getContext());
   for (auto [name, value, type] : {std::tuple<StringRef, Value, Type>("b", getB(), element),
                                    {"result", getResult(), wanted},
                                    {"bias", getBias(), made}})
     if (value && typeOf(value).getElementType() != type)
       return emitOpError("expected ")
              << name << " to be of " << type << ", but got " << typeOf(value).getElementType();
+  if (isa<Float8E4M3FNType>(element))
+    return verifyQuantized(*this);
   return success();
 }
 
@@ -118,9 +133,12 @@ LogicalResult PackOp::verify() {
     return emitOpError("expected nk to have 2 entries, but got ") << getNk().size();
   int64_t n = getNk()[0], k = getNk()[1];
   auto source = typeOf(getSource()), result = typeOf(getResult());
-  if (source.getNumElements() != n * k)
+  if (getPacked() && getTransB())
+    return emitOpError("expected a packed source not to be transposed");
+  int64_t elements = n * (getPacked() ? alignedColumns(k) : k);
+  if (source.getNumElements() != elements)
     return emitOpError("expected source to have ")
-           << n * k << " elements, but got " << source.getNumElements();
+           << elements << " elements, but got " << source.getNumElements();
   if (result.getElementType() != source.getElementType() ||
       result.getShape() != ArrayRef<int64_t>{k, alignedColumns(n)})
     return emitOpError("expected the result to be ")
@@ -184,11 +202,38 @@ template <typename OpT> static LogicalResult verifyScores(OpT op, RankedTensorTy
   return success();
 }
 
+bool ns::rt::isLibraryAttention(Operation *op) {
+  if (auto forward = dyn_cast<AttentionOp>(op))
+    return bool(forward.getStatistics());
+  auto gradient = dyn_cast<AttentionGradOp>(op);
+  return gradient && gradient.getStatistics();
+}
+
+/// What a call of the library has and has not; `output` is the attention's result.
+template <typename OpT> static LogicalResult verifyCall(OpT op, Value output) {
+  if (!isLibraryAttention(op))
+    return success();
+  if (!op.getBiases().empty() || op.getScoreBias() || op.getMask())
+    return op.emitOpError("expected no bias, score_bias or mask beside statistics");
+  auto type = typeOf(output);
+  int64_t images = type.getDimSize(0), queries = type.getDimSize(1), heads = op.getHeads();
+  if (std::optional<uint64_t> window = op.getWindow()) {
+    images *= queries / int64_t(*window);
+    queries = *window;
+  }
+  auto statistics = typeOf(op.getStatistics());
+  if (statistics.getShape() != ArrayRef<int64_t>{images, heads, queries})
+    return op.emitOpError("expected statistics to be ")
+           << images << "x" << heads << "x" << queries << ", but got " << statistics;
+  return success();
+}
+
 LogicalResult AttentionOp::verify() {
   RankedTensorType output = typeOf(getResult());
   return success(succeeded(verifyAttention(*this, getInputs(), getBiases(), getHeads(),
                                            output.getShape().back())) &&
-                 succeeded(verifyScores(*this, output)));
+                 succeeded(verifyScores(*this, output)) &&
+                 succeeded(verifyCall(*this, getResult())));
 }
 
 LogicalResult AttentionGradOp::verify() {
@@ -197,9 +242,14 @@ LogicalResult AttentionGradOp::verify() {
       TypeRange(getResultTypes()).take_front(inputs) != TypeRange(getInputs()))
     return emitOpError("expected one result of each input's type");
   RankedTensorType output = typeOf(getGrad());
+  if (bool(getOutput()) != bool(getStatistics()))
+    return emitOpError("expected both of output and statistics, or none");
+  if (getOutput() && typeOf(getOutput()).getShape() != output.getShape())
+    return emitOpError("expected output to have the shape of grad, ")
+           << getGrad().getType() << ", but got " << getOutput().getType();
   return success(succeeded(verifyAttention(*this, getInputs(), getBiases(), getHeads(),
                                            output.getShape().back())) &&
-                 succeeded(verifyScores(*this, output)));
+                 succeeded(verifyScores(*this, output)) && succeeded(verifyCall(*this, getGrad())));
 }
 
 //===----------------------------------------------------------------------===//

@@ -81,6 +81,13 @@ Value RowProgram::bitXor(Value a, Value b) { return arith::XOrIOp::create(body, 
 Value RowProgram::shiftRight(Value a, uint32_t bits) {
   return arith::ShRUIOp::create(body, loc, a, integer(bits));
 }
+Value RowProgram::bits(Value a) {
+  return arith::BitcastOp::create(body, loc, body.getI32Type(), a);
+}
+Value RowProgram::fromBits(Value a) {
+  return arith::BitcastOp::create(body, loc, body.getF32Type(), a);
+}
+Value RowProgram::rounded(Value a, Type to) { return arith::TruncFOp::create(body, loc, to, a); }
 Value RowProgram::compare(arith::CmpIPredicate predicate, Value a, Value b) {
   return arith::CmpIOp::create(body, loc, predicate, a, b);
 }

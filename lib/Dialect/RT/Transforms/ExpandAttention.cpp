@@ -48,8 +48,6 @@ public:
         paddedKeys(llvm::alignTo(shape.keys, multiple)), numImages(shape.images * shape.windows),
         numHeads(numImages * shape.heads) {}
 
-  /// What the probabilities depend on: the same for an attention and its gradient.
-  std::vector<const void *> key() const;
   /// q, k, v and what is added to the scores.
   Moved move();
   /// The result; for at most `keepKeys` keys the probabilities stay in `moved`.
@@ -151,20 +149,6 @@ Value Expander::padded(Value stack) {
   p.out(p.in(stack), tensor({count, shape.queries, paddedKeys}));
   ++numMoves;
   return finish(p);
-}
-
-std::vector<const void *> Expander::key() const {
-  std::vector<const void *> key;
-  for (ValueRange values : {shape.inputs, shape.biases}) {
-    for (Value value : values)
-      key.push_back(value.getAsOpaquePointer());
-    key.push_back(nullptr);
-  }
-  for (Value value : {shape.scoreBias, shape.mask})
-    key.push_back(value ? value.getAsOpaquePointer() : nullptr);
-  for (StringRef name : {"heads", "scale", "window"})
-    key.push_back(op->getAttr(name).getAsOpaquePointer());
-  return key;
 }
 
 Moved Expander::move() {
@@ -308,10 +292,10 @@ struct RTExpandAttentionPass
     }
     std::map<std::vector<const void *>, Moved> known;
     for (Operation &op : llvm::make_early_inc_range(entry.getBody().front())) {
-      if (!isa<AttentionOp, AttentionGradOp>(op))
+      if (!isa<AttentionOp, AttentionGradOp>(op) || isLibraryAttention(&op))
         continue;
       Expander expander(&op, padKeys);
-      auto [place, isNew] = known.try_emplace(expander.key());
+      auto [place, isNew] = known.try_emplace(scoresKey(&op));
       if (isNew)
         place->second = expander.move();
       if (isa<AttentionOp>(op))

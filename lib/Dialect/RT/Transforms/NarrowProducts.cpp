@@ -6,11 +6,12 @@
 //
 //===----------------------------------------------------------------------===//
 
+#include "Prepare.h"
+
 #include "ns/Dialect/RT/IR/RT.h"
 #include "ns/Dialect/RT/Transforms/Passes.h"
 
 #include "llvm/ADT/MapVector.h"
-#include "llvm/Support/MathExtras.h"
 
 namespace ns::rt {
 #define GEN_PASS_DEF_RTNARROWPRODUCTSPASS
@@ -20,36 +21,38 @@ namespace ns::rt {
 using namespace mlir;
 using namespace ns::rt;
 
-static constexpr llvm::StringLiteral kPrepare = "prepare";
-
 static RankedTensorType narrowed(RankedTensorType type) {
   return type.clone(BFloat16Type::get(type.getContext()));
 }
 
-/// What a value is a view of.
-static Value rootOf(Value value) {
-  while (auto view = value.getDefiningOp<ViewOp>())
-    value = view.getSource();
-  return value;
-}
-
-/// The program that rounds every element of `value`, written to `dest` where there is one.
-static FusedOp createCopy(OpBuilder &b, Value value, Value dest) {
+/// The program that makes every element of `value` one of `element`, written to `dest` where there
+/// is one.
+static FusedOp createConversion(OpBuilder &b, Value value, Type element, Value dest) {
   auto type = typeOf(value);
   Location loc = value.getLoc();
   int64_t cols = type.getRank() == 0 ? 1 : type.getShape().back();
   MLIRContext *context = b.getContext();
   auto point = b.getAffineMapArrayAttr(
       AffineMap::get(3, 0, {getAffineDimExpr(0, context), getAffineDimExpr(2, context)}, context));
-  auto copy = FusedOp::create(
-      b, loc, TypeRange(narrowed(type)), ValueRange(value), dest ? ValueRange(dest) : ValueRange(),
-      b.getDenseI64ArrayAttr({type.getNumElements() / cols, 1, cols}), point, point,
-      dest ? b.getDenseI64ArrayAttr({0}) : DenseI64ArrayAttr());
+  auto copy =
+      FusedOp::create(b, loc, TypeRange(type.clone(element)), ValueRange(value),
+                      dest ? ValueRange(dest) : ValueRange(),
+                      b.getDenseI64ArrayAttr({type.getNumElements() / cols, 1, cols}), point, point,
+                      dest ? b.getDenseI64ArrayAttr({0}) : DenseI64ArrayAttr());
   OpBuilder::InsertionGuard guard(b);
   Block *body = b.createBlock(&copy.getBody(), {}, {type.getElementType()}, {loc});
-  Value rounded = arith::TruncFOp::create(b, loc, b.getBF16Type(), body->getArgument(0));
-  YieldOp::create(b, loc, rounded);
+  Value from = body->getArgument(0), to;
+  if (element.getIntOrFloatBitWidth() < type.getElementTypeBitWidth())
+    to = arith::TruncFOp::create(b, loc, element, from);
+  else
+    to = arith::ExtFOp::create(b, loc, element, from);
+  YieldOp::create(b, loc, to);
   return copy;
+}
+
+/// The program that rounds every element of `value`.
+static FusedOp createCopy(OpBuilder &b, Value value, Value dest) {
+  return createConversion(b, value, b.getBF16Type(), dest);
 }
 
 namespace {
@@ -57,12 +60,7 @@ namespace {
 /// The parameters that are copied in @prepare, and their places.
 class FrozenCopies {
 public:
-  explicit FrozenCopies(ModuleOp module)
-      : module(module), prepare(module.lookupSymbol<func::FuncOp>(kPrepare)) {
-    for (auto entry : module.getOps<func::FuncOp>())
-      if (entry != prepare)
-        entry.walk([&](Operation *op) { trains |= writesParams(op); });
-  }
+  explicit FrozenCopies(ModuleOp module) : module(module), trains(trainsParams(module)) {}
 
   /// Is `slot` a parameter that no entry but prepare writes?
   bool isFrozen(SlotOp slot) const { return !trains && slot.getRegion() == ns::rt::Region::Params; }
@@ -76,18 +74,17 @@ public:
                           ns::rt::Region::Params, name);
   }
 
-  /// Writes the layout and the programs of @prepare; `like` is an entry.
-  void finish(func::FuncOp like) {
+  /// Writes the layout and the programs of @prepare.
+  void finish() {
     if (types.empty())
       return;
-    extendLayout();
-    if (!prepare)
-      createPrepare(like);
-    Block &block = prepare.getBody().front();
-    llvm::DenseMap<StringAttr, Value> last; // an entry does not read a slot that it wrote
-    for (Operation &op : block)
-      addValues(&op, last);
-    OpBuilder b(block.getTerminator());
+    SmallVector<std::pair<std::string, RankedTensorType>> copies;
+    for (auto [name, type] : types)
+      copies.push_back({nameOf(name), narrowed(type)});
+    addParams(module, copies);
+    func::FuncOp prepare = getOrCreatePrepare(module);
+    llvm::DenseMap<StringAttr, Value> last = lastParamValues(prepare);
+    OpBuilder b(prepare.getBody().front().getTerminator());
     for (auto [name, type] : types) {
       Value value = last.lookup(name);
       if (!value)
@@ -106,61 +103,8 @@ public:
 private:
   static std::string nameOf(StringRef param) { return (param + ":bf16").str(); }
 
-  static bool writesParams(Operation *op) {
-    auto isParam = [](Value dest) {
-      auto slot = rootOf(dest).getDefiningOp<SlotOp>();
-      return slot && slot.getRegion() == ns::rt::Region::Params;
-    };
-    if (auto gemm = dyn_cast<GemmOp>(op))
-      return gemm.getDest() && isParam(gemm.getDest());
-    auto fused = dyn_cast<FusedOp>(op);
-    return fused && llvm::any_of(fused.getDests(), isParam);
-  }
-
-  /// The value that each parameter has after `op`.
-  static void addValues(Operation *op, llvm::DenseMap<StringAttr, Value> &last) {
-    auto fused = dyn_cast<FusedOp>(op);
-    if (auto slot = dyn_cast<SlotOp>(op); slot && slot.getRegion() == ns::rt::Region::Params)
-      last.try_emplace(slot.getNameAttr(), slot.getResult());
-    for (unsigned i = 0; fused && i < fused.getNumResults(); ++i)
-      if (Value dest = fused.getDestOf(i))
-        if (auto slot = rootOf(dest).getDefiningOp<SlotOp>();
-            slot && slot.getRegion() == ns::rt::Region::Params)
-          last[slot.getNameAttr()] = fused.getResult(i);
-  }
-
-  void extendLayout() {
-    Builder b(module.getContext());
-    auto layout = module->getAttrOfType<DictionaryAttr>(RTDialect::kLayoutAttr);
-    NamedAttrList fields(layout);
-    auto params = llvm::to_vector(layout.getAs<ArrayAttr>("params"));
-    int64_t bytes = layout.getAs<IntegerAttr>("params_bytes").getInt();
-    constexpr int64_t kAlignment = 64;
-    for (auto [name, type] : types) {
-      params.push_back(
-          b.getDictionaryAttr({b.getNamedAttr("name", b.getStringAttr(nameOf(name))),
-                               b.getNamedAttr("offset", b.getI64IntegerAttr(bytes)),
-                               b.getNamedAttr("type", TypeAttr::get(narrowed(type)))}));
-      bytes += llvm::alignTo(byteSize(narrowed(type)), kAlignment);
-    }
-    fields.set("params", b.getArrayAttr(params));
-    fields.set("params_bytes", b.getI64IntegerAttr(bytes));
-    module->setAttr(RTDialect::kLayoutAttr, fields.getDictionary(b.getContext()));
-  }
-
-  void createPrepare(func::FuncOp like) {
-    OpBuilder b = OpBuilder::atBlockEnd(module.getBody());
-    prepare = func::FuncOp::create(b, like.getLoc(), kPrepare, b.getFunctionType({}, {}));
-    prepare->setDiscardableAttrs(like->getDiscardableAttrDictionary());
-    for (StringRef names : {"rt.inputs", "rt.outputs"})
-      prepare->setAttr(names, b.getArrayAttr({}));
-    b.setInsertionPointToEnd(prepare.addEntryBlock());
-    func::ReturnOp::create(b, prepare.getLoc());
-  }
-
   ModuleOp module;
-  func::FuncOp prepare;
-  bool trains = false;
+  bool trains;
   llvm::MapVector<StringAttr, RankedTensorType> types;
 };
 
@@ -174,59 +118,110 @@ struct RTNarrowProductsPass : public ns::rt::impl::RTNarrowProductsPassBase<RTNa
       return signalPassFailure();
     }
     FrozenCopies frozen(module);
-    func::FuncOp changed; // any
+    func::FuncOp prepare = lookupPrepare(module);
     for (auto entry : module.getOps<func::FuncOp>()) {
-      bool chosen = entries.empty() ? entry.getSymName() != kPrepare
-                                    : llvm::is_contained(entries, entry.getSymName());
-      if (!chosen)
-        continue;
-      narrow(entry.getBody().front(), frozen);
-      changed = entry;
+      bool chosen =
+          entries.empty() ? entry != prepare : llvm::is_contained(entries, entry.getSymName());
+      if (chosen)
+        narrow(entry.getBody().front(), frozen);
     }
-    if (changed)
-      frozen.finish(changed);
+    frozen.finish();
     numFrozen = frozen.size();
   }
 
   void narrow(Block &block, FrozenCopies &frozen) {
     copies.clear();
-    for (auto gemm : llvm::make_early_inc_range(block.getOps<GemmOp>())) {
-      if (!typeOf(gemm.getResult()).getElementType().isF32())
-        continue;
-      for (OpOperand *operand : {&gemm.getAMutable(), &gemm.getBMutable()})
-        operand->set(copyOf(operand->get(), frozen, bool(gemm.getBatch())));
-      ++numProducts;
-      if (results != "f32" && isActivation(gemm) && canBeNarrow(gemm.getResult()))
-        narrowResult(gemm);
+    for (Operation &op : llvm::make_early_inc_range(block)) {
+      if (auto gemm = dyn_cast<GemmOp>(op))
+        narrowProduct(gemm, frozen);
+      else if (isLibraryAttention(&op))
+        narrowCall(&op, frozen);
     }
+    if (results != "f32")
+      for (auto program : block.getOps<FusedOp>())
+        narrowQuantized(program);
     for (Operation &op : llvm::make_early_inc_range(llvm::reverse(block)))
       if (isa<ViewOp, SlotOp>(op) && op.use_empty())
         op.erase();
   }
 
+  void narrowProduct(GemmOp gemm, FrozenCopies &frozen) {
+    if (!typeOf(gemm.getResult()).getElementType().isF32())
+      return;
+    for (OpOperand *operand : {&gemm.getAMutable(), &gemm.getBMutable()})
+      operand->set(copyOf(operand->get(), frozen, bool(gemm.getBatch())));
+    ++numProducts;
+    if (results != "f32" && isActivation(gemm) && canBeNarrow(gemm.getResult()))
+      narrowResult(gemm, frozen);
+  }
+
+  /// A library's attention, or its gradient, reads and writes bf16; statistics stay f32.
+  void narrowCall(Operation *call, FrozenCopies &frozen) {
+    auto gradient = dyn_cast<AttentionGradOp>(call);
+    for (OpOperand &operand : call->getOpOperands())
+      if (!gradient || operand.get() != gradient.getStatistics())
+        operand.set(copyOf(operand.get(), frozen, /*ofHeads=*/true));
+    for (OpResult result : call->getResults()) {
+      auto type = typeOf(result);
+      if (result.getResultNumber() > 0 && !gradient)
+        continue; // statistics
+      bool onlyNarrow = canBeNarrow(result);
+      result.setType(narrowed(type));
+      if (onlyNarrow) {
+        readNarrow(result);
+        continue;
+      }
+      OpBuilder b(call->getContext());
+      b.setInsertionPointAfter(call);
+      FusedOp wide = createConversion(b, result, type.getElementType(), {});
+      wide->setDiscardableAttrs(call->getDiscardableAttrDictionary());
+      result.replaceAllUsesExcept(wide.getResult(0), wide);
+      copies[wide.getResult(0)] = result; // for products and calls that read it
+    }
+    ++numCalls;
+  }
+
+  /// What a program quantizes (rt-quantize-products) that rt-fuse cannot make part of it, for it is
+  /// written part by part or along other rows, is bf16 on the way.
+  static void narrowQuantized(FusedOp program) {
+    if (!isa<Float8E4M3FNType>(typeOf(program.getResult(0)).getElementType()))
+      return;
+    Value value = program.getInputs().front();
+    while (auto view = value.getDefiningOp<ViewOp>())
+      value = view.getSource();
+    SmallVector<OpResult> parts = partsOf(value);
+    if (parts.empty() || !typeOf(value).getElementType().isF32() || !canBeNarrow(value))
+      return;
+    if (parts.size() > 1 || cast<FusedOp>(parts.front().getOwner()).getCols() != program.getCols())
+      narrowParts(parts);
+  }
+
   /// Is the result a row for each token, or scores, or their gradients? Gradients of weights, and
   /// what is made once for an image, such as logits, stay f32.
-  static bool isActivation(GemmOp gemm) {
-    return !gemm.getDest() && !gemm.getBias() &&
+  bool isActivation(GemmOp gemm) {
+    return !gemm.getDest() && (!gemm.getBias() || results == "bf16") &&
            (gemm.getBatch() || (!gemm.getTransA() && typeOf(gemm.getResult()).getRank() == 3));
   }
 
-  /// Do only programs and products read `value`, themselves or through views?
+  /// Do only programs, products and calls read `value`, themselves or through views?
   static bool canBeNarrow(Value value) {
     return llvm::all_of(value.getUses(), [](OpOperand &use) {
       if (auto view = dyn_cast<ViewOp>(use.getOwner()))
         return canBeNarrow(view.getResult());
       if (auto program = dyn_cast<FusedOp>(use.getOwner()))
         return use.getOperandNumber() < program.getInputs().size();
-      return isa<GemmOp>(use.getOwner()) && use.getOperandNumber() < 2;
+      return isLibraryAttention(use.getOwner()) ||
+             (isa<GemmOp>(use.getOwner()) && use.getOperandNumber() < 2);
     });
   }
 
-  /// The product writes bf16, or a program rounds what it wrote.
-  void narrowResult(GemmOp gemm) {
+  /// The product writes bf16, with a bias of that type, or a program rounds what it wrote.
+  void narrowResult(GemmOp gemm, FrozenCopies &frozen) {
     Value result = gemm.getResult();
     if (results == "bf16") {
       result.setType(narrowed(typeOf(result)));
+      for (OpOperand &bias : gemm.getBiasMutable())
+        bias.set(copyOf(bias.get(), frozen, /*ofHeads=*/false));
     } else {
       OpBuilder b(gemm.getContext());
       b.setInsertionPointAfter(gemm);
@@ -290,7 +285,7 @@ struct RTNarrowProductsPass : public ns::rt::impl::RTNarrowProductsPassBase<RTNa
   /// `value` in bf16, made once in an entry. `ofHeads`: an operand of attention's products, such as
   /// probabilities.
   Value copyOf(Value value, FrozenCopies &frozen, bool ofHeads) {
-    if (typeOf(value).getElementType().isBF16())
+    if (!typeOf(value).getElementType().isF32())
       return value;
     if (Value known = copies.lookup(value))
       return known;

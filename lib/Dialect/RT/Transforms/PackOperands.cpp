@@ -6,10 +6,9 @@
 //
 //===----------------------------------------------------------------------===//
 
-#include "ns/Dialect/RT/IR/RT.h"
-#include "ns/Dialect/RT/Transforms/Passes.h"
+#include "Prepare.h"
 
-#include "mlir/Dialect/Func/IR/FuncOps.h"
+#include "ns/Dialect/RT/Transforms/Passes.h"
 
 namespace ns::rt {
 #define GEN_PASS_DEF_RTPACKOPERANDSPASS
@@ -34,10 +33,13 @@ struct RTPackOperandsPass : public ns::rt::impl::RTPackOperandsPassBase<RTPackOp
   void runOnOperation() override {
     if (products == "library")
       return;
+    // Frozen weights are packed once (rt-pack-weights), and without any product of the library it
+    // need not be loaded.
+    bool all = products == "generated" || !trainsParams(getOperation());
     SmallVector<GemmOp> gemms;
     getOperation().walk([&](GemmOp op) {
       bool wide = !typeOf(op.getA()).getElementType().isBF16(), single = !op.getBatch() && !op.getBias();
-      if (wide && single && !op.getPacked() && (products == "generated" || isFasterGenerated(op)))
+      if (wide && single && !op.getPacked() && (all || isFasterGenerated(op)))
         gemms.push_back(op);
     });
     for (GemmOp op : gemms)

@@ -11,7 +11,6 @@
 
 #include <dlfcn.h>
 
-#include <algorithm>
 #include <filesystem>
 
 using namespace ns::runtime;
@@ -25,23 +24,29 @@ static std::string ownFolder() {
 }
 
 Attention::Attention(Device &device) : device(device) {
+  static constexpr char kRemedy[] =
+      "; or compile with --attention=expanded, which needs neither cuDNN nor its plugin";
   std::string path;
-  void *library;
+  void *library, *cudnn;
   try {
     library = openLibrary("the cuDNN plugin", "NSRT_CUDNN_PLUGIN", {"libnsrt-cudnn.so"},
                           {ownFolder()}, path);
   } catch (const Error &error) {
-    fail(error.what(), "; it is built where cuDNN's headers are (scripts/setup.sh --cudnn); or "
-                       "compile with --attention=expanded");
+    fail(error.what(), "; it is built where cuDNN's headers are (scripts/setup.sh --cudnn)",
+         kRemedy);
   }
   auto query = reinterpret_cast<nsrt_attention_query_fn>(::dlsym(library, NSRT_ATTENTION_SYMBOL));
   plugin = query ? query(NSRT_ATTENTION_VERSION) : nullptr;
   if (!plugin)
     fail(path, ": expected a cuDNN plugin of version ", NSRT_ATTENTION_VERSION, ", found another");
-  void *cudnn =
-      openLibrary("cuDNN", "NSRT_CUDNN_LIBRARY", {"libcudnn.so.9"}, wheelFolders("cudnn"), path);
+  try {
+    cudnn =
+        openLibrary("cuDNN", "NSRT_CUDNN_LIBRARY", {"libcudnn.so.9"}, wheelFolders("cudnn"), path);
+  } catch (const Error &error) {
+    fail(error.what(), kRemedy);
+  }
   if (const char *complaint = plugin->open(&state, cudnn))
-    fail(path, ": ", complaint);
+    fail(path, ": ", complaint, kRemedy);
 }
 
 Attention::~Attention() {
@@ -49,23 +54,25 @@ Attention::~Attention() {
     plugin->close(state);
 }
 
-/// Float32 gradients of the queries and a row of statistics, and as much again for what cuDNN
-/// aligns.
-static uint64_t workspaceOf(const nsrt_attention &op) {
-  if (!op.gradient)
-    return 1 << 20;
-  uint64_t rows = uint64_t(op.images) * op.heads * std::max(op.queries, op.keys);
-  return 2 * rows * (op.width + 64) * sizeof(float) + (1 << 20);
+void Attention::prepare(const nsrt_attention &op) {
+  uint64_t bytes = 0;
+  if (const char *complaint = plugin->prepare(state, &op, &bytes))
+    fail(complaint, "; compile with --attention=expanded");
+  if (bytes > workspaceBytes) // graphs that were captured keep the one they have
+    setWorkspace(device.allocate(bytes, "attention"), bytes);
+  prepared.resize(std::max(prepared.size(), static_cast<size_t>(op.index) + 1));
+  prepared[op.index] = true;
 }
 
 void Attention::enqueue(const nsrt_attention &op, void *const *args) {
-  // Grows outside of captures: an op's first call is never captured.
-  if (uint64_t bytes = workspaceOf(op); bytes > workspaceBytes) {
-    workspace = device.allocate(bytes, "attention");
-    workspaceBytes = bytes;
-  }
-  if (const char *complaint = plugin->enqueue(state, &op, args, reinterpret_cast<void *>(workspace),
-                                              workspaceBytes, device.compute))
+  try {
+    if (static_cast<size_t>(op.index) >= prepared.size() || !prepared[op.index])
+      prepare(op);
+    if (const char *complaint =
+            plugin->enqueue(state, &op, args, reinterpret_cast<void *>(workspace), device.compute))
+      fail(complaint);
+  } catch (const Error &error) {
     fail("attention of ", op.images, " images, ", op.heads, " heads, ", op.queries, "x", op.keys,
-         "x", op.width, op.gradient ? ", gradient: " : ": ", complaint);
+         "x", op.width, op.gradient ? ", gradient: " : ": ", error.what());
+  }
 }

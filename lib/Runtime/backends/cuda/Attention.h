@@ -9,8 +9,8 @@
 #ifndef NS_RUNTIME_CUDA_ATTENTION_H
 #define NS_RUNTIME_CUDA_ATTENTION_H
 
-#include "AttentionPlugin.h"
 #include "Device.h"
+#include "ns/Cuda/AttentionPlugin.h"
 
 namespace ns::runtime::cuda {
 
@@ -22,15 +22,25 @@ public:
   explicit Attention(Device &device);
   ~Attention();
 
-  /// Throws Error. The first call of an op must not be captured.
+  /// Gives the calls memory of the device to work in.
+  void setWorkspace(DevicePtr memory, uint64_t bytes) {
+    workspace = memory;
+    workspaceBytes = bytes;
+  }
+
+  /// Throws Error. The first call of an op must not be captured: it builds the plan, and where the
+  /// workspace is too small allocates one of its own, which later calls share.
   void enqueue(const nsrt_attention &op, void *const *args);
 
 private:
+  void prepare(const nsrt_attention &op);
+
   Device &device;
   const nsrt_attention_plugin *plugin = nullptr;
   void *state = nullptr;
-  DevicePtr workspace = 0; ///< cuDNN's backward pass sums gradients of queries there, in float32
+  DevicePtr workspace = 0;
   uint64_t workspaceBytes = 0;
+  std::vector<bool> prepared; ///< by an op's index
 };
 
 } // namespace ns::runtime::cuda

@@ -8,6 +8,7 @@
 
 #include "CudaBackend.h"
 #include "ns/Runtime/Error.h"
+#include "ns/Runtime/Profile.h"
 
 #include <nlohmann/json.hpp>
 
@@ -40,6 +41,8 @@ CudaBackend::CudaBackend(const Artifact &artifact) : artifact(artifact), synchro
   table.device_gemm = gemm;
   table.device_attention = attention;
   loadKernels();
+  if (!artifact.metadata().device.attention.empty())
+    openAttention(); // what is missing is said before any work
   allocate();
   arrived.emplace(device.api);
   delivered.emplace(device.api);
@@ -50,12 +53,20 @@ CudaBackend::~CudaBackend() {
   for (auto &[name, graph] : graphs)
     if (graph)
       device.api.cuGraphExecDestroy(graph);
+  for (auto &[name, timed] : timelines)
+    if (timed.graph)
+      device.api.cuGraphExecDestroy(timed.graph);
   products.reset();
   attentions.reset();
   device.api.cuModuleUnload(module);
 }
 
 void CudaBackend::loadKernels() {
+  if (int needed = artifact.metadata().device.capability; device.capability < needed)
+    fail(artifact.path(), ": expected a GPU of compute capability ", needed / 10, ".", needed % 10,
+         " or later for products of FP8 (--precision=fp8), found ", device.name, ", of ",
+         device.capability / 10, ".", device.capability % 10,
+         "; compile with --precision=bf16 for it");
   Result result = device.api.cuModuleLoadData(&module, artifact.image().data());
   if (result == kNoBinaryForGpu || result == kInvalidPtx || result == kUnsupportedPtxVersion)
     fail(artifact.path(), ": its kernels are for other GPUs than ", device.name, " (sm_",
@@ -72,6 +83,14 @@ void CudaBackend::loadKernels() {
   }
 }
 
+void CudaBackend::openAttention() {
+  try {
+    attentions = std::make_unique<Attention>(device);
+  } catch (const Error &error) {
+    fail(artifact.path(), ": its attention is cuDNN's: ", error.what());
+  }
+}
+
 void CudaBackend::allocate() {
   const auto &sizes = artifact.metadata().regions;
   uint64_t total = 0;
@@ -85,12 +104,16 @@ void CudaBackend::allocate() {
     offsets[i] = reserve(sizes[i]);
   uint64_t twinAt = reserve(sizes[NSRT_IO]), workspaceAt = reserve(Products::kWorkspace),
            oneAt = reserve(sizeof(float));
+  uint64_t attentionBytes = artifact.metadata().device.attentionWorkspace,
+           attentionAt = reserve(attentionBytes);
   DevicePtr base = device.allocate(total, artifact.path());
   for (int i = 0; i < NSRT_NUM_REGIONS; ++i)
     regions[i] = reinterpret_cast<char *>(base + offsets[i]);
   twin = base + twinAt;
   workspace = base + workspaceAt;
   one = base + oneAt;
+  if (attentions)
+    attentions->setWorkspace(base + attentionAt, attentionBytes);
   static constexpr float kOne = 1;
   device.api.check(device.api.cuMemcpyHtoDAsync_v2(one, &kOne, sizeof kOne, device.compute),
                    "cuMemcpyHtoDAsync");
@@ -99,6 +122,9 @@ void CudaBackend::allocate() {
   mirrors[NSRT_PARAMS] = paramsMirror.data();
   mirrors[NSRT_STATE] = stateMirror.data();
   mirrors[NSRT_IO] = device.allocatePinned(std::max<uint64_t>(sizes[NSRT_IO], 1), artifact.path());
+  cells = device.allocatePinned(kCells * sizeof(double), artifact.path());
+  for (int i = 0; i < kCells; ++i)
+    cellMarkers.push_back(std::make_unique<Marker>(device.api));
   // The copy stream writes to the twin: not before it has been zeroed.
   device.api.check(device.api.cuStreamSynchronize(device.compute), "cuStreamSynchronize");
 }
@@ -132,6 +158,21 @@ void CudaBackend::download(int region, uint64_t offset, uint64_t bytes) {
       "cuMemcpyDtoHAsync");
 }
 
+void CudaBackend::fetch(int cell, int region, uint64_t offset, uint64_t bytes) {
+  device.makeCurrent();
+  DevicePtr from = reinterpret_cast<DevicePtr>(regions[region] + offset);
+  device.api.check(
+      device.api.cuMemcpyDtoHAsync_v2(cells + cell * sizeof(double), from, bytes, device.compute),
+      "cuMemcpyDtoHAsync");
+  cellMarkers[cell]->record(device.compute);
+}
+
+const char *CudaBackend::fetched(int cell) {
+  device.makeCurrent();
+  expectEnd(cellMarkers[cell]->tryWait());
+  return cells + cell * sizeof(double);
+}
+
 void CudaBackend::deliverStaged() {
   if (staged.empty())
     return;
@@ -146,12 +187,22 @@ void CudaBackend::deliverStaged() {
   staged.clear();
 }
 
-void CudaBackend::start(const std::string &name, nsrt_entry_fn run) {
+/// "synth_step", or "value_and_grad + attack_update".
+static std::string joinedName(std::span<const EntryCall> calls) {
+  std::string name = calls.front().entry;
+  for (const EntryCall &call : calls.subspan(1))
+    name += " + " + call.entry;
+  return name;
+}
+
+void CudaBackend::startChain(std::span<const EntryCall> calls) {
   device.makeCurrent();
   deliverStaged();
+  std::string name = joinedName(calls);
   auto it = graphs.find(name);
   if (it == graphs.end()) {
-    enqueue(name, run);
+    for (const EntryCall &call : calls)
+      enqueue(call.entry, call.run);
     if (!synchronous)
       graphs.emplace(name, nullptr);
     if (products)
@@ -159,20 +210,71 @@ void CudaBackend::start(const std::string &name, nsrt_entry_fn run) {
     return;
   }
   if (!it->second)
-    it->second = capture(name, run);
-  Result result = device.api.cuGraphLaunch(it->second, device.compute);
+    it->second = capture(calls);
+  launchGraph(name, it->second);
+}
+
+void CudaBackend::launchGraph(const std::string &name, GraphExec graph) {
+  Result result = device.api.cuGraphLaunch(graph, device.compute);
   if (result != kSuccess)
     fail(artifact.path(), ": entry '", name, "': cuGraphLaunch: ", device.api.text(result));
+}
+
+/// Events of the driver time ops to about a microsecond, which each of them takes, too. The first
+/// run of an entry chooses algorithms: it counts as the host's.
+void CudaBackend::startTimed(const std::string &name, nsrt_entry_fn run, Profile &profile) {
+  if (!synchronous && !graphs.count(name)) {
+    Stretch stretch(&profile, "first runs of entries", 1);
+    start(name, run);
+    return wait();
+  }
+  device.makeCurrent();
+  deliverStaged();
+  Timeline &timed = timelines[name];
+  profile.beginEntry(name, 1);
+  if (!timed.graph) {
+    timed = {};
+    timeline = &timed;
+    struct End {
+      Timeline *&timeline;
+      ~End() { timeline = nullptr; }
+    } end{timeline};
+    if (synchronous)
+      enqueue(name, run);
+    else
+      timed.graph = capture(std::array{EntryCall{name, run}});
+  }
+  if (timed.graph)
+    launchGraph(name, timed.graph);
+  wait();
+  int64_t end = profile.now();
+  auto before = [&](size_t i) { // nanoseconds from event i to the last one
+    return int64_t(timed.markers.back()->millisecondsSince(*timed.markers[i]) * 1e6);
+  };
+  for (size_t i = 0; i < timed.ops.size(); ++i)
+    profile.addOp(timed.ops[i], end - before(i), end - before(i + 1));
+  profile.endEntry(end);
+}
+
+void CudaBackend::addMarker() {
+  timeline->markers.push_back(std::make_unique<Marker>(device.api, kEventDefault));
+  if (capturing)
+    timeline->markers.back()->recordInGraph(device.compute);
+  else
+    timeline->markers.back()->record(device.compute);
 }
 
 void CudaBackend::wait() {
   device.makeCurrent();
   for (Stream stream : {device.copies, device.compute})
-    if (Result result = device.api.cuStreamSynchronize(stream); result != kSuccess)
-      fail(artifact.path(), ": ",
-           entry.empty() ? "a copy" : str("entry '", entry, "' or one before"), " failed on ",
-           device.name, ": ", device.api.text(result),
-           "; NSRT_CUDA_SYNC=1 in the environment tells the op");
+    expectEnd(device.api.cuStreamSynchronize(stream));
+}
+
+void CudaBackend::expectEnd(Result result) const {
+  if (result != kSuccess)
+    fail(artifact.path(), ": ", entry.empty() ? "a copy" : str("entry '", entry, "' or one before"),
+         " failed on ", device.name, ": ", device.api.text(result),
+         "; NSRT_CUDA_SYNC=1 in the environment tells the op");
 }
 
 void CudaBackend::enqueue(const std::string &name, nsrt_entry_fn run) {
@@ -180,25 +282,31 @@ void CudaBackend::enqueue(const std::string &name, nsrt_entry_fn run) {
   op = -1;
   failure.clear();
   int32_t status = run(&table, regions.data());
+  if (timeline)
+    guarded([&] { addMarker(); });
   if (!failure.empty())
     fail(artifact.path(), ": ", failure);
   if (status)
     fail(artifact.path(), ": entry '", name, "' failed with status ", status);
 }
 
-GraphExec CudaBackend::capture(const std::string &name, nsrt_entry_fn run) {
+GraphExec CudaBackend::capture(std::span<const EntryCall> calls) {
   const Driver &api = device.api;
   api.check(api.cuStreamBeginCapture_v2(device.compute, kCaptureThreadLocal),
             "cuStreamBeginCapture");
   Graph graph = nullptr;
+  capturing = true;
   try {
-    enqueue(name, run);
+    for (const EntryCall &call : calls)
+      enqueue(call.entry, call.run);
+    capturing = false;
   } catch (...) {
+    capturing = false;
     if (api.cuStreamEndCapture(device.compute, &graph) == kSuccess && graph)
       api.cuGraphDestroy(graph);
     throw;
   }
-  std::string what = str(artifact.path(), ": entry '", name, "': ");
+  std::string what = str(artifact.path(), ": entry '", joinedName(calls), "': ");
   api.check(api.cuStreamEndCapture(device.compute, &graph), (what + "cuStreamEndCapture").c_str());
   GraphExec exec = nullptr;
   Result result = api.cuGraphInstantiateWithFlags(&exec, graph, 0);
@@ -237,7 +345,15 @@ void CudaBackend::afterOp() {
     device.api.check(device.api.cuStreamSynchronize(device.compute), "failed on the device");
 }
 
-void CudaBackend::mark(void *context, int64_t op) { static_cast<CudaBackend *>(context)->op = op; }
+void CudaBackend::mark(void *context, int64_t op) {
+  auto &self = *static_cast<CudaBackend *>(context);
+  self.op = op;
+  if (self.timeline)
+    self.guarded([&] {
+      self.timeline->ops.push_back(op);
+      self.addMarker();
+    });
+}
 
 void CudaBackend::launch(void *context, int64_t kernel, const int64_t gridBlock[6],
                          void *const *args, int64_t) {
@@ -268,7 +384,7 @@ void CudaBackend::attention(void *context, const nsrt_attention *op, void *const
   auto &self = *static_cast<CudaBackend *>(context);
   self.guarded([&] {
     if (!self.attentions)
-      self.attentions = std::make_unique<Attention>(self.device);
+      self.openAttention();
     self.attentions->enqueue(*op, args);
   });
 }

@@ -15,15 +15,18 @@
 #include "Products.h"
 #include "ns/Runtime/Backend.h"
 
+#include <array>
 #include <map>
+#include <memory>
 #include <optional>
+#include <vector>
 
 namespace ns::runtime::cuda {
 
-/// One allocation on the device holds the regions, a staging twin of region io, the workspace of
-/// products and a one. What an entry enqueues the first time runs as it is called, which chooses
+/// One allocation on the device holds the regions, a staging twin of region io, the workspaces of
+/// products and attention, and a one. What an entry enqueues the first time runs as it is called, which chooses
 /// the algorithms of products; the second time it is captured as a graph, and from then on the
-/// graph is launched. So no entry runs twice for one start.
+/// graph is launched. So no entry runs twice for one start. A chain of entries is one graph.
 ///
 /// Uploads into io travel on a stream of their own into the staging twin, while entries run; the
 /// next start copies them to their places.
@@ -40,7 +43,13 @@ public:
   void upload(int region, uint64_t offset, uint64_t bytes) override;
   void settle() override;
   void download(int region, uint64_t offset, uint64_t bytes) override;
-  void start(const std::string &entry, nsrt_entry_fn run) override;
+  void fetch(int cell, int region, uint64_t offset, uint64_t bytes) override;
+  const char *fetched(int cell) override;
+  void start(const std::string &entry, nsrt_entry_fn run) override {
+    startChain(std::array{EntryCall{entry, run}});
+  }
+  void startChain(std::span<const EntryCall> calls) override;
+  void startTimed(const std::string &entry, nsrt_entry_fn run, Profile &profile) override;
   void wait() override;
 
 private:
@@ -49,13 +58,27 @@ private:
     uint64_t offset, bytes;
   };
 
+  /// An entry with an event before each op and one behind the last.
+  struct Timeline {
+    GraphExec graph = nullptr;
+    std::vector<int64_t> ops;
+    std::vector<std::unique_ptr<Marker>> markers;
+  };
+
   void allocate();
+  void openAttention();
   void loadKernels();
   void deliverStaged();
   /// Calls the entry, whose calls are enqueued or captured. Throws what the first of them that
   /// failed had to say.
   void enqueue(const std::string &entry, nsrt_entry_fn run);
-  GraphExec capture(const std::string &entry, nsrt_entry_fn run);
+  /// One graph of all calls.
+  GraphExec capture(std::span<const EntryCall> calls);
+  void launchGraph(const std::string &entry, GraphExec graph);
+  /// An event of `timeline`, now in the stream.
+  void addMarker();
+  /// Throws, unless `result` of a wait is success.
+  void expectEnd(Result result) const;
   std::string whereabouts() const;
   /// Runs fn for an op of the entry: its first error stops the entry's further calls.
   template <class Fn> void guarded(Fn fn);
@@ -84,10 +107,14 @@ private:
 
   std::vector<Staged> staged;
   std::optional<Marker> arrived, delivered; ///< staged bytes in the twin; in their places
+  char *cells = nullptr;                    ///< of `fetch`, pinned
+  std::vector<std::unique_ptr<Marker>> cellMarkers;
 
-  /// Entries by name: started once without a graph, or their graph.
+  /// Entries and chains of them by name: started once without a graph, or their graph.
   std::map<std::string, GraphExec> graphs;
-  bool synchronous = false;
+  std::map<std::string, Timeline> timelines;
+  Timeline *timeline = nullptr; ///< of the entry that is being enqueued, where it is timed
+  bool synchronous = false, capturing = false;
 
   std::string entry, failure; ///< of the entry that is being enqueued
   int64_t op = -1;            ///< the last one marked

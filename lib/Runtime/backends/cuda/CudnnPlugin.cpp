@@ -6,17 +6,15 @@
 //
 //===----------------------------------------------------------------------===//
 //
-// libnsrt-cudnn.so: the one place that sees cuDNN's headers, whose frontend takes a minute to
-// compile. cuDNN itself is loaded by libnsrt, which hands its handle over. One graph for each op,
-// built at its first call.
+// libnsrt-cudnn.so: the one place that sees cuDNN's headers, whose frontend takes 20 s to
+// compile. cuDNN itself is loaded by libnsrt, which hands its handle over. One graph for each op.
 //
 //===----------------------------------------------------------------------===//
 
-#include "AttentionPlugin.h"
+#include "ns/Cuda/AttentionPlugin.h"
 
 #include <cudnn_frontend.h>
 
-#include <map>
 #include <memory>
 #include <string>
 #include <unordered_map>
@@ -37,7 +35,7 @@ enum Uid : int64_t { kQ = 1, kK, kV, kO, kStatistics, kGradO, kGradQ, kGradK, kG
 
 struct State {
   cudnnHandle_t handle = nullptr;
-  std::map<const nsrt_attention *, std::shared_ptr<fe::graph::Graph>> graphs;
+  std::unordered_map<int64_t, std::shared_ptr<fe::graph::Graph>> graphs; // by an op's index
   std::string complaint;
 };
 
@@ -90,6 +88,7 @@ void addBackward(fe::graph::Graph &graph, const nsrt_attention &op) {
   auto statistics = graph.tensor(statisticsOf(op));
   auto attributes = fe::graph::SDPA_backward_attributes()
                         .set_name("attention_gradient")
+                        .set_deterministic_algorithm(true) // resumed runs give the same bits
                         .set_attn_scale(static_cast<float>(op.scale));
   auto [gradQ, gradK, gradV] = graph.sdpa_backward(q, k, v, o, gradO, statistics, attributes);
   makeOutput(gradQ, shapeOf(op, "dq", kGradQ, op.queries, op.strides_q));
@@ -131,22 +130,24 @@ const char *openCudnn(void **out, void *cudnn) {
   return nullptr;
 }
 
-const char *enqueue(void *opaque, const nsrt_attention *op, void *const *args, void *workspace,
-                    uint64_t bytes, void *stream) {
+const char *prepare(void *opaque, const nsrt_attention *op, uint64_t *bytes) {
   State &state = *static_cast<State *>(opaque);
-  auto &graph = state.graphs[op];
-  if (!graph && !(graph = build(state, *op)))
+  auto graph = build(state, *op);
+  if (!graph)
     return state.complaint.c_str();
-  if (uint64_t(graph->get_workspace_size()) > bytes) {
-    state.complaint = "cuDNN wants " + std::to_string(graph->get_workspace_size()) +
-                      " bytes of workspace, there are " + std::to_string(bytes);
-    return state.complaint.c_str();
-  }
+  *bytes = static_cast<uint64_t>(graph->get_workspace_size());
+  state.graphs[op->index] = std::move(graph);
+  return nullptr;
+}
+
+const char *enqueue(void *opaque, const nsrt_attention *op, void *const *args, void *workspace,
+                    void *stream) {
+  State &state = *static_cast<State *>(opaque);
   std::unordered_map<int64_t, void *> pointers;
   for (int64_t i = 0; i < (op->gradient ? 9 : 5); ++i)
     pointers[kQ + i] = args[i];
   fe::detail::set_stream(state.handle, static_cast<cudaStream_t>(stream));
-  auto status = graph->execute(state.handle, pointers, workspace);
+  auto status = state.graphs.at(op->index)->execute(state.handle, pointers, workspace);
   if (status.is_good())
     return nullptr;
   state.complaint = "cuDNN: " + status.get_message();
@@ -163,7 +164,7 @@ void closeCudnn(void *opaque) {
 
 extern "C" __attribute__((visibility("default"))) const nsrt_attention_plugin *
 nsrt_attention_query(uint32_t version) {
-  static constexpr nsrt_attention_plugin kPlugin = {NSRT_ATTENTION_VERSION, openCudnn, enqueue,
-                                                    closeCudnn};
+  static constexpr nsrt_attention_plugin kPlugin = {NSRT_ATTENTION_VERSION, openCudnn, prepare,
+                                                    enqueue, closeCudnn};
   return version == NSRT_ATTENTION_VERSION ? &kPlugin : nullptr;
 }

@@ -63,7 +63,13 @@ public:
   void holdBack(Stream stream) {
     api.check(api.cuStreamWaitEvent(stream, event, 0), "cuStreamWaitEvent");
   }
-  void wait() { api.check(api.cuEventSynchronize(event), "cuEventSynchronize"); }
+  /// In a capture: each time the graph gets there.
+  void recordInGraph(Stream stream) {
+    api.check(api.cuEventRecordWithFlags(event, stream, kEventRecordExternal),
+              "cuEventRecordWithFlags");
+  }
+  void wait() { api.check(tryWait(), "cuEventSynchronize"); }
+  Result tryWait() { return api.cuEventSynchronize(event); }
   float millisecondsSince(const Marker &start) const {
     float milliseconds = 0;
     api.check(api.cuEventElapsedTime(&milliseconds, start.event, event), "cuEventElapsedTime");

@@ -52,8 +52,10 @@ static BlasType blasType(int32_t type) {
     return kR32F;
   case NSRT_BF16:
     return kR16BF;
+  case NSRT_E4M3:
+    return kR8E4M3;
   default:
-    fail("a product of element type ", type, ": expected float32 or bfloat16");
+    fail("a product of element type ", type, ": expected float32, bfloat16 or e4m3");
   }
 }
 

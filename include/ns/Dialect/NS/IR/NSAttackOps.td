@@ -1,4 +1,4 @@
-//===- NSAttackOps.td - losses that attacks climb -------------*- tablegen -*-===//
+//===- NSAttackOps.td - what attacks climb, and their steps ---*- tablegen -*-===//
 //
 // Part of the Nullspace compiler, under the Apache License v2.0 with LLVM Exceptions.
 // See LICENSE for license information.
@@ -116,6 +116,49 @@ def NS_AttentionLossGradOp : NS_PureOp<"attention_loss_grad", [AllTypesMatch<["i
   let arguments = (ins NN_Vector:$grad, NN_Features:$input);
   let results = (outs NN_Features:$result);
   let assemblyFormat = "$grad `,` $input attr-dict `:` type($grad) `,` type($input)";
+}
+
+//===----------------------------------------------------------------------===//
+// Steps
+//===----------------------------------------------------------------------===//
+
+def NS_MomentumOp : NS_PureOp<"momentum", [AllTypesMatch<["momentum", "grad", "result"]>]> {
+  let summary = "Decaying sum of gradients, each divided by its mean absolute value";
+  let description = [{
+    The direction of MI-FGSM (Dong et al. 2018, equation 6), image by image: with `hyper = [step size, eps, decay]`
+
+    `result = decay momentum + grad / max(mean |grad|, 1e-30)`
+
+    A momentum times 0 counts as 0 whatever it holds.
+
+    Example:
+    ```mlir
+    %d = ns.momentum %m, %g, %hyper : tensor<?x3x32x32xf32>, tensor<3xf32>
+    ```
+  }];
+  let arguments = (ins NN_Image:$momentum, NN_Image:$grad, NN_Vector:$hyper);
+  let results = (outs NN_Image:$result);
+  let assemblyFormat = "$momentum `,` $grad `,` $hyper attr-dict `:` type($grad) `,` type($hyper)";
+}
+
+def NS_AscendOp : NS_PureOp<"ascend", [AllTypesMatch<["image", "clean", "direction", "result"]>]> {
+  let summary = "A step of projected gradient ascent on the pixels";
+  let description = [{
+    With x the clean image, y the image so far, d the direction, `hyper = [s, eps, decay]`, s the size of the step, and clip onto [0, 1]; norms are of one image.
+
+    - `linf`: `result = clip(min(max(y + s sign(d), x - eps), x + eps))`; the sign of 0 and of NaN is 0
+    - `l2`: with `y' = y + s d / (|d| + 1e-10)`, `result = clip(x + min(1, eps / |y' - x|) (y' - x))`
+
+    NaN pixels stay NaN. An image whose direction is 0 stays as it is, if it lies in the ball.
+
+    Example:
+    ```mlir
+    %y1 = ns.ascend linf %y, %x, %d, %hyper : tensor<?x3x32x32xf32>, tensor<3xf32>
+    ```
+  }];
+  let arguments = (ins NS_BallNorm:$norm, NN_Image:$image, NN_Image:$clean, NN_Image:$direction, NN_Vector:$hyper);
+  let results = (outs NN_Image:$result);
+  let assemblyFormat = "$norm $image `,` $clean `,` $direction `,` $hyper attr-dict `:` type($image) `,` type($hyper)";
 }
 
 #endif // NS_DIALECT_NS_IR_NSATTACKOPS_TD

@@ -27,4 +27,9 @@ def NS_Objective : I32EnumAttr<"Objective", "distance between noised and clean l
   let cppNamespace = "::ns::harden";
 }
 
+def NS_BallNorm : I32EnumAttr<"BallNorm", "norm in which an attack stays near the clean image", [
+    I32EnumAttrCase<"Linf", 0, "linf">, I32EnumAttrCase<"L2", 1, "l2">]> {
+  let cppNamespace = "::ns::harden";
+}
+
 #endif // NS_DIALECT_NS_IR_NSENUMS_TD

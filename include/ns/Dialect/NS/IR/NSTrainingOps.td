@@ -47,7 +47,8 @@ def NS_AdamWParamsOp : NS_Op<"adamw_params"> {
   let description = [{
     With `hyper = [lr, beta1, beta2, eps, weight_decay, 1 - beta1^t, 1 - beta2^t]` (torch.optim.AdamW):
     `p *= 1 - lr wd` (not where `no_decay`); `m += (1 - beta1)(g - m)`; `s = beta2 s + (1 - beta2) g^2`;
-    `p -= lr / bc1 * m / (sqrt(s) / sqrt(bc2) + eps)`. One pass over the flat parameter arena.
+    `p -= lr / bc1 * m / (sqrt(s) / sqrt(bc2) + eps)`. One pass over the flat parameter arena. Elements whose
+    gradient is not finite, and their moments, stay as they are.
 
     Example:
     ```mlir

@@ -61,6 +61,24 @@ def InsertAttentionTapsPass : NS_ModulePass<"ns-insert-attention-taps"> {
     Statistic<"numLosses", "num-losses", "Attention losses inserted">];
 }
 
+def InsertAttackUpdatePass : NS_ModulePass<"ns-insert-attack-update"> {
+  let summary = "Add the entries attack_update, attack_update_l2 and attack_update_momentum";
+  let description = [{
+    What an attack's step does with the gradient by the pixels that another entry left in `image_grad`; `image` is updated in place.
+
+    `@attack_update(image, clean_image, image_grad, attack_hyper) -> (image)`: `ns.ascend linf`; with the step size eps and one step it is FGSM, with more BIM and PGD.
+
+    `@attack_update_l2`: the same with `ns.ascend l2`. `@attack_update_momentum(image, clean_image, image_grad, attack_hyper, momentum) -> (momentum, image)`: `ns.ascend linf`
+    along `ns.momentum`, which is MIM.
+
+    `attack_hyper` is [step size, eps, decay]. Nothing of the network is in them, so that one entry follows any that makes a gradient.
+
+    Requires: `ns-verify-imported`. Ensures: three entries without gradient requests.
+    Example: `%y1 = ns.ascend linf %y, %x, %g, %hyper : tensor<?x3x32x32xf32>, tensor<3xf32>`.
+  }];
+  let statistics = [Statistic<"numEntries", "num-entries", "Entries added">];
+}
+
 def InsertDropoutPass : NS_ModulePass<"ns-insert-dropout"> {
   let summary = "Add dropout and stochastic depth to finetuning";
   let description = [{
@@ -84,9 +102,9 @@ def InsertFinetuneLossPass : NS_ModulePass<"ns-insert-finetune-loss"> {
   let description = [{
     `arm=none`: `@finetune_step`, the weighted cross-entropy and its gradient by every trainable parameter. `arm=noised`: `@finetune_step_noised`,
     cross-entropy of the clean plus of the noised images (method.md 4) as one batch of twice the size, the layers before the noise
-    computed once; with `separate` as two passes of the network, the clean images first. `arm=trades`: `@finetune_step_trades`, cross-entropy of the clean images
-    plus `beta` times the divergence of the `adversarial` ones' predictions (`ns.trades_loss`), as one batch or, with `separate`, two passes; and `@trades_grad`, the gradient of
-    that loss by the pixels of the adversarial images, given the logits of the clean ones. All: `@finetune_update`, one AdamW step.
+    computed once; with `separate` as two passes of the network, the clean images first. `arm=trades`: `@finetune_step_trades`, cross-entropy of the images in `clean_image`
+    plus `beta` times the divergence of the predictions for those in `image`, the adversarial ones (`ns.trades_loss`), as one batch or, with `separate`, two passes; and
+    `@trades_grad`, the gradient of that loss by the pixels of `image`, given the logits of the clean images. All: `@finetune_update`, one AdamW step.
 
     Requires: `ns-verify-imported`; `noised` also `ns-insert-noise`. Ensures: gradient requests for `ns-differentiate`.
     Example: `%b = nn.concat_batch %u, %un : (tensor<?x16x64xf32>, tensor<?x16x64xf32>) -> tensor<?x16x64xf32>`.
@@ -205,8 +223,8 @@ def VerifyDifferentiatedPass : NS_ModulePass<"ns-verify-differentiated"> {
 def VerifyHardenedPass : NS_ModulePass<"ns-verify-hardened"> {
   let summary = "Check what the hardening passes ensure";
   let description = [{
-    There is an entry; every function is one; all arguments and results have names, unique within the function; one name
-    has one type in all entries; each gradient is stored or returned.
+    There is an entry; every function is one; all arguments have names, unique within the function, and so have all results; a result with the name of an
+    argument updates it in place; one name has one type in all entries; each gradient is stored or returned.
 
     Requires: nothing. Ensures: the above, or an error for each thing that fails it.
     Example: an entry argument without `ns.name` is reported.

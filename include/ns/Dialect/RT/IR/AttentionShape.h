@@ -29,7 +29,14 @@ struct AttentionShape {
   mlir::Value scoreBias, mask;     ///< or null
 
   explicit AttentionShape(mlir::Operation *op);
+
+  /// Why a GPU's library (cuDNN) does not compute it in bf16; empty where it does: heads of at most
+  /// 128 channels, a multiple of 8, more than one query and key, and nothing added to the scores.
+  std::string whyNotCall() const;
 };
+
+/// What the scores of an attention or its gradient depend on: equal for both.
+std::vector<const void *> scoresKey(mlir::Operation *attention);
 
 } // namespace ns::rt
 

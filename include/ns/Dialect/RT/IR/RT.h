@@ -43,6 +43,8 @@ int64_t byteSize(mlir::RankedTensorType type);
 unsigned numImageOperands(mlir::Operation *attention);
 /// Tasks of an attention or its gradient: the heads of all images, or of all windows.
 int64_t numHeadTasks(mlir::Operation *attention);
+/// Is `op` an attention, or the gradient of one, that a GPU's library computes: one with statistics?
+bool isLibraryAttention(mlir::Operation *op);
 /// The operand in whose place an op writes its result, or null for a new value.
 mlir::Value destinationOf(mlir::OpResult result);
 /// The value whose place `value` shares, through views and destinations, as far as they lie in one block.

@@ -43,11 +43,12 @@ def RT_Dialect : Dialect {
   }];
 }
 
-def RT_Tensor : RankedTensorOf<[F32, F64, BF16, I32]>;
-def RT_FloatTensor : RankedTensorOf<[F32, F64, BF16]>;
+def RT_Tensor : RankedTensorOf<[F32, F64, BF16, F8E4M3FN, I32]>;
+def RT_FloatTensor : RankedTensorOf<[F32, F64, BF16, F8E4M3FN]>;
 def RT_TokenTensor : TensorRankOf<[F32, F64, BF16], [3]>;
+def RT_Statistics : TensorRankOf<[F32], [3]>;
 def RT_Scalar : TensorRankOf<[F32, F64], [0]>;
-def RT_Element : AnyTypeOf<[F32, F64, BF16, I32, I1]>;
+def RT_Element : AnyTypeOf<[F32, F64, BF16, F8E4M3FN, I32, I1]>;
 
 class RT_Op<string mnemonic, list<Trait> traits = []> : Op<RT_Dialect, mnemonic, traits>;
 
@@ -88,7 +89,8 @@ def RT_GemmOp : RT_Op<"gemm", [AttrSizedOperandSegments, DeclareOpInterfaceMetho
   let description = [{
     `C = op(A) op(B)` on the matrices m x k, k x n (before `trans_a`, `trans_b`: their transposes lie in memory). With `dest` the result is written there, and with
     `accumulate` it is `accumulate * dest + op(A) op(B)`. `bias`, n elements, is added to every row. A `packed` B is the result of `rt.pack`: the product is generated code
-    then, without it the library's. Operands of bf16 are multiplied exactly and summed in f32; the result is f32 or, rounded once, bf16.
+    then, without it the library's. Operands of bf16 are multiplied exactly and summed in f32; the result is f32 or, rounded once, bf16. So are
+    those of f8E4M3FN, which a GPU's library takes as rows along k only: `trans_b`, no `trans_a`, n and k multiples of 16, no batch, no dest, no bias.
 
     `batch [count, stride A, stride B]`: so many products of matrices that begin as many elements apart; the results lie one after the other.
 
@@ -107,6 +109,8 @@ def RT_GemmOp : RT_Op<"gemm", [AttrSizedOperandSegments, DeclareOpInterfaceMetho
   }];
   let hasVerifier = 1;
   let extraClassDeclaration = [{
+    /// What n and k of a product of f8E4M3FN are multiples of.
+    static constexpr int64_t kQuantizedMultiple = 16;
     /// Products that the op makes: 1 without a batch.
     int64_t getBatchCount() { return getBatch() ? (*getBatch())[0] : 1; }
   }];
@@ -116,17 +120,18 @@ def RT_PackOp : RT_Op<"pack", [Pure]> {
   let summary = "The right operand of a product in the panels of the micro-kernel";
   let description = [{
     The k x n matrix `source` (with `trans_b` its transpose lies in memory) cut into panels of columns, each k rows of the columns of one panel, zeros past
-    column n. How wide a panel is, is the target's.
+    column n. How wide a panel is, is the target's. With `packed` the source is such a result itself, that of the transpose.
 
-    Example:
+    Example: a weight for its forward product, and from there for the gradient of its input.
     ```mlir
     %p = rt.pack [576, 192] %w trans_b : tensor<576x192xf32> -> tensor<192x576xf32>
     %c = rt.gemm [3152, 576, 192] %x, %p packed : (tensor<16x197x192xf32>, tensor<192x576xf32>) -> tensor<16x197x576xf32>
+    %q = rt.pack [192, 576] %p packed : tensor<192x576xf32> -> tensor<576x192xf32>
     ```
   }];
-  let arguments = (ins RT_FloatTensor:$source, DenseI64ArrayAttr:$nk, UnitAttr:$trans_b);
+  let arguments = (ins RT_FloatTensor:$source, DenseI64ArrayAttr:$nk, UnitAttr:$trans_b, UnitAttr:$packed);
   let results = (outs RT_FloatTensor:$result);
-  let assemblyFormat = "$nk $source (`trans_b` $trans_b^)? attr-dict `:` type($source) `->` type($result)";
+  let assemblyFormat = "$nk $source (`trans_b` $trans_b^)? (`packed` $packed^)? attr-dict `:` type($source) `->` type($result)";
   let hasVerifier = 1;
   let extraClassDeclaration = [{
     /// Columns of the result: n, rounded up to whole vectors of any target.
@@ -140,14 +145,18 @@ def RT_AttentionOp : RT_Op<"attention", [Pure, AttrSizedOperandSegments]> {
     As `nn.attention`, whose `bias` is `score_bias` here; `biases`, one for each input or none, are added to the inputs on the way into scratch. Each head of an image,
     or of a window, is one task: its scores never leave the core's cache.
 
-    Example:
+    With a second result, `statistics`, it is a call of a GPU's library (`isLibraryAttention`), which takes no bias, score_bias or mask: `statistics`, images (or windows) x heads x queries, is
+    log(sum(exp(s))) of each row s of scaled scores, which the gradient reads.
+
+    Example: as tasks of a CPU, and as a call.
     ```mlir
     %o = rt.attention %qkv bias %b heads 3 scale 1.250000e-01 : (tensor<16x197x576xf32>, tensor<576xf32>) -> tensor<16x197x192xf32>
+    %p, %s = rt.attention %narrow heads 3 scale 1.250000e-01 : (tensor<16x197x576xbf16>) -> (tensor<16x197x192xbf16>, tensor<16x3x197xf32>)
     ```
   }];
   let arguments = (ins Variadic<RT_TokenTensor>:$inputs, Variadic<RT_FloatTensor>:$biases, Optional<RT_TokenTensor>:$score_bias,
                        Optional<RT_TokenTensor>:$mask, I64Attr:$heads, F64Attr:$scale, OptionalAttr<I64Attr>:$window);
-  let results = (outs RT_TokenTensor:$result);
+  let results = (outs RT_TokenTensor:$result, Optional<RT_Statistics>:$statistics);
   let assemblyFormat = [{
     $inputs (`bias` $biases^)? (`score_bias` $score_bias^)? (`mask` $mask^)? `heads` $heads `scale` $scale (`window` $window^)? attr-dict `:` functional-type(operands, results)
   }];
@@ -160,17 +169,20 @@ def RT_AttentionGradOp : RT_Op<"attention_grad", [Pure, AttrSizedOperandSegments
     As `nn.attention_grad`, with biases as in `rt.attention`. The scores are recomputed. With one more result than inputs the last is the gradient of the scores,
     `(images * windows) x (heads * M) x N`, whose sum over the first dimension is the gradient of `score_bias`.
 
-    Example:
+    With `output` and `statistics`, the results of an `rt.attention` of the same inputs, it is a call of a GPU's library, with that op's restrictions.
+
+    Example: as tasks of a CPU, and as a call.
     ```mlir
     %d = rt.attention_grad %do, %qkv bias %b heads 3 scale 1.250000e-01 : (tensor<16x197x192xf32>, tensor<16x197x576xf32>, tensor<576xf32>) -> tensor<16x197x576xf32>
+    %e = rt.attention_grad %dp, %narrow output %p statistics %s heads 3 scale 1.250000e-01 : (tensor<16x197x192xbf16>, tensor<16x197x576xbf16>, tensor<16x197x192xbf16>, tensor<16x3x197xf32>) -> tensor<16x197x576xbf16>
     ```
   }];
   let arguments = (ins RT_TokenTensor:$grad, Variadic<RT_TokenTensor>:$inputs, Variadic<RT_FloatTensor>:$biases,
-                       Optional<RT_TokenTensor>:$score_bias, Optional<RT_TokenTensor>:$mask, I64Attr:$heads, F64Attr:$scale,
-                       OptionalAttr<I64Attr>:$window);
+                       Optional<RT_TokenTensor>:$score_bias, Optional<RT_TokenTensor>:$mask, Optional<RT_TokenTensor>:$output,
+                       Optional<RT_Statistics>:$statistics, I64Attr:$heads, F64Attr:$scale, OptionalAttr<I64Attr>:$window);
   let results = (outs Variadic<RT_TokenTensor>:$results);
   let assemblyFormat = [{
-    $grad `,` $inputs (`bias` $biases^)? (`score_bias` $score_bias^)? (`mask` $mask^)? `heads` $heads `scale` $scale (`window` $window^)? attr-dict `:` functional-type(operands, results)
+    $grad `,` $inputs (`bias` $biases^)? (`score_bias` $score_bias^)? (`mask` $mask^)? (`output` $output^ `statistics` $statistics)? `heads` $heads `scale` $scale (`window` $window^)? attr-dict `:` functional-type(operands, results)
   }];
   let hasVerifier = 1;
   let extraClassDeclaration = [{

@@ -68,6 +68,8 @@ public:
   mlir::Value abs(mlir::Value a);
   mlir::Value compare(mlir::arith::CmpFPredicate predicate, mlir::Value a, mlir::Value b);
   mlir::Value select(mlir::Value condition, mlir::Value a, mlir::Value b);
+  /// The nearest number of a narrower type.
+  mlir::Value rounded(mlir::Value a, mlir::Type to);
   /// The value at the other column of the pair 2j, 2j + 1.
   mlir::Value swapPairs(mlir::Value a);
 
@@ -80,6 +82,9 @@ public:
   mlir::Value bitAnd(mlir::Value a, mlir::Value b);
   mlir::Value bitXor(mlir::Value a, mlir::Value b);
   mlir::Value shiftRight(mlir::Value a, uint32_t bits);
+  /// The bits of an f32, and back.
+  mlir::Value bits(mlir::Value a);
+  mlir::Value fromBits(mlir::Value a);
   mlir::Value compare(mlir::arith::CmpIPredicate predicate, mlir::Value a, mlir::Value b);
 
   // Conditions.

@@ -11,10 +11,26 @@
 
 include "mlir/Pass/PassBase.td"
 
+def RTCallAttentionPass : Pass<"rt-call-attention", "::mlir::func::FuncOp"> {
+  let summary = "Attention as calls of a GPU's library";
+  let description = [{
+    Requires: `nn-to-rt`. Ensures: every attention and gradient that the library (cuDNN) can compute in bf16 is a call, an op with statistics: heads of at most 128 channels, a multiple of 8, more than
+    one query and key, nothing added to the scores. `rt-expand-attention` takes the others, `rt-narrow-products` makes the calls' operands and results bf16.
+
+    The gradient reads the result and the statistics of the forward call, which live until then. Biases of the inputs are added by the product that makes them where only calls read it, else by a program.
+
+    Example: `rt.attention %qkv bias %b heads 3 scale 1.250000e-01` becomes `rt.gemm ... bias %b` and `%o, %s = rt.attention %qkv heads 3 scale 1.250000e-01`.
+  }];
+  let options = [ListOption<"entries", "entries", "std::string", "Entries to change; none: all">];
+  let statistics = [Statistic<"numCalls", "num-calls", "Attentions and gradients that are calls">,
+                    Statistic<"numLeft", "num-left", "Those that the library cannot compute">];
+  let dependentDialects = ["::mlir::arith::ArithDialect", "::mlir::math::MathDialect"];
+}
+
 def RTExpandAttentionPass : Pass<"rt-expand-attention", "::mlir::func::FuncOp"> {
   let summary = "Attention as batched products and row programs";
   let description = [{
-    Requires: `nn-to-rt`. Ensures: no `rt.attention` or `rt.attention_grad` is left in an entry.
+    Requires: `nn-to-rt`. Ensures: no `rt.attention` or `rt.attention_grad` is left in an entry but calls of a library (`rt-call-attention`).
 
     A row program brings the parts that an input holds (queries, keys, values, with their biases) into one matrix of tokens for each image, or window, and head. The scores are a batched
     product, their softmax a row program that scales them and adds `score_bias` and `mask`, and its product with the values goes back to rows of all heads. The gradient reads the
@@ -68,6 +84,8 @@ def RTNarrowProductsPass : Pass<"rt-narrow-products", "::mlir::ModuleOp"> {
     A parameter that no entry writes is copied once, in `@prepare` (made where it is missing): slot `NAME:bf16` at the end of region params. One that is trained is
     copied in each entry that reads it.
 
+    Calls of a library's attention (`rt-call-attention`) read and write bf16, but for their statistics.
+
     `results=bf16` makes the products themselves write bf16 where the result is a row for each token or belongs to heads of attention, and only programs and products read it: programs widen it. So is
     what several programs write part by part and a product reads, and what a batched product reads: nobody gets it in f32 then. Gradients of weights, logits and what programs make stay f32. `results=rounded` gives the same numbers where the library's results are f32: a program rounds each of them.
 
@@ -80,7 +98,29 @@ def RTNarrowProductsPass : Pass<"rt-narrow-products", "::mlir::ModuleOp"> {
   let statistics = [Statistic<"numProducts", "num-products", "Products with narrow operands">,
                     Statistic<"numCopies", "num-copies", "Values copied in an entry">,
                     Statistic<"numFrozen", "num-frozen", "Parameters copied in prepare">,
-                    Statistic<"numResults", "num-results", "Products with narrow results">];
+                    Statistic<"numResults", "num-results", "Products with narrow results">,
+                    Statistic<"numCalls", "num-calls", "Calls of attention">];
+}
+
+def RTQuantizeProductsPass : Pass<"rt-quantize-products", "::mlir::ModuleOp"> {
+  let summary = "Multiply frozen weights in e4m3";
+  let description = [{
+    A product of f32 whose right operand is a frozen parameter, in the chosen entries, becomes one of f8E4M3FN. Every row of both operands (along k) is divided by a power of two of its own, the
+    smallest one, but for a factor of two, for which the largest element of the row is at most 448; a program that makes the rows makes these powers, too. What reads the product multiplies element (i, j) by the power of row i of
+    the left operand and that of row j of the right one, which is exact. A parameter is quantized in `@prepare` (made where it is missing): `NAME:e4m3` and `NAME:e4m3:scale` at the end of region params,
+    `NAME:e4m3t` and `NAME:e4m3t:scale` where the product reads its transpose. Of a part of a parameter, `@` and its offset are in the name.
+
+    Left as they are: products whose n or k is not a multiple of 16, and what `rt.gemm` of f8E4M3FN does not have. A left operand that is written part by part, or by a program of other rows, is rounded to bf16 as it is written.
+
+    Requires: `nn-to-rt`; runs before `rt-narrow-products`, which narrows results and the other products. Ensures: products with frozen parameters that can be are of f8E4M3FN.
+    Example: `rt.gemm [M, N, K] %x, %w trans_b : (tensor<MxKxf32>, tensor<NxKxf32>) -> tensor<MxNxf32>` becomes
+    `rt.gemm [M, N, K] %x8, %w8 trans_b : (tensor<MxKxf8E4M3FN>, tensor<NxKxf8E4M3FN>) -> tensor<MxNxf32>`, read as `%y * %xs * %ws`.
+  }];
+  let options = [ListOption<"entries", "entries", "std::string", "Entries to change; none: all but prepare">];
+  let statistics = [Statistic<"numProducts", "num-products", "Products of e4m3">,
+                    Statistic<"numQuantized", "num-quantized", "Values quantized in an entry">,
+                    Statistic<"numFrozen", "num-frozen", "Parameters quantized in prepare">,
+                    Statistic<"numScaled", "num-scaled", "Programs that scale what they read">];
 }
 
 def RTTileRowsPass : Pass<"rt-tile-rows", "::mlir::func::FuncOp"> {
@@ -98,22 +138,37 @@ def RTTileRowsPass : Pass<"rt-tile-rows", "::mlir::func::FuncOp"> {
   }];
   let options = [Option<"minUnits", "min-units", "int64_t", "4", "Fewest units that a chain may have">,
                  Option<"blockRows", "block-rows", "int64_t", "192", "Rows of the chain's largest product that a block should have">,
-                 Option<"packedBytes", "packed-bytes", "int64_t", "58720256", "Most bytes of packed operands that a chain reads">];
+                 Option<"packedBytes", "packed-bytes", "int64_t", "29360128", "Most bytes of packed operands that a chain reads">];
   let statistics = [Statistic<"numTiles", "num-tiles", "Chains that run block by block">,
                     Statistic<"numTiled", "num-tiled", "Ops in them">,
                     Statistic<"numInside", "num-inside", "Values that exist for one block at a time">];
 }
 
-def RTPackOperandsPass : Pass<"rt-pack-operands", "::mlir::func::FuncOp"> {
+def RTPackOperandsPass : Pass<"rt-pack-operands", "::mlir::ModuleOp"> {
   let summary = "Choose the products that are generated code and pack their right operands";
   let description = [{
-    Requires: `nn-to-rt`. Ensures: every product of f32 or f64 that generated code computes faster than the library has a `packed` right operand, made by an `rt.pack`
-    before it. `auto` goes by the product's extents (docs/decisions/gemm.md); `library` packs nothing, `generated` all.
+    Requires: `nn-to-rt`. Ensures: every product of f32 or f64 that is to be generated code has a `packed` right operand, made by an `rt.pack` before it. `auto` takes those that
+    generated code computes faster than the library, by their extents (docs/decisions/gemm.md), and all where no entry trains parameters: such an artefact needs no library
+    (docs/decisions/memory.md). `library` packs nothing, `generated` all.
 
     Example: `rt.gemm [3152, 576, 192] %x, %w trans_b` becomes `rt.pack [576, 192] %w trans_b` and `rt.gemm [3152, 576, 192] %x, %p packed`.
   }];
   let options = [Option<"products", "products", "std::string", /*default=*/"\"auto\"", "auto, library or generated">];
   let statistics = [Statistic<"numPacked", "num-packed", "Products that are generated code">];
+}
+
+def RTPackWeightsPass : Pass<"rt-pack-weights", "::mlir::ModuleOp"> {
+  let summary = "Keep frozen weights packed, in the place of the originals";
+  let description = [{
+    A parameter that no entry trains, and of which all entries read the same parts, each as the right operand of generated products, is packed once, in `@prepare` (made where it is missing),
+    and lies packed where the weights file's elements lay: slot `NAME:packed`, or `NAME:packed:OFFSET` for the part that begins at element OFFSET. Forward products read it there; a
+    gradient packs its operand from it. A part whose packed form is longer must be the whole parameter: region params grows.
+
+    Requires: `rt-pack-operands`. Ensures: no entry but `@prepare` reads such a parameter unpacked.
+    Example: `rt.pack [576, 192] %w trans_b` becomes `rt.slot params "w:packed" : tensor<192x576xf32>`, and `rt.pack [192, 576] %w` becomes `rt.pack [192, 576] %p packed` of that slot.
+  }];
+  let statistics = [Statistic<"numWeights", "num-weights", "Parameters that lie packed">,
+                    Statistic<"numReads", "num-reads", "Packings that are gone from entries">];
 }
 
 def RTPlanMemoryPass : Pass<"rt-plan-memory", "::mlir::func::FuncOp"> {
