@@ -12,8 +12,8 @@ import pytest
 import safetensors.numpy
 import torch
 import torch.nn.functional as F
-from conftest import BUILD, column, compile_model, images, run, small_vit, write_npz
-from cuda_machine import why_no_gpu
+from conftest import BUILD, column, compile_model, images, run, small_vit
+from cuda_machine import few_images, why_no_gpu
 from test_bf16 import Autocast, as_good
 
 runtime = pytest.importorskip("nullspace.runtime")
@@ -152,9 +152,7 @@ def executable(case, where, emit, kind):
 
 @pytest.fixture(scope="module")
 def data(case, tmp_path_factory):
-    path = tmp_path_factory.mktemp("data") / "data.npz"
-    write_npz(path, case.info, train=16, val=8)
-    return path
+    return few_images(case, tmp_path_factory.mktemp("data"))
 
 
 def test_executables_synthesize(case, where, data, tmp_path):

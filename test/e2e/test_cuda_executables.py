@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import safetensors.numpy
 from conftest import BUILD, column, compile_model, run, write_npz
+from cuda_machine import few_images
 
 BATCH = 4
 EMULATE = ["--target=cuda", "--device-code=emulate"]
@@ -95,9 +96,7 @@ def record(small, emulator, data, folder, emit, *flags):
 
 @pytest.fixture(scope="module")
 def data(small, tmp_path_factory):
-    path = tmp_path_factory.mktemp("steps") / "data.npz"
-    write_npz(path, small.info, train=16, val=4)
-    return path
+    return few_images(small, tmp_path_factory.mktemp("steps"))
 
 
 def test_no_step_waits_for_the_one_before(small, emulator, data, tmp_path):
