@@ -19,57 +19,43 @@
 #include "mlir/Transforms/Passes.h"
 
 #include "mlir/Pass/PassRegistry.h"
+#include "llvm/ADT/StringSwitch.h"
 
 using namespace mlir;
 
-llvm::ArrayRef<llvm::StringRef> ns::getEntries(StringRef emit) {
-  static const StringRef synth[] = {"forward",       "site_norm",    "synth_step",
-                                    "synth_step_l2", "synth_update", "stop_test"};
-  static const StringRef finetune[] = {"forward",
-                                       "site_norm",
-                                       "synth_step",
-                                       "synth_step_l2",
-                                       "synth_update",
-                                       "stop_test",
-                                       "finetune_step",
-                                       "finetune_step_noised",
-                                       "finetune_step_trades",
-                                       "finetune_update",
-                                       "value_and_grad",
-                                       "trades_grad",
-                                       "attack_update"};
-  static const StringRef evaluate[] = {
-      "forward",          "forward_noised",        "stop_test",      "value_and_grad",
-      "attack_grad",      "attention_received",    "patchfool_grad", "attack_update",
-      "attack_update_l2", "attack_update_momentum"};
-  static const StringRef library[] = {"forward",
-                                      "forward_noised",
-                                      "site_norm",
-                                      "synth_step",
-                                      "synth_step_l2",
-                                      "synth_update",
-                                      "stop_test",
-                                      "finetune_step",
-                                      "finetune_step_noised",
-                                      "finetune_step_trades",
-                                      "finetune_update",
-                                      "value_and_grad",
-                                      "trades_grad",
-                                      "attack_grad",
-                                      "attention_received",
-                                      "patchfool_grad",
-                                      "attack_update",
-                                      "attack_update_l2",
-                                      "attack_update_momentum"};
-  if (emit == "synth")
-    return synth;
-  if (emit == "finetune")
-    return finetune;
-  if (emit == "evaluate")
-    return evaluate;
-  if (emit == "library")
-    return library;
-  return {};
+SmallVector<StringRef> ns::getEntries(StringRef emit) {
+  enum : unsigned { Synth = 1, Finetune = 2, Evaluate = 4, Library = 8 };
+  static constexpr std::pair<llvm::StringLiteral, unsigned> entries[] = {
+      {"forward", Synth | Finetune | Evaluate | Library},
+      {"forward_noised", Evaluate | Library},
+      {"site_norm", Synth | Finetune | Library},
+      {"synth_step", Synth | Finetune | Library},
+      {"synth_step_l2", Synth | Finetune | Library},
+      {"synth_update", Synth | Finetune | Library},
+      {"stop_test", Synth | Finetune | Evaluate | Library},
+      {"finetune_step", Finetune | Library},
+      {"finetune_step_noised", Finetune | Library},
+      {"finetune_step_trades", Finetune | Library},
+      {"finetune_update", Finetune | Library},
+      {"value_and_grad", Finetune | Evaluate | Library},
+      {"trades_grad", Finetune | Library},
+      {"attack_grad", Evaluate | Library},
+      {"attention_received", Evaluate | Library},
+      {"patchfool_grad", Evaluate | Library},
+      {"attack_update", Finetune | Evaluate | Library},
+      {"attack_update_l2", Evaluate | Library},
+      {"attack_update_momentum", Evaluate | Library}};
+  const unsigned kind = llvm::StringSwitch<unsigned>(emit)
+                            .Case("synth", Synth)
+                            .Case("finetune", Finetune)
+                            .Case("evaluate", Evaluate)
+                            .Case("library", Library)
+                            .Default(0);
+  SmallVector<StringRef> chosen;
+  for (auto &[name, kinds] : entries)
+    if (kinds & kind)
+      chosen.push_back(name);
+  return chosen;
 }
 
 /// Have the steps products of fewer bits than the parameters?
@@ -159,8 +145,8 @@ void ns::buildPlanPipeline(OpPassManager &manager, const PlanOptions &options) {
     manager.addPass(rt::createRTNarrowProductsPass(narrow));
   }
   if (isDevice) { // docs/decisions/gpu-plan.md
-    manager.addNestedPass<func::FuncOp>(rt::createRTFusePass(
-        {.parallelRows = 128, .parallelElements = 0x8000, .maxVectors = 12}));
+    manager.addNestedPass<func::FuncOp>(
+        rt::createRTFusePass({.parallelRows = 128, .parallelElements = 0x8000, .maxVectors = 12}));
   } else {
     manager.addNestedPass<func::FuncOp>(rt::createRTFusePass());
     manager.addPass(rt::createRTPackOperandsPass({.products = options.products}));

@@ -108,7 +108,7 @@ struct EmitOptions : mlir::PassPipelineOptions<EmitOptions> {
 
 /// The entries of an artefact for `emit`, in its order (docs/abi.md); empty where `emit` is none of
 /// the four.
-llvm::ArrayRef<llvm::StringRef> getEntries(llvm::StringRef emit);
+llvm::SmallVector<llvm::StringRef> getEntries(llvm::StringRef emit);
 
 /// Imported network -> entries with losses and gradient requests. An unknown `emit` fails when the
 /// pipeline runs.
