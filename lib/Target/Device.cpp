@@ -95,24 +95,9 @@ static Expected<std::vector<KernelSignature>> signaturesOf(gpu::GPUModuleOp modu
   return result;
 }
 
-/// Gives the kernels that say their grid, whose blocks have a multiprocessor each, all registers
-/// that their threads want. ptxas would rather spill some than not have room for a second block.
-static void giveAllRegisters(ModuleOp module, const llvm::StringSet<> &kernels) {
-  module.walk([&](LLVM::LLVMFuncOp function) {
-    if (kernels.contains(function.getName()))
-      function->setAttr(NVVM::NVVMDialect::getMinctasmAttrName(),
-                        IntegerAttr::get(IntegerType::get(module.getContext(), 32), 1));
-  });
-}
-
-/// gpu, vector, arith, math, scf and memref -> the NVVM dialect. Only this function, the one before
-/// and the two that follow know which vendor's GPU it is.
+/// gpu, vector, arith, math, scf and memref -> the NVVM dialect. Only this function and the two
+/// that follow know which vendor's GPU it is.
 static LogicalResult lowerToNVVM(ModuleOp module) {
-  llvm::StringSet<> alone;
-  module.walk([&](gpu::GPUFuncOp kernel) {
-    if (kernel.getKnownGridSize())
-      alone.insert(kernel.getName());
-  });
   RewritePatternSet patterns(module.getContext());
   populateGpuRewritePatterns(patterns);
   populateGpuBreakDownSubgroupReducePatterns(patterns);
@@ -144,10 +129,7 @@ static LogicalResult lowerToNVVM(ModuleOp module) {
   kernels.addPass(createCanonicalizerPass());
   kernels.addPass(createCSEPass());
   kernels.addPass(createReconcileUnrealizedCastsPass());
-  if (failed(manager.run(module)))
-    return failure();
-  giveAllRegisters(module, alone);
-  return success();
+  return manager.run(module);
 }
 
 static Expected<std::unique_ptr<llvm::TargetMachine>> makeMachine(unsigned arch) {
@@ -228,9 +210,13 @@ namespace {
 /// One architecture; in its own LLVMContext, so that several can be compiled at once.
 class ArchCompiler {
 public:
-  ArchCompiler(ArrayRef<char> bitcode, unsigned arch) : arch(arch) {
+  /// The threads of the kernels `alone` may take all registers of a multiprocessor.
+  ArchCompiler(ArrayRef<char> bitcode, unsigned arch, ArrayRef<std::string> alone = {})
+      : arch(arch) {
     llvm::MemoryBufferRef buffer(StringRef(bitcode.data(), bitcode.size()), "kernels");
     module = llvm::cantFail(llvm::parseBitcodeFile(buffer, context));
+    for (const std::string &kernel : alone)
+      module->getFunction(kernel)->addFnAttr("nvvm.minctasm", "1");
     machine = llvm::cantFail(makeMachine(arch)); // did work for translate()
     optimize(*module, *machine);
   }
@@ -270,24 +256,29 @@ public:
 
 private:
   struct Part {
-    std::string ptx;
-    SmallVector<char, 0> cubin;
     std::vector<KernelReport> reports;
     std::string error;
   };
 
+  /// ptxas would rather spill a little than not have room for a second block: a kernel that spills
+  /// is compiled again for one block of a multiprocessor, so that its threads take what they want.
   llvm::Error compile(size_t index, StringRef ptxas) {
-    Part &part = parts[index];
+    std::vector<std::string> spilling;
+    if (llvm::Error error = compileFor(index, ptxas, {}))
+      return error;
+    for (const KernelReport &report : parts[index].reports)
+      if (report.spillBytes)
+        spilling.push_back(report.kernel);
+    return spilling.empty() ? llvm::Error::success() : compileFor(index, ptxas, spilling);
+  }
+
+  llvm::Error compileFor(size_t index, StringRef ptxas, ArrayRef<std::string> alone) {
     unsigned arch = options.archs[index];
-    auto ptx = ArchCompiler(bitcode, arch).emitPtx();
+    auto ptx = ArchCompiler(bitcode, arch, alone).emitPtx();
     if (!ptx)
       return ptx.takeError();
-    part.ptx = std::move(*ptx);
-    auto cubin = assemble(ptxas, part.ptx, arch, directory, part.reports);
-    if (!cubin)
-      return cubin.takeError();
-    part.cubin = std::move(*cubin);
-    return llvm::Error::success();
+    auto cubin = assemble(ptxas, *ptx, arch, directory, parts[index].reports);
+    return cubin ? llvm::Error::success() : cubin.takeError();
   }
 
   Expected<DeviceImage> pack(StringRef fatbinary) {

@@ -120,8 +120,7 @@ func.func @view() {
 // CHECK-NEXT: vector.store %[[E]], %[[Y]][%[[AT]]] {alignment = 16 : i64}
 
 // In place: no promise that nothing else writes there. Rows of ten divide into pairs. The last block has threads without work, which read the last pair and store nothing.
-// Six blocks have a processor each: the kernel says so.
-// CHECK: gpu.func @flat_1(%[[X:.*]]: memref<650xbf16, 1> {llvm.align = 16 : i64}, %{{.*}}: memref<10xf32, 1> {llvm.align = 16 : i64, llvm.noalias, llvm.readonly}, %[[Y:.*]]: memref<650xbf16, 1> {llvm.align = 16 : i64}) kernel attributes {known_block_size = array<i32: 64, 1, 1>, known_grid_size = array<i32: 6, 1, 1>}
+// CHECK: gpu.func @flat_1(%[[X:.*]]: memref<650xbf16, 1> {llvm.align = 16 : i64}, %{{.*}}: memref<10xf32, 1> {llvm.align = 16 : i64, llvm.noalias, llvm.readonly}, %[[Y:.*]]: memref<650xbf16, 1> {llvm.align = 16 : i64})
 // CHECK: %[[EXISTS:.*]] = arith.cmpi ult, %[[N:.*]], %c325_i32
 // CHECK: arith.select %[[EXISTS]], %[[N]], %c324_i32
 // CHECK: vector.load %[[X]][{{.*}}] {alignment = 4 : i64} : memref<650xbf16, 1>, vector<2xbf16>

@@ -150,9 +150,6 @@ struct RTOutlineKernelsPass : public ns::impl::RTOutlineKernelsPassBase<RTOutlin
         b.getFunctionType(types, {}));
     function->setAttr(gpu::GPUDialect::getKernelFuncAttrName(), b.getUnitAttr());
     function.setKnownBlockSizeAttr(b.getDenseI32ArrayAttr({int32_t(schedule.threads()), 1, 1}));
-    auto [x, y, z] = schedule.grid;
-    if (x * y * z <= processors) // a block has a processor, and its registers, to itself
-      function.setKnownGridSizeAttr(b.getDenseI32ArrayAttr({int32_t(x), int32_t(y), int32_t(z)}));
     for (auto [i, argument] : llvm::enumerate(arguments)) {
       function.setArgAttr(i, LLVM::LLVMDialect::getAlignAttrName(),
                           b.getI64IntegerAttr(argument.alignment));
