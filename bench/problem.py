@@ -11,7 +11,7 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 OUT = ROOT / "bench" / "out"
 BIN = ROOT / "build" / "bin"
 
-# The last ones are set so that no image falls or ends early: each library runs the model equally often.
+# The last four are set so that no image falls or ends early: each library takes all steps.
 ATTACKS = {
     "fgsm": "fgsm:eps=4/255",
     "pgd": "pgd:eps=8/255,alpha=2/255,steps=10,start=clean",
