@@ -85,7 +85,6 @@ public:
   /// The squared distance of the nearest image that fools the model; infinite where there is none.
   double best() const { return nearest; }
   const std::vector<T> &bestImage() const { return found; }
-  const std::vector<T> &cleanImage() const { return clean; }
 
 private:
   void move(T *y, const T *g) {

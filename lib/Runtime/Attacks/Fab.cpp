@@ -64,9 +64,8 @@ public:
   }
 
   double best() const { return nearest; }
-  /// The nearest image that fools the model, and the clean one.
+  /// The nearest image that fools the model.
   const std::vector<T> &bestImage() const { return found; }
-  const std::vector<T> &cleanImage() const { return clean; }
 
 private:
   double size(const std::vector<T> &delta) const {
