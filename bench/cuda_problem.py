@@ -89,6 +89,7 @@ def use(pack: pathlib.Path) -> None:
     to PyTorch, too.)"""
     if (pack / "site").exists():
         sys.path.append(str(pack / "site"))
+    os.environ.setdefault("VIRTUAL_ENV", sys.prefix)  # where libnsrt looks for the wheels of cuBLASLt and cuDNN
     os.environ["NSRT_LIBRARY"] = str(pack / "lib" / "libnsrt.so")
     for variable, name in EMULATOR.items():
         if (pack / "emulator" / name).exists():

@@ -256,3 +256,9 @@ def write_npz(path: pathlib.Path, info: sources.ModelInfo, train: int, val: int,
     as_bytes = lambda x: (x * 255).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
     np.savez(path, x_train=as_bytes(x_train), y_train=y_train.numpy(), x_val=as_bytes(x_val), y_val=y_val.numpy())
     return x_train, y_train, x_val, y_val
+
+
+def few_images(case: Case, folder: pathlib.Path) -> pathlib.Path:
+    """A data set for executables that run a few steps of a small model."""
+    write_npz(folder / "data.npz", case.info, train=16, val=8)
+    return folder / "data.npz"

@@ -1,16 +1,7 @@
-"""Whether this machine has an NVIDIA GPU, and what its tests share."""
+"""Whether this machine has an NVIDIA GPU. It may have nothing else of the tests' (test/Integration/GPU)."""
 
-import pathlib
 import shutil
 import subprocess
-
-from conftest import Case, write_npz
-
-
-def few_images(case: Case, folder: pathlib.Path) -> pathlib.Path:
-    """A data set for executables that run a few steps of a small model."""
-    write_npz(folder / "data.npz", case.info, train=16, val=8)
-    return folder / "data.npz"
 
 
 def why_no_gpu() -> str:

@@ -12,8 +12,8 @@ import pytest
 import safetensors.numpy
 import torch
 import torch.nn.functional as F
-from conftest import BUILD, column, compile_model, images, run, small_vit
-from cuda_machine import few_images, why_no_gpu
+from conftest import BUILD, column, compile_model, few_images, images, run, small_vit
+from cuda_machine import why_no_gpu
 from test_bf16 import Autocast, as_good
 
 runtime = pytest.importorskip("nullspace.runtime")

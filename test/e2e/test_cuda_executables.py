@@ -6,8 +6,7 @@ import os
 import numpy as np
 import pytest
 import safetensors.numpy
-from conftest import BUILD, column, compile_model, run, write_npz
-from cuda_machine import few_images
+from conftest import BUILD, column, compile_model, few_images, run, write_npz
 
 BATCH = 4
 EMULATE = ["--target=cuda", "--device-code=emulate"]

@@ -30,6 +30,7 @@ def elsewhere(tmp_path_factory):
     for part in ("python/nullspace", "bench", "test/Integration/GPU"):
         ignored = shutil.ignore_patterns("__pycache__", "out")
         shutil.copytree(ROOT / part, folder / "repository" / part, ignore=ignored)
+    (folder / "pack" / "tests" / "vit" / "synth").chmod(0o644)  # carrying may lose modes
     shutil.copy2(ROOT / "test" / "e2e" / "cuda_machine.py", folder / "repository" / "test" / "Integration" / "GPU")
     return folder
 

@@ -63,8 +63,19 @@ def column(path: pathlib.Path, name: str) -> np.ndarray:
         return np.array([float(row[name] or "nan") for row in csv.DictReader(file)])
 
 
-def execute(command, seconds: float = 300) -> subprocess.CompletedProcess:
-    return subprocess.run([str(c) for c in command], capture_output=True, text=True, timeout=seconds)
+def execute(folder: pathlib.Path, command, seconds: float = 300) -> subprocess.CompletedProcess:
+    """Runs an executable of the folder with the libraries of the pack. What carried the pack here may have lost its files' modes."""
+    for part in command:
+        if (
+            isinstance(part, pathlib.Path)
+            and part.parent == folder
+            and not part.suffix
+            and not os.access(part, os.X_OK)
+        ):
+            part.chmod(0o755)
+    paths = [os.environ.get("LD_LIBRARY_PATH", ""), str(folder.parents[1] / "lib")]
+    environment = os.environ | {"LD_LIBRARY_PATH": ":".join(p for p in paths if p)}
+    return subprocess.run([str(c) for c in command], capture_output=True, text=True, timeout=seconds, env=environment)
 
 
 def loop(test: dict, folder: pathlib.Path) -> str:
@@ -72,7 +83,7 @@ def loop(test: dict, folder: pathlib.Path) -> str:
     expected = folder / f"{test['emit']}-expected"
     with tempfile.TemporaryDirectory() as output:
         command = [folder / test["emit"], "--data-dir", folder / "data.npz", "--output", output]
-        done = execute([*command, *shlex.split(test["flags"])])
+        done = execute(folder, [*command, *shlex.split(test["flags"])])
         assert done.returncode in STATUS, f"status {done.returncode}: {done.stderr[-1000:]}"
         written = pathlib.Path(output)
         if test["emit"] == "evaluate":
@@ -91,7 +102,7 @@ def runs(test: dict, folder: pathlib.Path) -> str:
     """An executable whose arithmetic is its own: it ends well and its losses are numbers."""
     with tempfile.TemporaryDirectory() as output:
         command = [folder / test["file"], "--data-dir", folder / "data.npz", "--output", output]
-        done = execute([*command, *shlex.split(test["flags"])])
+        done = execute(folder, [*command, *shlex.split(test["flags"])])
         assert done.returncode in STATUS, f"status {done.returncode}: {done.stderr[-1000:]}"
         losses = column(pathlib.Path(output) / "summary.csv", "loss")
         assert len(losses) > 0 and np.isfinite(losses).all(), losses
@@ -111,7 +122,7 @@ def sanitizer(test: dict, folder: pathlib.Path) -> str:
     for emit, flags in loops.items():
         with tempfile.TemporaryDirectory() as output:
             command = [program, "--tool", test["tool"], "--error-exitcode", "9", folder / emit]
-            done = execute([*command, "--data-dir", folder / "data.npz", "--output", output, *flags.split()])
+            done = execute(folder, [*command, "--data-dir", folder / "data.npz", "--output", output, *flags.split()])
         said = done.stdout + done.stderr
         if "Device not supported" in said or "Unable to find" in said:
             raise Skip(f"compute-sanitizer does not work on this machine: {said.strip().splitlines()[-1]}")
