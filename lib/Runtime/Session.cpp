@@ -13,6 +13,7 @@
 #include <algorithm>
 #include <atomic>
 #include <cstdio>
+#include <cstring>
 #include <filesystem>
 #include <utility>
 
@@ -115,6 +116,17 @@ void Session::run(const std::string &entry) {
     download(slot.region, slot.offset, slot.bytes());
   }
   device().wait();
+}
+
+void Session::copy(const std::string &from, const std::string &to) {
+  const SlotInfo &source = slotInfo(from), &target = slotInfo(to);
+  if (!isMirrored()) {
+    char *io = device().view(NSRT_IO);
+    std::memcpy(io + target.offset, io + source.offset, source.bytes());
+    return;
+  }
+  device().copy(source.offset, target.offset, source.bytes());
+  written[target.offset] = ++started;
 }
 
 double Reading::get() {

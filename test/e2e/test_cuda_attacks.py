@@ -63,11 +63,16 @@ def test_a_step_is_one_graph(case, gpu, where, pixels, labels):  # noqa: F811
 
 
 @pytest.mark.parametrize("arm", ["madry", "trades"])
-def test_adversarial_training(pair, tmp_path, arm):  # noqa: F811
-    """The same ascent inside of training steps: two pieces each, the clean images of the second beside the first's."""
+def test_adversarial_training(pair, emulator, monkeypatch, tmp_path, arm):  # noqa: F811
+    """The same ascent inside of training steps of two pieces; but for the losses nothing is fetched in between."""
+    monkeypatch.setitem(emulator, "NSEMU_RECORD", str(tmp_path / "record"))
     cpu, cuda = pair(
         tmp_path, "finetune", "--arm", arm, "--rounds", 1, "--steps-per-round", 2, "--batch-size", 8, "--lr", "1e-3",
         "--holdout-samples", 0, "--attack-steps", 3, "--attack-eps", "4/255", "--attack-step-size", ".01",
     )  # fmt: skip
     losses = [column(folder / "summary.csv", "loss") for folder in (cpu, cuda)]
     np.testing.assert_allclose(losses[1], losses[0], rtol=2e-3)  # signs of gradients near 0
+    lines = (tmp_path / "record").read_text().splitlines()
+    steps = lines[: max(i for i, line in enumerate(lines) if line.startswith("cuGraphLaunch"))]
+    fetched = [line for line in steps if line.startswith("cuMemcpyDtoH")]
+    assert fetched and all(" 4 bytes" in line for line in fetched), fetched

@@ -50,6 +50,9 @@ public:
   /// Copies bytes of the device to the mirror after the entries started so far; there after `wait`.
   virtual void download(int /*region*/, uint64_t /*offset*/, uint64_t /*bytes*/) {}
 
+  /// Copies bytes within the device's region io, after the entries started so far.
+  virtual void copy(uint64_t /*from*/, uint64_t /*to*/, uint64_t /*bytes*/) {}
+
   /// Numbers of the device on their way to the host, beside the mirrors: so many at a time.
   static constexpr int kCells = 64;
   /// Copies at most 8 bytes of the device into a cell after the entries started so far.

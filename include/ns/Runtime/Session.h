@@ -76,6 +76,9 @@ public:
   void start(const std::string &entry);
   /// Starts entries in turn, each on what those before it left: on a device one graph.
   void startChain(const std::vector<std::string> &entries);
+  /// Copies slot `from`, an output of the entries started so far, to `to`, of the same type: both
+  /// of region io. Waits for nothing.
+  void copy(const std::string &from, const std::string &to);
   /// Sends an entry's inputs ahead of its next `start`, while the device works. Who changes one of
   /// them before asks `slot` for a new view.
   void stage(const std::string &entry);

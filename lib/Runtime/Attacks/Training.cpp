@@ -22,10 +22,9 @@ TrainingAttack::TrainingAttack(Session &session, BatchLoader &loader,
 void TrainingAttack::keepCleanLogits() {
   // In the arithmetic of the steps where that is another one (docs/abi.md).
   if (context.session.has("clean_logits"))
-    return context.session.run("clean_logits");
-  context.session.run("forward");
-  TensorView logits = context.session.slot("logits");
-  std::memcpy(context.session.slot("clean_logits").data, logits.data, logits.bytes());
+    return context.session.start("clean_logits");
+  context.session.start("forward");
+  context.session.copy("logits", "clean_logits");
 }
 
 void TrainingAttack::perturb(int64_t count, uint64_t firstDraw) {

@@ -158,6 +158,16 @@ void CudaBackend::download(int region, uint64_t offset, uint64_t bytes) {
       "cuMemcpyDtoHAsync");
 }
 
+void CudaBackend::copy(uint64_t from, uint64_t to, uint64_t bytes) {
+  device.makeCurrent();
+  deliverStaged(); // what was sent to these places before
+  auto at = [&](uint64_t offset) {
+    return reinterpret_cast<DevicePtr>(regions[NSRT_IO] + offset);
+  };
+  device.api.check(device.api.cuMemcpyDtoDAsync_v2(at(to), at(from), bytes, device.compute),
+                   "cuMemcpyDtoDAsync");
+}
+
 void CudaBackend::fetch(int cell, int region, uint64_t offset, uint64_t bytes) {
   device.makeCurrent();
   DevicePtr from = reinterpret_cast<DevicePtr>(regions[region] + offset);

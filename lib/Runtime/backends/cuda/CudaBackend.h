@@ -43,6 +43,7 @@ public:
   void upload(int region, uint64_t offset, uint64_t bytes) override;
   void settle() override;
   void download(int region, uint64_t offset, uint64_t bytes) override;
+  void copy(uint64_t from, uint64_t to, uint64_t bytes) override;
   void fetch(int cell, int region, uint64_t offset, uint64_t bytes) override;
   const char *fetched(int cell) override;
   void start(const std::string &entry, nsrt_entry_fn run) override {
