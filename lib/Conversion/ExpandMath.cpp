@@ -119,22 +119,25 @@ struct ExpandMathPass : public ns::impl::ExpandMathPassBase<ExpandMathPass> {
     RewritePatternSet polynomials(&getContext());
     populateMathPolynomialApproximationPatterns(polynomials, expands);
     polynomials.add<ExpandExp, ExpandErfc>(&getContext());
-    if (failed(applyPatternsGreedily(getOperation(), std::move(polynomials))))
-      return signalPassFailure();
     // What is left is f64. Vectors are unrolled to scalars, and a scalar becomes a call; what the
     // processor has an instruction for stays.
-    SmallVector<Operation *> left;
-    getOperation().walk([&](Operation *op) {
-      if (isa<math::ExpOp, math::ErfcOp, math::TanhOp, math::LogOp>(op))
-        left.push_back(op);
-    });
-    if (left.empty())
-      return;
     RewritePatternSet calls(&getContext());
     populateMathToLibmConversionPatterns(calls);
-    auto config = GreedyRewriteConfig().setStrictness(GreedyRewriteStrictness::ExistingAndNewOps);
-    if (failed(applyOpPatternsGreedily(left, std::move(calls), config)))
+    if (failed(rewrite(std::move(polynomials))) || failed(rewrite(std::move(calls))))
       return signalPassFailure();
+  }
+
+  /// Rewrites transcendental functions and what comes of them, and looks at nothing else.
+  LogicalResult rewrite(FrozenRewritePatternSet patterns) {
+    SmallVector<Operation *> functions;
+    getOperation().walk([&](Operation *op) {
+      if (isa<math::ExpOp, math::ErfcOp, math::TanhOp, math::LogOp>(op))
+        functions.push_back(op);
+    });
+    if (functions.empty())
+      return success();
+    auto config = GreedyRewriteConfig().setStrictness(GreedyRewriteStrictness::ExistingAndNewOps);
+    return applyOpPatternsGreedily(functions, patterns, config);
   }
 };
 } // namespace

@@ -18,6 +18,7 @@
 
 #include "mlir/IR/AsmState.h"
 #include "mlir/IR/Threading.h"
+#include "mlir/IR/Verifier.h"
 #include "mlir/Pass/PassManager.h"
 #include "llvm/ADT/ScopeExit.h"
 #include "llvm/Support/Endian.h"
@@ -212,13 +213,16 @@ private:
       build(Phase::Emit, *level.manager, *level.module, level.target,
             level.suffix.empty() ? "" : "nsrt_table" + level.suffix);
       level.manager->getDependentDialects(needed);
+      level.manager->enableVerifier(false); // a third of the time; once, at the end
     }
     MLIRContext &context = *module.getContext();
     context.appendDialectRegistry(needed); // not while there are threads
     for (StringRef dialect : needed.getDialectNames())
       context.getOrLoadDialect(dialect);
-    if (failed(failableParallelForEach(
-            &context, levels, [](Level &level) { return level.manager->run(*level.module); })))
+    if (failed(failableParallelForEach(&context, levels, [](Level &level) {
+          return failure(failed(level.manager->run(*level.module)) ||
+                         failed(verify(*level.module)));
+        })))
       return failure();
     for (Level &level : levels)
       if (failed(dump(*level.module, Phase::Emit)))
