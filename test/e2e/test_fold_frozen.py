@@ -1,6 +1,7 @@
 """Artefacts whose weights took scales and shifts over (nn-fold-frozen) against PyTorch in float64, and against the library, which keeps them."""
 
 import struct
+import sys
 
 import numpy as np
 import pytest
@@ -118,6 +119,32 @@ def test_folded_weights_are_not_saved(folded, tmp_path):
     with pytest.raises(runtime.NullspaceError, match="folds weights while loading"):
         model.save_weights(tmp_path / "out.safetensors")
     assert not (tmp_path / "out.safetensors").exists()
+
+
+FORWARD = """
+import sys
+from nullspace import runtime
+model = runtime.Model(sys.argv[1])
+model.run("forward")
+print([line for line in open("/proc/self/maps") if "libtorch_cpu" in line])
+"""
+
+
+def test_frozen_weights_lie_packed_and_no_library_is_loaded(cases):
+    from nullspace import runtime
+
+    source, arguments, *_ = MODELS["plain"]
+    case = cases(source, scale=4.0, num_classes=20, model_kwargs=arguments)
+    model = open_emit(case, "evaluate")
+    packed = {param["name"] for param in model.metadata["params"] if param.get("packed")}
+    weights = {name for name, value in case.model.named_parameters() if value.ndim > 1 and not name.endswith(("embed", "token"))}
+    assert packed == weights - {"blocks.1.attn.qkv.weight"}  # attention taps read all queries there, logits one
+    with pytest.raises(runtime.NullspaceError, match="head.weight.*packs its weights"):
+        model.param("head.weight")
+    assert model.param("head.bias").shape == (20,)
+    assert model.metadata["blas"] is False and open_emit(case, "library").metadata["blas"] is True
+    path = artefact(compile_model(case, "evaluate", f"--batch={BATCH}"))
+    assert run([sys.executable, "-c", FORWARD, path]).stdout.strip() == "[]"
 
 
 def test_saved_logits_of_the_executable(folded, tmp_path):
