@@ -183,6 +183,8 @@ bool Chain::visit(Operation *op) {
     return wait(op);
   if (auto gemm = dyn_cast<GemmOp>(op); gemm && gemm.getPacked()) {
     heldPacked += byteSize(typeOf(gemm.getB()));
+    if (auto pack = gemm.getB().getDefiningOp<PackOp>(); pack && pack.getPacked())
+      heldPacked += byteSize(typeOf(pack.getSource()));
     if (heldPacked > limits.packedBytes)
       return false;
   }

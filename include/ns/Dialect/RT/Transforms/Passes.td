@@ -138,7 +138,7 @@ def RTTileRowsPass : Pass<"rt-tile-rows", "::mlir::func::FuncOp"> {
   }];
   let options = [Option<"minUnits", "min-units", "int64_t", "4", "Fewest units that a chain may have">,
                  Option<"blockRows", "block-rows", "int64_t", "192", "Rows of the chain's largest product that a block should have">,
-                 Option<"packedBytes", "packed-bytes", "int64_t", "29360128", "Most bytes of packed operands that a chain reads">];
+                 Option<"packedBytes", "packed-bytes", "int64_t", "58720256", "Most bytes of packed operands that a chain reads, with the panels that they are made of">];
   let statistics = [Statistic<"numTiles", "num-tiles", "Chains that run block by block">,
                     Statistic<"numTiled", "num-tiled", "Ops in them">,
                     Statistic<"numInside", "num-inside", "Values that exist for one block at a time">];
