@@ -26,10 +26,13 @@ module attributes {rt.layout = {
 // CHECK: %[[ABS:.*]] = math.absf %[[A]]
 // CHECK-NEXT: %[[MAX:.*]] = rt.row_reduce max %[[ABS]]
 // CHECK: arith.bitcast %{{.*}} : f32 to i32
-// CHECK: %[[S:.*]] = arith.bitcast %{{.*}} : i32 to f32
-// CHECK: %[[I:.*]] = arith.divf %{{.*}}, %[[S]]
+// CHECK: %[[POWER:.*]] = arith.andi
+// CHECK: %[[FLIPPED:.*]] = arith.xori %[[POWER]],
+// CHECK: %[[IBITS:.*]] = arith.addi %[[FLIPPED]],
+// CHECK: %[[I:.*]] = arith.bitcast %[[IBITS]] : i32 to f32
 // CHECK-NEXT: %[[B:.*]] = arith.mulf %[[A]], %[[I]]
 // CHECK-NEXT: %[[R:.*]] = arith.truncf %[[B]] : f32 to f8E4M3FN
+// CHECK-NEXT: %[[S:.*]] = arith.bitcast %[[POWER]] : i32 to f32
 // CHECK-NEXT: rt.yield %[[R]], %[[S]]
 // CHECK-DAG: %[[W:.*]] = rt.slot params "w:e4m3" : tensor<32x16xf8E4M3FN>
 // CHECK-DAG: %[[WS:.*]] = rt.slot params "w:e4m3:scale" : tensor<32xf32>

@@ -271,7 +271,7 @@ func.func @rotation_$N() {
 }
 )";
 
-/// Every row over a power of two, rounded to e4m3, with that power (as rt-quantize-products has it).
+/// Every row over a power of two, rounded to e4m3, with that power.
 inline constexpr char kQuantize[] = R"(
 func.func @quantize_$N() {
   %x = rt.slot io "x$N" : tensor<$Rx$Cxf32>

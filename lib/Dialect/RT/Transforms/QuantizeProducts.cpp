@@ -91,10 +91,13 @@ static Quantized quantize(OpBuilder &b, Value matrix, const Layout &layout, Quan
   // Half of what the largest element must become, at least; a row of zeros has some power, too.
   Value half = p.mul(p.max(p.abs(x)), p.constant(1.0 / 224)), least = p.constant(0x1p-100);
   half = p.select(p.compare(arith::CmpFPredicate::OGT, half, least), half, least);
-  Value scale = p.fromBits(p.bitAnd(p.bits(half), p.integer(0x7f800000)));
-  p.out(p.rounded(p.mul(x, p.div(p.constant(1), scale)), Float8E4M3FNType::get(context)),
-        layout.values(context), p.r, p.c, dest.values);
-  p.out(scale, layout.scales(context), p.r, p.lit(0), dest.scales);
+  constexpr uint32_t kExponent = 0x7f800000, kOne = 1u << 23; // its bits, its last bit
+  Value power = p.bitAnd(p.bits(half), p.integer(kExponent));
+  // 254 minus the exponent, which a division, a call on a GPU, would find as well.
+  Value inverse = p.fromBits(p.addInt(p.bitXor(power, p.integer(kExponent)), p.integer(-kOne)));
+  p.out(p.rounded(p.mul(x, inverse), Float8E4M3FNType::get(context)), layout.values(context), p.r,
+        p.c, dest.values);
+  p.out(p.fromBits(power), layout.scales(context), p.r, p.lit(0), dest.scales);
   FusedOp program = p.finish();
   if (Operation *made = matrix.getDefiningOp(); made && !dest.values) { // FLOPs are the maker's
     program->setDiscardableAttrs(made->getDiscardableAttrDictionary());
@@ -178,8 +181,7 @@ private:
   static Quantized slots(OpBuilder &b, Location loc, const std::string &name,
                          const Layout &layout) {
     MLIRContext *context = b.getContext();
-    Value values =
-        SlotOp::create(b, loc, layout.values(context), ns::rt::Region::Params, name);
+    Value values = SlotOp::create(b, loc, layout.values(context), ns::rt::Region::Params, name);
     return {values, SlotOp::create(b, loc, layout.scales(context), ns::rt::Region::Params,
                                    name + ":scale")};
   }
@@ -215,8 +217,8 @@ static bool collectReaders(Value value, int64_t offset, int64_t cols,
     if (!program || use.getOperandNumber() >= program.getInputs().size())
       return false;
     AffineExpr column = program.getInMap(use.getOperandNumber()).getResult(1);
-    bool isPoint = column == getAffineDimExpr(2, column.getContext()) &&
-                   typeOf(value).getRank() >= 2;
+    bool isPoint =
+        column == getAffineDimExpr(2, column.getContext()) && typeOf(value).getRank() >= 2;
     if (cols % rowPitch(typeOf(value)) != 0 || offset % cols != 0 ||
         !(isPoint || isa<AffineConstantExpr>(column)))
       return false;
@@ -296,9 +298,8 @@ static void scaleRead(const Reader &reader, int64_t cols, Value rowScales, Value
   if (inRow > 1)
     columnScales = viewAs(b, columnScales, {inRow, pitch});
   Value column = addInput(program, columnScales, makeMap(part, map.getResult(1)));
-  Value rowScale = addInput(
-      program, rowScales,
-      makeMap(row + reader.offset / cols, getAffineConstantExpr(0, context)));
+  Value rowScale = addInput(program, rowScales,
+                            makeMap(row + reader.offset / cols, getAffineConstantExpr(0, context)));
   BlockArgument element = program.getBody().getArgument(index);
   b.setInsertionPointToStart(element.getOwner());
   auto scaled = arith::MulFOp::create(b, program.getLoc(), element, column);
@@ -351,8 +352,8 @@ struct RTQuantizeProductsPass
   /// Has the library a product of e4m3 for it?
   static bool isCandidate(GemmOp gemm) {
     int64_t n = gemm.getMnk()[1], k = gemm.getMnk()[2];
-    return typeOf(gemm.getA()).getElementType().isF32() && !gemm.getTransA() &&
-           !gemm.getBatch() && !gemm.getDest() && !gemm.getBias() && !gemm.getPacked() &&
+    return typeOf(gemm.getA()).getElementType().isF32() && !gemm.getTransA() && !gemm.getBatch() &&
+           !gemm.getDest() && !gemm.getBias() && !gemm.getPacked() &&
            n % GemmOp::kQuantizedMultiple == 0 && k % GemmOp::kQuantizedMultiple == 0;
   }
 
