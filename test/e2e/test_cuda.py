@@ -19,11 +19,13 @@ from test_bf16 import Autocast
 
 runtime = pytest.importorskip("nullspace.runtime")
 BATCH = 3
+# The emulated driver opens it when this process first uses it, in whichever test that is.
 RECORD = pathlib.Path(tempfile.gettempdir()) / f"nullspace-record-{os.getpid()}"
 EMULATOR = BUILD / "lib" / "emulator"
 EMULATED = {
     "NSRT_CUDA_LIBRARY": str(EMULATOR / "libcuda.so.1"),
     "NSRT_CUBLASLT_LIBRARY": str(EMULATOR / "libcublasLt.so.13"),
+    "NSEMU_RECORD": str(RECORD),
 }
 
 
@@ -41,7 +43,6 @@ def where(request, tmp_path_factory):
             pytest.skip("the emulator is not built")
         for name, value in EMULATED.items():
             patch.setenv(name, value)
-        patch.setenv("NSEMU_RECORD", str(RECORD))
         yield ["--target=cuda", "--device-code=emulate"]
     patch.undo()
 
