@@ -49,7 +49,7 @@ TABLE = FULL | {
     "cw-search": (200, "--attack cw:search=5,steps=30,lr=0.01"),
     "autoattack": (200, "--attack autoattack:eps=1/255,steps=50,targets=3,queries=500"),
 }
-BATCH = 16  # of evaluation: attacks leave partial batches
+BATCH = 16  # of evaluation
 
 
 def trainings(study: Study, seeds: int):

@@ -29,6 +29,14 @@ EMULATED = {
 }
 
 
+def use_emulator(patch, variables=EMULATED):
+    """libnsrt finds the emulated libraries that `variables` name, all of them built."""
+    for name, path in variables.items():
+        if name != "NSEMU_RECORD" and not pathlib.Path(path).exists():
+            pytest.skip(f"the emulator is not built: no {path}")
+        patch.setenv(name, path)
+
+
 @pytest.fixture(scope="module", params=["emulator", pytest.param("gpu", marks=pytest.mark.gpu)])
 def where(request, tmp_path_factory):
     """Flags of ns-compile; libnsrt finds the emulator, or the real driver."""
@@ -39,10 +47,7 @@ def where(request, tmp_path_factory):
             pytest.skip(reason)
         yield ["--target=cuda"]
     else:
-        if not (EMULATOR / "libcuda.so.1").exists():
-            pytest.skip("the emulator is not built")
-        for name, value in EMULATED.items():
-            patch.setenv(name, value)
+        use_emulator(patch)
         yield ["--target=cuda", "--device-code=emulate"]
     patch.undo()
 

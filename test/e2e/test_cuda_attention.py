@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from conftest import BUILD, column, compile_model, few_images, images, run, small_vit
 from cuda_machine import why_no_gpu
 from test_bf16 import Autocast, as_good
-from test_cuda import EMULATED, EMULATOR, RECORD
+from test_cuda import EMULATED, EMULATOR, RECORD, use_emulator
 
 runtime = pytest.importorskip("nullspace.runtime")
 BATCH = 3
@@ -38,10 +38,7 @@ def where(request, tmp_path_factory):
             pytest.skip(reason)
         yield ["--target=cuda", "--precision=bf16"]
     else:
-        if not CUDNN.exists():
-            pytest.skip(f"the emulator is not built: no {CUDNN}")
-        for name, value in LIBRARIES.items():
-            patch.setenv(name, value)
+        use_emulator(patch, LIBRARIES)
         yield ["--target=cuda", "--precision=bf16", "--device-code=emulate"]
     patch.undo()
 

@@ -15,7 +15,7 @@ import safetensors
 import torch
 import torch.nn.functional as F
 from conftest import compile_model, images, run, small_vit, tool, write_npz
-from test_cuda import EMULATED, EMULATOR
+from test_cuda import use_emulator
 
 runtime = pytest.importorskip("nullspace.runtime")
 BATCH = 3
@@ -112,12 +112,9 @@ def quantized(golden, image, noise=None):
 
 @pytest.fixture(scope="module", autouse=True)
 def emulator(tmp_path_factory):
-    if not (EMULATOR / "libcuda.so.1").exists():
-        pytest.skip("the emulator is not built")
     patch = pytest.MonkeyPatch()
     patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
-    for name, value in EMULATED.items():
-        patch.setenv(name, value)
+    use_emulator(patch)
     yield
     patch.undo()
 
@@ -192,7 +189,8 @@ def test_noise_is_verified_in_float32(case, inputs, tmp_path):
     program = compile_model(case, "synth", "--batch=4", *FP8)
     said = run([program, *common, *flags, "--output", tmp_path / "fp8"]).stdout
     with safetensors.safe_open(tmp_path / "fp8" / "noise.safetensors", "np") as file:
-        facts, noise = file.metadata(), file.get_tensor("noise")
+        facts = file.metadata()
+        assert file.get_tensor("noise").size
     assert facts["precision"] == "fp8" and facts["converged"] == "yes" and float(facts["stop_value"]) < 0.02
     assert int(facts["steps"]) < 30 and "in FP8" in said
     # The float32 artefact of the CPU says the same of that noise, and PyTorch of its loss in float64.

@@ -118,13 +118,8 @@ struct RTNarrowProductsPass : public ns::rt::impl::RTNarrowProductsPassBase<RTNa
       return signalPassFailure();
     }
     FrozenCopies frozen(module);
-    func::FuncOp prepare = lookupPrepare(module);
-    for (auto entry : module.getOps<func::FuncOp>()) {
-      bool chosen =
-          entries.empty() ? entry != prepare : llvm::is_contained(entries, entry.getSymName());
-      if (chosen)
-        narrow(entry.getBody().front(), frozen);
-    }
+    for (func::FuncOp entry : chooseEntries(module, entries))
+      narrow(entry.getBody().front(), frozen);
     frozen.finish();
     numFrozen = frozen.size();
   }

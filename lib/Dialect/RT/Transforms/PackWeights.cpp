@@ -152,8 +152,8 @@ void RTPackWeightsPass::packInPrepare(func::FuncOp prepare, const Weights &weigh
     for (auto &[offset, part] : weight.parts) {
       Value rows = whole;
       if (part.n * part.k != weight.type.getNumElements())
-        rows = ViewOp::create(b, loc, RankedTensorType::get({part.n, part.k}, element), whole,
-                              offset);
+        rows =
+            ViewOp::create(b, loc, RankedTensorType::get({part.n, part.k}, element), whole, offset);
       RankedTensorType type = part.packedType(element);
       Value packed = PackOp::create(b, loc, type, rows, b.getDenseI64ArrayAttr({part.n, part.k}),
                                     /*trans_b=*/true);
@@ -205,17 +205,15 @@ void RTPackWeightsPass::runOnOperation() {
   ModuleOp module = getOperation();
   if (trainsParams(module))
     return;
-  func::FuncOp prepare = lookupPrepare(module);
   Weights weights;
-  for (auto entry : module.getOps<func::FuncOp>())
-    if (entry != prepare)
-      entry.walk([&](SlotOp slot) {
-        if (slot.getRegion() != ns::rt::Region::Params)
-          return;
-        Weight &weight = weights[slot.getNameAttr()];
-        weight.type = typeOf(slot.getResult());
-        weight.addReads(slot.getResult(), 0);
-      });
+  for (func::FuncOp entry : chooseEntries(module, {}))
+    entry.walk([&](SlotOp slot) {
+      if (slot.getRegion() != ns::rt::Region::Params)
+        return;
+      Weight &weight = weights[slot.getNameAttr()];
+      weight.type = typeOf(slot.getResult());
+      weight.addReads(slot.getResult(), 0);
+    });
   weights.remove_if([](auto &item) { return !item.second.canLiePacked(); });
   numWeights = weights.size();
   if (weights.empty())

@@ -41,6 +41,15 @@ func::FuncOp ns::rt::getOrCreatePrepare(ModuleOp module) {
   return prepare;
 }
 
+SmallVector<func::FuncOp> ns::rt::chooseEntries(ModuleOp module, ArrayRef<std::string> names) {
+  SmallVector<func::FuncOp> chosen;
+  for (auto entry : module.getOps<func::FuncOp>())
+    if (names.empty() ? entry.getSymName() != kPrepare
+                      : llvm::is_contained(names, entry.getSymName()))
+      chosen.push_back(entry);
+  return chosen;
+}
+
 static bool writesParams(Operation *op) {
   if (auto gemm = dyn_cast<GemmOp>(op))
     return gemm.getDest() && paramOf(gemm.getDest());
@@ -50,9 +59,8 @@ static bool writesParams(Operation *op) {
 
 bool ns::rt::trainsParams(ModuleOp module) {
   bool trains = false;
-  for (auto entry : module.getOps<func::FuncOp>())
-    if (entry.getSymName() != kPrepare)
-      entry.walk([&](Operation *op) { trains |= writesParams(op); });
+  for (func::FuncOp entry : chooseEntries(module, {}))
+    entry.walk([&](Operation *op) { trains |= writesParams(op); });
   return trains;
 }
 
@@ -70,8 +78,7 @@ llvm::DenseMap<StringAttr, Value> ns::rt::lastParamValues(func::FuncOp prepare) 
   return last;
 }
 
-void ns::rt::addParams(ModuleOp module,
-                       ArrayRef<std::pair<std::string, RankedTensorType>> added) {
+void ns::rt::addParams(ModuleOp module, ArrayRef<std::pair<std::string, RankedTensorType>> added) {
   Builder b(module.getContext());
   auto layout = module->getAttrOfType<DictionaryAttr>(RTDialect::kLayoutAttr);
   NamedAttrList fields(layout);

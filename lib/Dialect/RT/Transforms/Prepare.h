@@ -25,6 +25,10 @@ mlir::func::FuncOp lookupPrepare(mlir::ModuleOp module);
 /// @prepare, made empty where it is missing; there are other entries.
 mlir::func::FuncOp getOrCreatePrepare(mlir::ModuleOp module);
 
+/// The entries that `names` lists; all but @prepare where it is empty.
+llvm::SmallVector<mlir::func::FuncOp> chooseEntries(mlir::ModuleOp module,
+                                                    llvm::ArrayRef<std::string> names);
+
 /// Does an entry but @prepare write parameters? Where none does they are frozen.
 bool trainsParams(mlir::ModuleOp module);
 

@@ -338,13 +338,8 @@ struct RTQuantizeProductsPass
   void runOnOperation() override {
     ModuleOp module = getOperation();
     FrozenWeights frozen(module);
-    func::FuncOp prepare = lookupPrepare(module);
-    for (auto entry : module.getOps<func::FuncOp>()) {
-      bool chosen =
-          entries.empty() ? entry != prepare : llvm::is_contained(entries, entry.getSymName());
-      if (chosen)
-        quantizeProducts(entry.getBody().front(), frozen);
-    }
+    for (func::FuncOp entry : chooseEntries(module, entries))
+      quantizeProducts(entry.getBody().front(), frozen);
     frozen.finish();
     numFrozen = frozen.size();
   }
