@@ -81,9 +81,29 @@ std::string ns::runtime::readText(const std::string &path) {
   return {data.begin(), data.end()};
 }
 
-AtomicFile::AtomicFile(std::string path)
-    : target(std::move(path)), temporary(target + ".tmp." + std::to_string(::getpid())) {
-  fd = ::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+/// A device, a pipe, a socket: renaming would put a regular file in its place.
+static bool isWrittenInPlace(const std::string &path) {
+  struct stat info;
+  return ::stat(path.c_str(), &info) == 0 && !S_ISREG(info.st_mode) && !S_ISDIR(info.st_mode);
+}
+
+/// What a link leads to (/dev/stdout: the file behind it), for the link to stay one.
+static std::string followLinks(std::string path) {
+  if (!std::filesystem::is_symlink(path))
+    return path;
+  std::error_code code;
+  std::filesystem::path real = std::filesystem::canonical(path, code);
+  return code ? path : real.string();
+}
+
+AtomicFile::AtomicFile(std::string path) : target(std::move(path)) {
+  if (!isWrittenInPlace(target)) {
+    target = followLinks(std::move(target));
+    temporary = target + ".tmp." + std::to_string(::getpid());
+  }
+  fd = temporary.empty()
+           ? ::open(target.c_str(), O_WRONLY | O_CLOEXEC)
+           : ::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
   if (fd < 0)
     fail("cannot write ", target, ": ", std::strerror(errno));
 }
@@ -92,7 +112,8 @@ AtomicFile::~AtomicFile() {
   if (fd < 0)
     return;
   ::close(fd);
-  ::unlink(temporary.c_str());
+  if (!temporary.empty())
+    ::unlink(temporary.c_str());
 }
 
 void AtomicFile::write(const void *data, uint64_t count) {
@@ -111,11 +132,14 @@ void AtomicFile::write(const void *data, uint64_t count) {
 void AtomicFile::commit(bool durable) {
   if (durable && ::fsync(fd) != 0 && errno != EINVAL && errno != EROFS)
     fail("cannot write ", target, ": ", std::strerror(errno));
-  int done = ::close(fd);
+  bool done = ::close(fd) == 0;
   fd = -1;
-  if (done != 0 || ::rename(temporary.c_str(), target.c_str()) != 0) {
+  if (!temporary.empty())
+    done = done && ::rename(temporary.c_str(), target.c_str()) == 0;
+  if (!done) {
     int cause = errno;
-    ::unlink(temporary.c_str());
+    if (!temporary.empty())
+      ::unlink(temporary.c_str());
     fail("cannot write ", target, ": ", std::strerror(cause));
   }
 }

@@ -28,9 +28,13 @@ Expected<ns::OutputFile> ns::OutputFile::create(StringRef path, bool executable)
     if (std::error_code ec = sys::fs::openFileForWrite(path, output.fd, sys::fs::CD_OpenExisting))
       return errorCodeToError(ec);
   } else {
+    SmallString<128> real; // for a link (/dev/stdout of a redirected tool) to stay one
+    if (!sys::fs::real_path(path, real))
+      output.path = real.str();
     auto mode = sys::fs::all_read | sys::fs::all_write |
                 (executable ? sys::fs::all_exe : sys::fs::no_perms);
-    Expected<sys::fs::TempFile> file = sys::fs::TempFile::create(path + ".tmp%%%%%%%%", mode);
+    Expected<sys::fs::TempFile> file =
+        sys::fs::TempFile::create(output.path + ".tmp%%%%%%%%", mode);
     if (!file)
       return file.takeError();
     output.file = std::move(*file);

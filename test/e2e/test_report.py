@@ -4,6 +4,7 @@ import html.parser
 import itertools
 import json
 import math
+import os
 import re
 import shutil
 import subprocess
@@ -173,6 +174,18 @@ def test_page_is_whole_and_needs_no_network(folders, capsys):
     assert entry["n"] == 40 and entry["mean"] == 0.6 and entry["p"] < 1e-4
     printed = capsys.readouterr().out
     assert "60.0▲" in printed and "12–38" in printed
+
+
+def test_outputs_through_a_link_and_a_pipe(folders):
+    link, pipe = folders / "link.md", folders / "pipe.md"
+    (folders / "target.md").write_text("before")
+    link.symlink_to("target.md")
+    os.mkfifo(pipe)
+    with subprocess.Popen(["cat", pipe], stdout=subprocess.PIPE, text=True) as reader:
+        report.main([*runs(folders), f"-o{link}", f"-o{pipe}"])
+        piped, _ = reader.communicate(timeout=60)
+    assert piped.startswith("| |") and piped == (folders / "target.md").read_text()
+    assert link.is_symlink() and pipe.is_fifo()
 
 
 def test_arms_by_columns_as_the_paper(folders):

@@ -44,7 +44,7 @@ std::string readText(const std::string &path);
 
 /// A file that appears under its name only when whole: written beside it, synced, renamed by
 /// commit(). Without commit() (an exception, a full disk) nothing is left and what had that name
-/// stays.
+/// stays. A link stays one; a device or a pipe is written in place.
 class AtomicFile {
 public:
   explicit AtomicFile(std::string path);
@@ -58,7 +58,7 @@ public:
   void commit(bool durable = true);
 
 private:
-  std::string target, temporary;
+  std::string target, temporary; // temporary: empty where written in place
   int fd = -1;
 };
 

@@ -10,7 +10,10 @@
 
 #include <cmath>
 #include <cstring>
+#include <fcntl.h>
 #include <fstream>
+#include <sys/stat.h>
+#include <unistd.h>
 
 using namespace ns::runtime;
 using namespace ns::runtime::test;
@@ -168,4 +171,31 @@ TEST(FileIO, AFullDiskIsAnError) {
   std::filesystem::create_symlink("/dev/full", folder / ("x.tmp." + std::to_string(getpid())));
   EXPECT_HAS(errorOf([&] { writeTextFile(folder / "x", "text"); }), "No space left");
   EXPECT_FALSE(std::filesystem::exists(folder / "x"));
+  // Named itself, a device is written in place: the link to it is still one.
+  std::filesystem::create_symlink("/dev/full", folder / "full");
+  EXPECT_HAS(errorOf([&] { writeTextFile(folder / "full", "text"); }), "No space left");
+  EXPECT_TRUE(std::filesystem::is_symlink(folder / "full"));
+}
+
+TEST(FileIO, ALinkStaysOne) {
+  TempFolder folder;
+  writeTextFile(folder / "x", "before");
+  std::filesystem::create_symlink("x", folder / "link");
+  writeTextFile(folder / "link", "after");
+  EXPECT_TRUE(std::filesystem::is_symlink(folder / "link"));
+  EXPECT_EQ(readText(folder / "x"), "after");
+}
+
+TEST(FileIO, APipeIsWrittenInPlace) {
+  TempFolder folder;
+  const std::string path = folder / "pipe";
+  ASSERT_EQ(::mkfifo(path.c_str(), 0600), 0);
+  const int reader = ::open(path.c_str(), O_RDONLY | O_NONBLOCK);
+  ASSERT_GE(reader, 0);
+  writeTextFile(path, "text");
+  char text[8] = {};
+  EXPECT_EQ(::read(reader, text, sizeof text), 4);
+  ::close(reader);
+  EXPECT_STREQ(text, "text");
+  EXPECT_TRUE(std::filesystem::is_fifo(path));
 }
