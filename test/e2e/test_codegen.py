@@ -84,6 +84,22 @@ def test_kernels_of_a_block(cases, tmp_path, emit, entry, kernels):
 SIZES = {"f32": 4, "f64": 8, "i32": 4}
 
 
+VALUE = re.compile(r"%\w+(?:#\d+)?")
+
+
+def results_of(name, rest):
+    """(value, shape, element type, the value it is written into or None) of each result of an op's line."""
+    into = re.search(r"into(?:\(([^:]*) :| (%\S+))", rest)
+    destinations = VALUE.findall(into[1] or into[2]) if into else []
+    numbers = re.search(r"\) \[([-\d, ]+)\] maps", rest)
+    numbers = [int(n) for n in numbers[1].split(",")] if numbers else ([0] if into else [])
+    signature = re.split(r" -> | : ", rest.split(" attributes ")[0].removesuffix("{"))[-1]
+    types = re.findall(r"tensor<([\dx]*)(f32|f64|i32)>", signature)
+    for i, (shape, element) in enumerate(types):
+        written = destinations[numbers[i]] if i < len(numbers) and numbers[i] >= 0 else None
+        yield f"{name}#{i}" if len(types) > 1 else name, shape, element, written
+
+
 def arena(body):
     """(name, first byte, bytes, line it is made on, line of its last read, op that makes it) of the values in region work."""
     buffers, owner, inner, current, tiles = [], {}, False, 0, None
@@ -92,7 +108,7 @@ def arena(body):
             tiles = None
         line = line.strip()
         if tiles is not None:  # its members lie in scratch: what they read lives until the tiles end
-            for operand in re.findall(r"%\w+(?:#\d+)?", line):
+            for operand in VALUE.findall(line):
                 if operand in owner:
                     buffers[owner[operand]]["last"] = tiles
             continue
@@ -109,7 +125,7 @@ def arena(body):
             continue
         current = at
         name, op, rest = head.groups()
-        operands = re.findall(r"%\w+(?:#\d+)?", rest)
+        operands = VALUE.findall(rest)
         for operand in operands:
             if operand in owner:
                 buffers[owner[operand]]["last"] = at
@@ -117,19 +133,9 @@ def arena(body):
             owner[name] = owner[operands[0]]
         if not (offsets := re.search(r"rt\.offsets = array<i64: ([-\d, ]+)>", rest)):
             continue
-        into = re.search(r"into(?:\(([^:]*) :| (%\S+))", rest)
-        destinations = re.findall(r"%\w+(?:#\d+)?", into[1] or into[2]) if into else []
-        numbers = re.search(r"\) \[([-\d, ]+)\] maps", rest)
-        numbers = [int(n) for n in numbers[1].split(",")] if numbers else ([0] if into else [])
-        types = re.findall(
-            r"tensor<([\dx]*)(f32|f64|i32)>",
-            re.split(r" -> | : ", rest.split(" attributes ")[0].removesuffix("{"))[-1],
-        )
         single = op == "rt.fused"
         starts = [int(n) for n in offsets[1].split(",")]
-        for i, (start, (shape, element)) in enumerate(zip(starts, types, strict=True)):
-            value = f"{name}#{i}" if len(starts) > 1 else name
-            written = destinations[numbers[i]] if i < len(numbers) and numbers[i] >= 0 else None
+        for start, (value, shape, element, written) in zip(starts, results_of(name, rest), strict=True):
             if written is not None:
                 if written in owner:
                     owner[value] = owner[written]
@@ -139,16 +145,7 @@ def arena(body):
             assert start >= 0 and start % 64 == 0
             size = SIZES[element] * int(np.prod([int(n) for n in shape.split("x") if n]))
             owner[value] = len(buffers)
-            buffers.append(
-                dict(
-                    value=value,
-                    start=start,
-                    end=start + size,
-                    made=at,
-                    last=at,
-                    single=single,
-                )
-            )
+            buffers.append(dict(value=value, start=start, end=start + size, made=at, last=at, single=single))
     return buffers
 
 

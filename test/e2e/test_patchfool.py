@@ -20,7 +20,11 @@ LOSS_LAYERS = range(1, LAYERS // 2)
 @pytest.fixture(scope="module")
 def six(cases):
     return small_vit(
-        cases, statistics=dict(mean=[0.5, 0.4, 0.3], std=[0.2, 0.25, 0.3]), depth=LAYERS, embed_dim=32, reg_tokens=PREFIX - 1
+        cases,
+        statistics=dict(mean=[0.5, 0.4, 0.3], std=[0.2, 0.25, 0.3]),
+        depth=LAYERS,
+        embed_dim=32,
+        reg_tokens=PREFIX - 1,
     )
 
 
@@ -61,7 +65,9 @@ def differentiate(model, image, labels, patch):
     model.slot("labels")[:] = labels.numpy()
     model.slot("patch")[:] = F.one_hot(patch, TOKENS).numpy()
     model.run("patchfool_grad")
-    names = ["losses", "image_grad"] + [f"attention_{what}_{layer}" for layer in LOSS_LAYERS for what in ("loss", "grad")]
+    names = ["losses", "image_grad"] + [
+        f"attention_{what}_{layer}" for layer in LOSS_LAYERS for what in ("loss", "grad")
+    ]
     found = [np.array(model.slot(name)) for name in names]
     return found[0::2], found[1::2]
 
@@ -115,7 +121,10 @@ def uniforms(image, restart, count, seed=42):
     keys = [seed & 0xFFFFFFFF, seed >> 32]
     for _ in range(10):
         a, b = np.uint64(0xD2511F53) * words[0], np.uint64(0xCD9E8D57) * words[2]
-        high = [(b >> np.uint64(32)) ^ words[1] ^ np.uint64(keys[0]), (a >> np.uint64(32)) ^ words[3] ^ np.uint64(keys[1])]
+        high = [
+            (b >> np.uint64(32)) ^ words[1] ^ np.uint64(keys[0]),
+            (a >> np.uint64(32)) ^ words[3] ^ np.uint64(keys[1]),
+        ]
         words = [high[0], b & mask, high[1], a & mask]
         keys = [(keys[0] + 0x9E3779B9) & 0xFFFFFFFF, (keys[1] + 0xBB67AE85) & 0xFFFFFFFF]
     return torch.from_numpy(np.stack(words, 1).reshape(-1)[:count] / 2.0**32)
@@ -148,6 +157,30 @@ def pcgrad(part, ce, exact):
     return torch.where(dot < 0, part - dot / (norm**2 if exact else norm) * ce, part)
 
 
+def chosen_patches(model, x, start, labels, select, count, layer):
+    """The first `count` patches by the attention they receive or by saliency, or random ones: N x count."""
+    if select == "Attn":
+        score = model(start)[1][layer].mean(1).mean(-2)[:, PREFIX:]
+    elif select == "Saliency":
+        (g,) = torch.autograd.grad(F.cross_entropy(model(start)[0], labels, reduction="sum"), start)
+        score = F.conv2d(g.abs(), torch.ones(1, 3, PATCH, PATCH, dtype=g.dtype), stride=PATCH).flatten(1)
+    else:
+        return random_patches(len(x), count)
+    return score.argsort(dim=1, descending=True)[:, :count]
+
+
+def bounded(delta, original, mask, std, low, high, l2, linf):
+    """delta within `l2` in each channel of the masked patches, within `linf` of each pixel, and inside the image's range."""
+    if l2:
+        moved = (delta - original) * mask
+        size = moved.flatten(2).norm(dim=2)
+        radius = (l2 / std).view(1, 3)
+        delta = original + moved * torch.where(size < radius, 1, radius / size)[..., None, None]
+    if linf:
+        delta = torch.maximum(torch.minimum(delta, original + linf / std), original - linf / std)
+    return delta.clamp(low, high)
+
+
 def patch_fool(
     golden,
     x,
@@ -174,16 +207,7 @@ def patch_fool(
     low, high = (0 - mean) / std, (1 - mean) / std
     original = (x - mean) / std
     start = original.clone().requires_grad_()
-    logits, maps = model(start)
-    if select == "Attn":
-        score = maps[layer].mean(1).mean(-2)[:, PREFIX:]
-        chosen = score.argsort(dim=1, descending=True)[:, :num_patch]
-    elif select == "Saliency":
-        (g,) = torch.autograd.grad(F.cross_entropy(logits, labels, reduction="sum"), start)
-        score = F.conv2d(g.abs(), torch.ones(1, 3, PATCH, PATCH, dtype=g.dtype), stride=PATCH).flatten(1)
-        chosen = score.argsort(dim=1, descending=True)[:, :num_patch]
-    else:
-        chosen = random_patches(len(x), num_patch)
+    chosen = chosen_patches(model, x, start, labels, select, num_patch, layer)
     mask = F.one_hot(chosen, 16).sum(1).to(x.dtype).view(-1, 1, 4, 4)
     mask = mask.repeat_interleave(PATCH, 2).repeat_interleave(PATCH, 3)
     learnable = mask * uniform_images((len(x), 1, 32, 32), 1)
@@ -225,14 +249,7 @@ def patch_fool(
                 learnable -= learnable.flatten(1).amin(1).view(-1, 1, 1, 1)
                 learnable += 1e-6
                 learnable *= mask
-            if l2:
-                moved = (delta - original) * mask
-                size = moved.flatten(2).norm(dim=2)
-                radius = (l2 / std).view(1, 3)
-                delta.copy_(original + moved * torch.where(size < radius, 1, radius / size)[..., None, None])
-            if linf:
-                delta.copy_(torch.maximum(torch.minimum(delta, original + linf / std), original - linf / std))
-            delta.copy_(delta.clamp(low, high))
+            delta.copy_(bounded(delta, original, mask, std, low, high, l2, linf))
     if learns and iters - 1 < mask_stop:
         changes = largest(learnable.detach(), sparse)
     with torch.no_grad():
@@ -325,7 +342,10 @@ def test_a_network_without_attention_over_its_patches_says_so(family, why, tmp_p
     executable = compile_model(case, "evaluate", "--batch=2")
     data = ["--data-dir", tmp_path / "data.npz", "--output", tmp_path / "out"]
     failed = run([executable, *data, "--attack", "patchfool"], check=False)
-    assert failed.returncode == 2 and f"expected a model with attention between all its patches, found none: {why}" in failed.stderr
+    assert (
+        failed.returncode == 2
+        and f"expected a model with attention between all its patches, found none: {why}" in failed.stderr
+    )
     without = "patchfool:attack_mode=CE_loss,patch_select=Saliency,patch_size=16,train_attack_iters=2"
     run([executable, *data, "--attack", without])
     assert (outcomes(tmp_path / "out")[without] <= outcomes(tmp_path / "out")["clean"]).all()

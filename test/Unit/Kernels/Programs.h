@@ -290,8 +290,10 @@ func.func @quantize_$N() {
     %mask = arith.constant 2139095040 : i32
     %power = arith.andi %bits, %mask : i32
     %scale = arith.bitcast %power : i32 to f32
-    %one = arith.constant 1.0 : f32
-    %factor = arith.divf %one, %scale : f32
+    %rest = arith.xori %power, %mask : i32
+    %last = arith.constant -8388608 : i32
+    %opposite = arith.addi %rest, %last : i32
+    %factor = arith.bitcast %opposite : i32 to f32
     %b = arith.mulf %a, %factor : f32
     %r = arith.truncf %b : f32 to f8E4M3FN
     rt.yield %r, %scale : f8E4M3FN, f32
