@@ -28,6 +28,7 @@ TEN_STEPS = "eps=1/255,alpha=0.25/255,steps=10"
 FULL = {
     "fgsm": (1000, "--attack fgsm:eps=1/255"),
     "pgd": (1000, f"--attack pgd:{TEN_STEPS}"),
+    "pgd-restarts": (1000, f"--attack pgd:{TEN_STEPS},restarts=5"),
     "bim": (1000, f"--attack bim:{TEN_STEPS}"),
     "mim": (1000, f"--attack mim:{TEN_STEPS}"),
     "pgd-l2": (1000, "--attack pgd:norm=l2,eps=0.25,alpha=0.0625,steps=10"),
