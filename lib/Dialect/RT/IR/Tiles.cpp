@@ -7,30 +7,12 @@
 //===----------------------------------------------------------------------===//
 
 #include "ns/Dialect/RT/IR/RT.h"
+#include "ns/Dialect/RT/IR/RowMap.h"
 
 using namespace mlir;
 using namespace ns::rt;
 
 using IsInside = llvm::function_ref<bool(Value)>;
-
-int64_t ns::rt::evaluateRow(AffineExpr row, int64_t r, int64_t k) {
-  if (auto constant = dyn_cast<AffineConstantExpr>(row))
-    return constant.getValue();
-  if (auto dim = dyn_cast<AffineDimExpr>(row))
-    return dim.getPosition() == 0 ? r : k;
-  auto binary = cast<AffineBinaryOpExpr>(row);
-  int64_t lhs = evaluateRow(binary.getLHS(), r, k), rhs = evaluateRow(binary.getRHS(), r, k);
-  switch (row.getKind()) {
-  case AffineExprKind::Add:
-    return lhs + rhs;
-  case AffineExprKind::Mul:
-    return lhs * rhs;
-  case AffineExprKind::FloorDiv:
-    return lhs / rhs;
-  default:
-    return lhs % rhs;
-  }
-}
 
 unsigned ns::rt::numImageOperands(Operation *attention) {
   if (auto gradient = dyn_cast<AttentionGradOp>(attention))
@@ -80,7 +62,8 @@ int64_t TilesOp::unitsOf(Operation *op) {
     return gemm.getTransA() || gemm.getBatch() || gemm.getBias() ? 0 : gemm.getMnk()[0];
   if (auto fused = dyn_cast<FusedOp>(op))
     return fused.getRows();
-  if (isa<AttentionOp, AttentionGradOp>(op) && !isLibraryAttention(op)) // images of the queries or of the result's gradient
+  if (isa<AttentionOp, AttentionGradOp>(op) &&
+      !isLibraryAttention(op)) // images of the queries or of the result's gradient
     return typeOf(op->getOperand(0)).getDimSize(0);
   return 0;
 }
@@ -88,20 +71,12 @@ int64_t TilesOp::unitsOf(Operation *op) {
 /// Does the program, at each of its points, touch an element of `type` by `map` that lies in the
 /// same of `units` runs as the point?
 static bool staysInUnit(FusedOp op, RankedTensorType type, AffineMap map, int64_t units) {
-  /// Points beyond which a map is not worth looking at.
-  constexpr int64_t kMostPoints = int64_t(1) << 23;
   AffineExpr row = map.getResult(0);
   int64_t elements = type.getNumElements(), pitch = rowPitch(type), rows = op.getRows();
   if (row == getAffineDimExpr(0, row.getContext()) && elements == rows * pitch)
     return true;
-  if (elements % (units * pitch) != 0 || rows * op.getInner() > kMostPoints)
-    return false;
-  int64_t valueRows = elements / pitch / units, programRows = rows / units;
-  for (int64_t r = 0; r < rows; ++r)
-    for (int64_t k = 0; k < op.getInner(); ++k)
-      if (evaluateRow(row, r, k) / valueRows != r / programRows)
-        return false;
-  return true;
+  return elements % (units * pitch) == 0 &&
+         ns::rt::staysInUnit(row, rows, op.getInner(), elements / pitch, units);
 }
 
 static std::string whyNotProgram(FusedOp op, int64_t units, IsInside isInside) {

@@ -7,11 +7,11 @@
 //===----------------------------------------------------------------------===//
 
 #include "ns/Dialect/RT/IR/RT.h"
+#include "ns/Dialect/RT/IR/RowMap.h"
 #include "ns/Dialect/RT/Transforms/Passes.h"
 
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/IR/IRMapping.h"
-#include "llvm/ADT/BitVector.h"
 
 namespace ns::rt {
 #define GEN_PASS_DEF_RTFUSEPASS
@@ -38,23 +38,6 @@ struct Limits {
 };
 
 } // namespace
-
-/// Does `row` take each value of [0, R K) once as (r, k) runs over its range? Only then does a
-/// program that follows its reader's rows write all of its own.
-static bool visitsEachRow(AffineExpr row, FusedOp reader) {
-  if (row == getAffineDimExpr(0, row.getContext()))
-    return reader.getInner() == 1;
-  int64_t count = reader.getRows() * reader.getInner();
-  llvm::BitVector seen(count);
-  for (int64_t r = 0; r < reader.getRows(); ++r)
-    for (int64_t k = 0; k < reader.getInner(); ++k) {
-      int64_t at = evaluateRow(row, r, k);
-      if (at < 0 || at >= count || seen[at])
-        return false;
-      seen.set(at);
-    }
-  return true;
-}
 
 static int64_t numPoints(FusedOp op) { return op.getRows() * op.getInner() * op.getCols(); }
 
@@ -98,7 +81,7 @@ static AffineMap reindexMap(AffineMap map, Reindex reindex) {
 static FailureOr<Reindex> followRows(FusedOp inner, FusedOp outer, AffineExpr row,
                                      const Limits &limits) {
   if (!coversSameRows(inner, outer) || !staysParallel(inner, outer, limits) ||
-      !visitsEachRow(row, outer))
+      !visitsEachRow(row, outer.getRows(), outer.getInner()))
     return failure();
   return Reindex{row, getAffineConstantExpr(0, row.getContext())};
 }

@@ -49,8 +49,6 @@ bool isLibraryAttention(mlir::Operation *op);
 mlir::Value destinationOf(mlir::OpResult result);
 /// The value whose place `value` shares, through views and destinations, as far as they lie in one block.
 mlir::Value storageOf(mlir::Value value);
-/// The row of a map at a point; no part of a row's expression is negative.
-int64_t evaluateRow(mlir::AffineExpr row, int64_t r, int64_t k);
 /// Whether an op of an entry's block takes time: slots and views only name memory. These ops, in order, are the
 /// entry's list of ops in the metadata.
 inline bool isTimed(mlir::Operation *op) {
