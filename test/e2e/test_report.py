@@ -231,6 +231,42 @@ def test_two_settings_of_one_attack_are_two_columns(tmp_path):
     ]
 
 
+def test_modes_of_an_attack_are_columns(tmp_path):
+    usual = {
+        "num_patch": 1,
+        "patch_select": "Attn",
+        "attack_mode": "Attention",
+        "sparse_pixel_num": 0,
+        "mild_l_inf": 0,
+        "mild_l_2": 0,
+    }
+    modes = [
+        {},
+        {"num_patch": 4, "patch_select": "Rand"},
+        {"sparse_pixel_num": 16},
+        {"mild_l_inf": 16 / 255},
+        {"mild_l_2": 2},
+    ]
+    modes.append({"attack_mode": "CE_loss", "patch_select": "Saliency"})
+    attacks = [("patchfool", usual | mode, bits(8, 4)) for mode in modes]
+    attacks += [("pgd", {"eps": 1 / 255, "steps": 10, "restarts": n}, bits(8, 4)) for n in (1, 5)]
+    attacks += [("cw", {"c": c, "kappa": 0, "search": 0, "steps": 50}, bits(8, 4)) for c in (1, 2)]
+    write_run(tmp_path / "a", "a", attacks)
+    found = report.gather("t", [("a", tmp_path / "a")]).study
+    assert sorted(found.heading(c) for c in found.columns) == [
+        "CW-L2 (50 steps)",
+        "CW-L2 (50 steps, c 2)",
+        "PGD (eps 1/255, 10 steps)",
+        "PGD (eps 1/255, 10 steps, 5 restarts)",
+        "Patch-Fool",
+        "Patch-Fool (16 pixels)",
+        "Patch-Fool (4 patches, random patches)",
+        "Patch-Fool (patches by saliency, cross-entropy alone)",
+        "Patch-Fool (within 16/255)",
+        "Patch-Fool (within 2 in L2)",
+    ]
+
+
 def test_shifted_and_transfer_sets_are_the_papers_columns(tmp_path):
     sets = [("shifted", "Imagenet-A"), ("transfer", "damagenet"), ("shifted", "mine"), ("shifted", "imagenet-r")]
     shares = [(kind, {"set": name}, bits(8, 4)) for kind, name in sets]

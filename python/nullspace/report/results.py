@@ -22,8 +22,34 @@ NUMBERS = (
     "seeds",
     "mcnemar",
 )
-# Parameters that tell two measurements of one kind apart, in the order of reading; the others describe the run.
-SETTINGS = ("noise", "corruption", "severity", "over", "eps", "steps", "targets", "queries", "restarts", "search")
+
+
+def _words(value) -> str:
+    return str(value).replace("_", " ")
+
+
+# Parameters that tell two measurements of one kind apart, in the order of reading: the value that goes without saying, and
+# the reader's words for others. Those that are not here describe the run.
+SETTINGS = {
+    "noise": (None, _words),
+    "corruption": (None, _words),
+    "severity": (None, "severity {}".format),
+    "over": (None, _words),
+    "eps": (None, lambda eps: f"eps {eps * 255:.3g}/255"),
+    "steps": (None, "{:g} steps".format),
+    "targets": (None, "{:g} targets".format),
+    "queries": (None, "{:g} queries".format),
+    "restarts": (1, "{:g} restarts".format),
+    "c": (1, "c {:g}".format),
+    "kappa": (0, "kappa {:g}".format),
+    "search": (0, "search over c in {:g} rounds".format),
+    "num_patch": (1, "{:g} patches".format),
+    "patch_select": ("Attn", {"Saliency": "patches by saliency", "Rand": "random patches"}.get),
+    "attack_mode": ("Attention", {"CE_loss": "cross-entropy alone"}.get),
+    "sparse_pixel_num": (0, "{:g} pixels".format),
+    "mild_l_inf": (0, lambda bound: f"within {bound * 255:.3g}/255"),
+    "mild_l_2": (0, "within {:g} in L2".format),
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,21 +84,12 @@ class Measurement:
     def describe(self) -> str:
         """The setting in the reader's words, such as `eps 8/255, 10 steps`."""
         parts = []
-        for key in SETTINGS:
+        for key, (usual, words) in SETTINGS.items():
             value = self.parameters.get(key)
-            if value is None or (key, value) in (("restarts", 1), ("search", 0)):
+            if value is None or value == usual:
                 continue
-            if key == "eps":
-                is_l2 = self.parameters.get("norm") == "l2"
-                parts.append(f"eps {value:g} in L2" if is_l2 else f"eps {value * 255:.3g}/255")
-            elif key in ("steps", "queries", "restarts", "targets"):
-                parts.append(f"{value:g} {key}")
-            elif key == "search":
-                parts.append(f"search over c in {value:g} rounds")
-            elif key == "severity":
-                parts.append(f"severity {value}")
-            elif key in ("noise", "corruption", "over"):
-                parts.append(str(value).replace("_", " "))
+            is_l2 = key == "eps" and self.parameters.get("norm") == "l2"
+            parts.append(f"eps {value:g} in L2" if is_l2 else words(value) or _words(value))
         return ", ".join(parts)
 
 
