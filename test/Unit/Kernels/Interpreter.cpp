@@ -113,6 +113,13 @@ static double reduceColumns(rt::Reduction kind, ArrayRef<double> values) {
   return result;
 }
 
+/// The value of a map's row at a point.
+static int64_t rowAt(AffineExpr row, int64_t r, int64_t k) {
+  MLIRContext *context = row.getContext();
+  AffineExpr point[] = {getAffineConstantExpr(r, context), getAffineConstantExpr(k, context)};
+  return cast<AffineConstantExpr>(row.replaceDims(point)).getValue();
+}
+
 /// All columns of every value of the body at one point.
 static llvm::DenseMap<Value, Elements> evaluatePoint(rt::FusedOp op, ArrayRef<Elements> inputs,
                                                      int64_t r, int64_t k) {
@@ -121,7 +128,7 @@ static llvm::DenseMap<Value, Elements> evaluatePoint(rt::FusedOp op, ArrayRef<El
   for (BlockArgument arg : op.getBody().getArguments()) {
     unsigned i = arg.getArgNumber();
     AffineMap map = op.getInMap(i);
-    int64_t row = rt::evaluateRow(map.getResult(0), r, k);
+    int64_t row = rowAt(map.getResult(0), r, k);
     int64_t first = row * rt::rowPitch(rt::typeOf(op.getInputs()[i]));
     Elements &column = values[arg];
     for (int64_t c = 0; c < cols; ++c)
@@ -135,7 +142,7 @@ static llvm::DenseMap<Value, Elements> evaluatePoint(rt::FusedOp op, ArrayRef<El
         operands.push_back(values[operand][isa<rt::SwapPairsOp>(inner) ? c ^ 1 : c]);
       if (auto place = dyn_cast<rt::IndexOp>(inner)) {
         AffineExpr expr = place.getMap().getResult(0);
-        result[c] = double(expr.isFunctionOfDim(2) ? c : rt::evaluateRow(expr, r, k));
+        result[c] = double(expr.isFunctionOfDim(2) ? c : rowAt(expr, r, k));
       } else if (isa<rt::SwapPairsOp>(inner)) {
         result[c] = operands.front();
       } else if (auto reduce = dyn_cast<rt::RowReduceOp>(inner)) {
@@ -160,7 +167,7 @@ std::vector<Elements> ns::test::interpret(rt::FusedOp op, ArrayRef<Elements> inp
         AffineMap map = op.getOutMap(i);
         auto type = rt::typeOf(op.getResult(i));
         bool isSum = op.getInner() > 1 && !map.isFunctionOfDim(1);
-        int64_t first = rt::evaluateRow(map.getResult(0), r, k) * rt::rowPitch(type);
+        int64_t first = rowAt(map.getResult(0), r, k) * rt::rowPitch(type);
         bool isUniform = isa<AffineConstantExpr>(map.getResult(1));
         for (int64_t c = 0; c < (isUniform ? 1 : op.getCols()); ++c) {
           double value = values[yield->getOperand(i)][c];

@@ -10,7 +10,6 @@
 
 #include "mlir/AsmParser/AsmParser.h"
 #include "mlir/IR/AffineMap.h"
-#include "mlir/IR/Builders.h"
 #include "mlir/IR/BuiltinAttributes.h"
 #include "mlir/IR/MLIRContext.h"
 
@@ -24,16 +23,14 @@ using namespace mlir;
 
 namespace {
 
-/// The values of `row` at all points, by MLIR's folder.
+/// The values of `row` at all points, as MLIR folds them.
 std::vector<int64_t> valuesOf(AffineExpr row, int64_t rows, int64_t inner) {
   std::vector<int64_t> values;
-  Builder builder(row.getContext());
+  MLIRContext *context = row.getContext();
   for (int64_t r = 0; r < rows; ++r)
     for (int64_t k = 0; k < inner; ++k) {
-      SmallVector<Attribute> folded;
-      Attribute point[] = {builder.getI64IntegerAttr(r), builder.getI64IntegerAttr(k)};
-      EXPECT_TRUE(succeeded(AffineMap::get(2, 0, row).constantFold(point, folded)));
-      values.push_back(cast<IntegerAttr>(folded[0]).getInt());
+      AffineExpr point[] = {getAffineConstantExpr(r, context), getAffineConstantExpr(k, context)};
+      values.push_back(cast<AffineConstantExpr>(row.replaceDims(point)).getValue());
     }
   return values;
 }
