@@ -3,7 +3,8 @@
 Prepares model and data as bench/cifar10.py does and shares its folder, so that what one has trained the other takes over. A piece
 is one arm's training from one seed, or one measurement of one arm and seed; finished pieces are not done again. Each attack is
 measured on all arms before the next, cheap ones first, each run on one thread: whatever ends the run, what is there can be
-compared. Writes a JSON record, the table as Markdown and LaTeX, and a page (python -m nullspace.report).
+compared. Writes a JSON record, the table as Markdown and LaTeX, and a page (python -m nullspace.report);
+and the table of the corruptions by kind.
 """
 
 import argparse
@@ -185,6 +186,10 @@ def main() -> int:
         runs += [f"{arm}={work.folder}/{arm}-0" for arm in ARMS]  # their training
         outputs = [f"--output={args.output}.{suffix}" for suffix in ("html", "md", "tex", "json")]
         flags = ["--reference=none", "--title=CIFAR-10: arms of hardening", *write_pictures(study, args.checkpoint)]
+        corruptions = [run for run in runs if run.endswith("-corruptions")]
+        if corruptions:
+            by_kind = [f"--output={args.output}-corruptions.{suffix}" for suffix in ("md", "tex", "json")]
+            report.main([*corruptions, "--reference=none", "--by-corruption", *by_kind])
         return report.main([*runs, *flags, *outputs])
     except UserError as error:
         sys.exit(f"cifar10_table: {error}")

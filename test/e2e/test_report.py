@@ -267,6 +267,23 @@ def test_modes_of_an_attack_are_columns(tmp_path):
     ]
 
 
+def test_kinds_of_corruptions_are_rows_where_asked_for(folders):
+    arguments = [f"hard={folders}/hard-c", f"--output={folders}/r.md"]
+    report.main(arguments)
+    assert [line.split(" |")[0] for line in (folders / "r.md").read_text().splitlines()[2:4]] == [
+        "| Clean",
+        "| Corruptions (15 kinds)",
+    ]
+    report.main([*arguments, "--by-corruption"])
+    lines = (folders / "r.md").read_text().splitlines()[3:19]
+    kinds = ["15 kinds", *(kind.replace("_", " ") for kind in KINDS)]  # in their order: kind 2 before kind 10
+    assert lines == [
+        f"| Corruptions ({kind}) | 20 | 65.0 [{100 * low:.1f}–{100 * high:.1f}] |"
+        for low, high in [wilson(0.65, 20)]
+        for kind in kinds
+    ]
+
+
 def test_shifted_and_transfer_sets_are_the_papers_columns(tmp_path):
     sets = [("shifted", "Imagenet-A"), ("transfer", "damagenet"), ("shifted", "mine"), ("shifted", "imagenet-r")]
     shares = [(kind, {"set": name}, bits(8, 4)) for kind, name in sets]

@@ -25,7 +25,9 @@ __all__ = ["INVARIANCE", "Measurement", "Page", "Run", "Study", "main", "read_re
 SUFFIXES = (".html", ".md", ".tex", ".json")
 
 
-def gather(title: str, runs: list[tuple[str, str]], reference: str = "", pictures=(), notes=()) -> Page:
+def gather(
+    title: str, runs: list[tuple[str, str]], reference: str = "", pictures=(), notes=(), by_corruption: bool = False
+) -> Page:
     """The page of these folders. Raises UserError."""
     evaluations, training, synthesis = [], {}, None
     for name, folder in runs:
@@ -44,7 +46,7 @@ def gather(title: str, runs: list[tuple[str, str]], reference: str = "", picture
             synthesis = summary
         else:
             raise UserError(f"{path}: a second output of synth: expected at most one")
-    study = Study(group(evaluations), reference) if evaluations else None
+    study = Study(group(evaluations), reference, by_corruption) if evaluations else None
     return Page(title, study, synthesis, training, read_pictures(list(pictures)) if pictures else None, list(notes))
 
 
@@ -79,6 +81,11 @@ def main(argv: list[str] | None = None) -> int:
         metavar="LABEL=DIR",
         help="a version of some images (PNG or JPEG), such as clean=DIR, attacked=DIR; repeatable",
     )
+    parser.add_argument(
+        "--by-corruption",
+        action="store_true",
+        help="a column for each kind of corruption, the mean over its severities",
+    )
     parser.add_argument("--title", default="Nullspace hardening")
     parser.add_argument("--note", action="append", default=[], help="a sentence for the head of the page; repeatable")
     parser.add_argument(
@@ -92,7 +99,7 @@ def main(argv: list[str] | None = None) -> int:
     )
     args = parser.parse_args(argv)
     with user_errors(parser.prog):
-        page = gather(args.title, args.runs, args.reference, args.pictures, args.note)
+        page = gather(args.title, args.runs, args.reference, args.pictures, args.note, args.by_corruption)
         texts = [(path, text_of(page, path.suffix, args.layout)) for path in args.output]
         for path, text in texts:
             with replacing(path) as draft:

@@ -92,16 +92,13 @@ class Run:
         return [m for m in self.measurements if m.kind == kind]
 
 
-def _mean_over_corruptions(run: Run, common: bool) -> Measurement | None:
-    """Accuracy over the 15 common kinds (or the extra ones) and all severities, of each image in `outcomes`."""
-    found = [m for m in run.of_kind("corruption") if (m.parameters.get("corruption") not in EXTRA) == common]
-    kinds = {m.parameters.get("corruption") for m in found}
-    wanted = COMMON if common else len(EXTRA)
-    if len(kinds) != wanted or len(found) != 5 * wanted:
+def _mean_over_severities(run: Run, kinds: list[str], setting: str) -> Measurement | None:
+    """Accuracy over these kinds of corruption and all severities, of each image in `outcomes`."""
+    found = [m for m in run.of_kind("corruption") if m.parameters.get("corruption") in kinds]
+    if not found or len(found) != 5 * len(kinds):
         return None
     values = [m.outcomes for m in found]
     outcomes = None if any(v is None for v in values) else np.sum(values, axis=0)
-    setting = f"{wanted} kinds" if common else f"{wanted} extra kinds"
     return Measurement(
         "corruptions",
         sum(m.value for m in found) / len(found),
@@ -113,38 +110,48 @@ def _mean_over_corruptions(run: Run, common: bool) -> Measurement | None:
     )
 
 
-class Study:
-    """Arms by columns. `reference`: the arm that the others are compared with; the first where none has that name."""
+def _means_over_corruptions(run: Run, by_corruption: bool) -> list[Measurement]:
+    """Over the 15 common kinds and over the extra ones, where all are there; over each kind, where asked for."""
+    kinds = list(dict.fromkeys(m.parameters.get("corruption") for m in run.of_kind("corruption")))
+    common, extra = [k for k in kinds if k not in EXTRA], [k for k in kinds if k in EXTRA]
+    means = [_mean_over_severities(run, common, f"{COMMON} kinds")] if len(common) == COMMON else []
+    means += [_mean_over_severities(run, extra, f"{len(EXTRA)} extra kinds")] if len(extra) == len(EXTRA) else []
+    means += [_mean_over_severities(run, [k], k) for k in kinds if by_corruption]
+    return [mean for mean in means if mean]
 
-    def __init__(self, arms: dict[str, list[Run]], reference: str = ""):
+
+class Study:
+    """Arms by columns. `reference`: the arm that the others are compared with; the first where none has that name.
+    `by_corruption`: a column for each kind of corruption too, the mean over its severities."""
+
+    def __init__(self, arms: dict[str, list[Run]], reference: str = "", by_corruption: bool = False):
         self.arms = arms
         if reference and reference not in arms:
             raise UserError(f"--reference {reference}: expected one of {', '.join(arms)}")
         self.reference = reference or next(iter(arms))
         for runs in arms.values():
             for run in runs:
-                for common in (True, False):
-                    mean = _mean_over_corruptions(run, common)
-                    if mean and run.find(mean.column) is None:
-                        run.measurements.append(mean)
+                means = _means_over_corruptions(run, by_corruption)
+                run.measurements += [mean for mean in means if run.find(mean.column) is None]
         self.columns = self._columns()
         self.cells = {(arm, column): self._cell(arm, column) for arm in arms for column in self.columns}
         self._compare()
 
     def _columns(self) -> list[Column]:
-        found = {
+        found = dict.fromkeys(
             m.column
             for runs in self.arms.values()
             for run in runs
             for m in run.measurements
             if m.kind not in HIDDEN and m.kind != "corruption"
-        }
+        )
         order = list(TITLES)
 
         def place(column):
             kind, setting = column
             noise = NOISES.index(setting) if kind == INVARIANCE and setting in NOISES else len(NOISES)
-            return (order.index(kind) if kind in order else len(order), noise, "L2" in setting, setting)
+            by_setting = "" if kind == "corruptions" else setting  # which stay in their own order
+            return (order.index(kind) if kind in order else len(order), noise, "L2" in setting, by_setting)
 
         return sorted(found, key=place)
 
