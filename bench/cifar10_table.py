@@ -3,8 +3,8 @@
 Prepares model and data as bench/cifar10.py does and shares its folder, so that what one has trained the other takes over. A piece
 is one arm's training from one seed, or one measurement of one arm and seed; finished pieces are not done again. Each attack is
 measured on all arms before the next, cheap ones first, each run on one thread: whatever ends the run, what is there can be
-compared. Writes a JSON record, the table as Markdown and LaTeX, and a page (python -m nullspace.report);
-and the table of the corruptions by kind.
+compared. Writes a JSON record, the table as Markdown and LaTeX, and a page (python -m nullspace.report); and the
+corruptions by kind in a table of their own.
 """
 
 import argparse

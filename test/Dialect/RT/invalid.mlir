@@ -301,6 +301,29 @@ func.func @fused_transposed(%x: tensor<4x8xf32>) {
 
 // -----
 
+func.func @fused_ceildiv(%x: tensor<4x8xf32>) {
+  // expected-error @below {{'rt.fused' op expected input map 0 without ceildiv, but got affine_map<(d0, d1, d2) -> (d0 ceildiv 2, d2)>}}
+  %0 = rt.fused [4, 1, 8] ins(%x : tensor<4x8xf32>) maps [affine_map<(r, k, c) -> (r ceildiv 2, c)>] -> [affine_map<(r, k, c) -> (r, c)>] : tensor<4x8xf32> {
+  ^bb0(%v: f32):
+    rt.yield %v : f32
+  }
+  return
+}
+
+// -----
+
+func.func @index_ceildiv(%x: tensor<4x8xf32>) {
+  %0 = rt.fused [4, 1, 8] ins(%x : tensor<4x8xf32>) maps [affine_map<(r, k, c) -> (r, c)>] -> [affine_map<(r, k, c) -> (r, c)>] : tensor<4x8xf32> {
+  ^bb0(%v: f32):
+    // expected-error @below {{'rt.index' op expected an index without ceildiv, but got affine_map<(d0, d1, d2) -> (d0 ceildiv 2)>}}
+    %i = rt.index affine_map<(r, k, c) -> (r ceildiv 2)> : i32
+    rt.yield %v : f32
+  }
+  return
+}
+
+// -----
+
 func.func @fused_result_map(%x: tensor<4x8xf32>) {
   // expected-error @below {{'rt.fused' op expected the column of result map 0 to be c or a constant, but got affine_map<(d0, d1, d2) -> (d0, d2 * 2)>}}
   %0 = rt.fused [4, 1, 8] ins(%x : tensor<4x8xf32>) maps [affine_map<(r, k, c) -> (r, c)>] -> [affine_map<(r, k, c) -> (r, c * 2)>] : tensor<4x8xf32> {

@@ -270,6 +270,13 @@ static bool isColumn(AffineExpr column, bool isRead) {
   return product.getLHS() == c && stride && stride.getValue() > 0;
 }
 
+/// No kernel computes it.
+static bool hasCeilDiv(AffineMap map) {
+  bool found = false;
+  map.walkExprs([&](AffineExpr expr) { found |= expr.getKind() == AffineExprKind::CeilDiv; });
+  return found;
+}
+
 /// A map must be (r, k, c) -> (row, col) with col = c or a constant, for an input also a multiple
 /// of c.
 static LogicalResult verifyMap(FusedOp op, AffineMap map, StringRef what, unsigned index) {
@@ -283,6 +290,9 @@ static LogicalResult verifyMap(FusedOp op, AffineMap map, StringRef what, unsign
     return op.emitOpError("expected the column of ")
            << what << " map " << index << " to be c or a constant, but got "
            << AffineMapAttr::get(map);
+  if (hasCeilDiv(map))
+    return op.emitOpError("expected ")
+           << what << " map " << index << " without ceildiv, but got " << AffineMapAttr::get(map);
   return success();
 }
 
@@ -336,5 +346,7 @@ LogicalResult IndexOp::verify() {
   if (index.isFunctionOfDim(2) && index != getAffineDimExpr(2, getContext()))
     return emitOpError("expected the index to be c or an expression of r and k, but got ")
            << AffineMapAttr::get(map);
+  if (hasCeilDiv(map))
+    return emitOpError("expected an index without ceildiv, but got ") << AffineMapAttr::get(map);
   return success();
 }

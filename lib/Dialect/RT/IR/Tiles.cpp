@@ -62,8 +62,8 @@ int64_t TilesOp::unitsOf(Operation *op) {
     return gemm.getTransA() || gemm.getBatch() || gemm.getBias() ? 0 : gemm.getMnk()[0];
   if (auto fused = dyn_cast<FusedOp>(op))
     return fused.getRows();
-  if (isa<AttentionOp, AttentionGradOp>(op) &&
-      !isLibraryAttention(op)) // images of the queries or of the result's gradient
+  // Images of the queries or of the result's gradient.
+  if (isa<AttentionOp, AttentionGradOp>(op) && !isLibraryAttention(op))
     return typeOf(op->getOperand(0)).getDimSize(0);
   return 0;
 }
