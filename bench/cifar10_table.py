@@ -186,7 +186,7 @@ def main() -> int:
         runs += [f"{arm}={work.folder}/{arm}-0" for arm in ARMS]  # their training
         outputs = [f"--output={args.output}.{suffix}" for suffix in ("html", "md", "tex", "json")]
         flags = ["--reference=none", "--title=CIFAR-10: arms of hardening", *write_pictures(study, args.checkpoint)]
-        corruptions = [run for run in runs if run.endswith("-corruptions")]
+        corruptions = measured(study, {"corruptions": plan["corruptions"]}, args.seeds)
         if corruptions:
             by_kind = [f"--output={args.output}-corruptions.{suffix}" for suffix in ("md", "tex", "json")]
             report.main([*corruptions, "--reference=none", "--by-corruption", *by_kind])

@@ -133,6 +133,14 @@ def python_module(name: str, *arguments, check=True):
     return run([sys.executable, "-m", name, *arguments], check=check)
 
 
+def export_and_import(model: torch.nn.Module, info: sources.ModelInfo, folder: pathlib.Path) -> Case:
+    """The files are model.* in `folder`; the case's `info` is what export says of the model."""
+    case = Case(model, info, folder / "model.pt2", folder / "model.mlir")
+    case.info = export(model, info, str(case.pt2))
+    run([tool("ns-import"), case.pt2, "-o", case.mlir])
+    return case
+
+
 def make_case(folder: pathlib.Path, source: str, scale: float = 1.0, seed: int = 0, **request) -> Case:
     """Builds, exports and imports a model. `scale` multiplies the weights of the blocks (small random weights hide errors in
     attention) and wakes LayerScale, which starts at 1e-5."""
@@ -149,10 +157,7 @@ def make_case(folder: pathlib.Path, source: str, scale: float = 1.0, seed: int =
             elif scale != 1.0 and name.endswith(".bias"):
                 parameter.add_(0.02 * torch.randn(parameter.shape, generator=generator))
     folder.mkdir(parents=True, exist_ok=True)
-    pt2, mlir = folder / "model.pt2", folder / "model.mlir"
-    info = export(model, info, str(pt2))
-    run([tool("ns-import"), pt2, "-o", mlir])
-    return Case(model, info, pt2, mlir)
+    return export_and_import(model, info, folder)
 
 
 def compile_model(case: Case, emit: str, *flags) -> pathlib.Path:

@@ -4,9 +4,8 @@ framework's own reader, and its logits against those that the executable compute
 import numpy as np
 import pytest
 import torch
-from conftest import Case, compile_model, python_module, run, tool, write_npz
+from conftest import compile_model, export_and_import, python_module, run, write_npz
 from families import FAMILIES, build
-from nullspace.export import export
 
 TOLERANCE = 1e-5  # of the largest logit
 STEPS = ["--arm", "none", "--rounds", "1", "--steps-per-round", "3", "--aug", "none", "--batch-size", "8", "--lr", "1e-3"]
@@ -24,10 +23,7 @@ def pytest_generate_tests(metafunc):
 def imported(family, tmp_path):
     """The family's model, exported and imported, with the request that builds it again."""
     model, info, source = build(family, tmp_path)
-    case = Case(model, info, tmp_path / "model.pt2", tmp_path / "model.mlir")
-    case.info = export(model, info, str(case.pt2))
-    run([tool("ns-import"), case.pt2, "-o", case.mlir])
-    return case, source
+    return export_and_import(model, info, tmp_path), source
 
 
 def flags(request) -> list[str]:

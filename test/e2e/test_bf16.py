@@ -17,8 +17,7 @@ import pytest
 import safetensors
 import torch
 import torch.nn.functional as F
-from conftest import Pixels, compile_model, images, run, small_vit, tool, write_npz
-from test_families_attention import export_and_import
+from conftest import Pixels, compile_model, export_and_import, images, run, small_vit, tool, write_npz
 
 runtime = pytest.importorskip("nullspace.runtime")
 BATCH = 4

@@ -101,7 +101,8 @@ def results_of(name, rest):
 
 
 def arena(body):
-    """(name, first byte, bytes, line it is made on, line of its last read, op that makes it) of the values in region work."""
+    """Name, first byte and end, line it is made on, line of its last read of each value in region work; `single`: a program of one
+    pass makes it."""
     buffers, owner, inner, current, tiles = [], {}, False, 0, None
     for at, line in enumerate(body.splitlines()):
         if line == "    }":

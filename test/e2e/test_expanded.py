@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import Case, compile_model, images, run, small_vit, tool
-from nullspace.export import export
+from conftest import compile_model, export_and_import, images, run, small_vit, tool
 from test_bf16 import Autocast, as_good, distance
 from test_gradients import compare
 
@@ -23,9 +22,7 @@ FAMILIES = ["timm_vit", "timm_swin", "timm_beit", "timm_eva02"]
 def setting(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp(request.param)
     model, info, _ = families.build(request.param, folder)
-    case = Case(model, info, folder / "model.pt2", folder / "model.mlir")
-    case.info = export(model, info, str(case.pt2))
-    run([tool("ns-import"), case.pt2, "-o", case.mlir])
+    case = export_and_import(model, info, folder)
     return case, runtime.Model(compile_model(case, "library", f"--batch={BATCH}", "--site=image", "--attention=expanded"))
 
 

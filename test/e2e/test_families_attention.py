@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import Case, compile_model, images, run, tool
+from conftest import Case, compile_model, export_and_import, images, run, tool
 from families import CLASSES, SIDE
 from nn_reference import Network
 from nullspace import sources
@@ -65,13 +65,6 @@ REAL_CONFIGURATIONS = {
     "Dinov2WithRegistersConfig sdpa": dict(image_size=224, patch_size=14),
 }
 BATCH = 3
-
-
-def export_and_import(model, info, folder) -> Case:
-    case = Case(model, info, folder / "model.pt2", folder / "model.mlir")
-    case.info = export(model, info, str(case.pt2))
-    run([tool("ns-import"), case.pt2, "-o", case.mlir])
-    return case
 
 
 def built(name, folder):

@@ -10,7 +10,7 @@ import pytest
 import test_import
 import torch
 import torch.nn.functional as F
-from conftest import Case, compile_model, images, imports_or_explains, run, tool
+from conftest import Case, compile_model, export_and_import, images, imports_or_explains, run, tool
 from nn_reference import Network
 from nullspace import load as giving_back
 from nullspace import sources
@@ -32,10 +32,7 @@ def grid_cases(tmp_path_factory):
         if name not in known:
             folder = tmp_path_factory.mktemp(name)
             model, info, request = families.build(name, folder / "source")
-            pt2, mlir = folder / "model.pt2", folder / "model.mlir"
-            info = export(model, info, str(pt2))
-            run([tool("ns-import"), pt2, "-o", mlir])
-            known[name] = Case(model, info, pt2, mlir), request
+            known[name] = export_and_import(model, info, folder), request
         return known[name]
 
     return get
@@ -151,9 +148,8 @@ def test_plain_layers(tmp_path):
     torch.manual_seed(0)
     model = families.wake(Plain().eval())
     info = sources.ModelInfo("plain", "py:plain", [3, 20, 16], [0.5, 0.4, 0.3], [0.2, 0.25, 0.3])
-    info = export(model, info, str(tmp_path / "m.pt2"))
-    run([tool("ns-import"), tmp_path / "m.pt2", "-o", tmp_path / "m.mlir"])
-    case, image = Case(model, info, tmp_path / "m.pt2", tmp_path / "m.mlir"), images(3, info)
+    case = export_and_import(model, info, tmp_path)
+    image = images(3, case.info)
     with torch.no_grad():
         golden, found = case.golden()(image), Network(case.mlir)(image)
     assert (found - golden).abs().max() <= 1e-12 * golden.abs().max()
@@ -350,9 +346,7 @@ def test_real_sizes(full, tmp_path, name):
     if not full:
         pytest.skip("a model of full size: give --full")
     model, info = sources.build(sources.Request(f"timm:{name}"))
-    info = export(families.wake(model), info, str(tmp_path / "m.pt2"))
-    run([tool("ns-import"), tmp_path / "m.pt2", "-o", tmp_path / "m.mlir"])
-    case = Case(model, info, tmp_path / "m.pt2", tmp_path / "m.mlir")
+    case = export_and_import(families.wake(model), info, tmp_path)
     image = images(1, case.info)
     with torch.no_grad():
         golden, reference = case.golden()(image), Network(case.mlir)(image)

@@ -6,9 +6,8 @@ import re
 import pytest
 import safetensors.torch
 import torch
-from conftest import Case, images, run, tool
+from conftest import Case, export_and_import, images, run, tool
 from families import build
-from nullspace.export import export
 
 # name: (source, reduced arguments, nullity, structural part)
 MODELS = {
@@ -83,10 +82,7 @@ def family_case(tmp_path):
 
     def make(name) -> Case:
         model, info, _ = build(name, tmp_path)
-        case = Case(model, info, tmp_path / "model.pt2", tmp_path / "model.mlir")
-        export(model, info, str(case.pt2))
-        run([tool("ns-import"), case.pt2, "-o", case.mlir])
-        return case
+        return export_and_import(model, info, tmp_path)
 
     return make
 

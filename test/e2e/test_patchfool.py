@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import Case, compile_model, run, small_vit, tool, write_npz
+from conftest import compile_model, export_and_import, run, small_vit, write_npz
 from families import build
-from nullspace.export import export
 from test_attacks import margin
 from test_evaluate import outcomes
 
@@ -335,9 +334,7 @@ def test_bad_plans_are_usage_errors(six, attacked, tmp_path, text, message):
 )
 def test_a_network_without_attention_over_its_patches_says_so(family, why, tmp_path):
     model, info, _ = build(family, tmp_path)
-    case = Case(model, info, tmp_path / "model.pt2", tmp_path / "model.mlir")
-    case.info = export(model, info, str(case.pt2))
-    run([tool("ns-import"), case.pt2, "-o", case.mlir])
+    case = export_and_import(model, info, tmp_path)
     write_npz(tmp_path / "data.npz", case.info, train=4, val=2)
     executable = compile_model(case, "evaluate", "--batch=2")
     data = ["--data-dir", tmp_path / "data.npz", "--output", tmp_path / "out"]

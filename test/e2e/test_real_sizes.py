@@ -5,10 +5,9 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import Case, compile_model, images, run, tool
+from conftest import Case, compile_model, export_and_import, images
 from families import wake
 from nullspace import sources
-from nullspace.export import export
 from test_gradients import compare
 
 BATCH, CLASSES = 2, 1000
@@ -49,10 +48,7 @@ def real_case(source: str, folder) -> Case:
         getattr(transformers, source[3:])(num_labels=CLASSES, architectures=[kind]).save_pretrained(folder)
         source = f"hf:{folder}"
     model, info = sources.build(sources.Request(source, **fields))
-    case = Case(wake(model), info, folder / "model.pt2", folder / "model.mlir")
-    case.info = export(model, info, str(case.pt2))
-    run([tool("ns-import"), case.pt2, "-o", case.mlir])
-    return case
+    return export_and_import(wake(model), info, folder)
 
 
 @pytest.mark.parametrize("source", MODELS)

@@ -3,9 +3,8 @@
 import numpy as np
 import pytest
 import torch
-from conftest import Case, compile_model, images, run, tool
+from conftest import Case, compile_model, export_and_import, images
 from families import build
-from nullspace.export import export
 
 # family, site, module, and whether the noise joins its result or its argument
 SITES = [
@@ -31,10 +30,7 @@ def family(tmp_path_factory):
         if name not in known:
             folder = tmp_path_factory.mktemp(name)
             model, info, _ = build(name, folder)
-            case = Case(model, info, folder / "model.pt2", folder / "model.mlir")
-            case.info = export(model, info, str(case.pt2))
-            run([tool("ns-import"), case.pt2, "-o", case.mlir])
-            known[name] = case
+            known[name] = export_and_import(model, info, folder)
         return known[name]
 
     return get

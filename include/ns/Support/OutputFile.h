@@ -20,8 +20,8 @@ namespace ns {
 
 /// What a tool writes for `-o PATH`. A regular file is written under a temporary name beside it and
 /// renamed by keep(), so that no half-written file ever bears the name; unless it is kept it
-/// disappears. What is no regular file (/dev/null, a pipe) is written in place, and "-" is standard
-/// output. Errors say why, not where: the caller knows what the file is for.
+/// disappears. A link stays one. What is no regular file (/dev/null, a pipe) is written in place,
+/// and "-" is standard output. Errors say why, not where: the caller knows what the file is for.
 class OutputFile {
 public:
   static llvm::Expected<OutputFile> create(llvm::StringRef path, bool executable = false);

@@ -80,6 +80,8 @@ static AffineMap reindexMap(AffineMap map, Reindex reindex) {
 /// `inner` has r.
 static FailureOr<Reindex> followRows(FusedOp inner, FusedOp outer, AffineExpr row,
                                      const Limits &limits) {
+  // Only where each row is visited once does a program that follows its reader's rows write all of
+  // its own.
   if (!coversSameRows(inner, outer) || !staysParallel(inner, outer, limits) ||
       !visitsEachRow(row, outer.getRows(), outer.getInner()))
     return failure();
